@@ -1,0 +1,4 @@
+"""A real Kubernetes on one Linux machine, without Docker: for the demo and the tests. README.md tells how it is laid out.
+
+Only the standard library is used, so that it runs before anything is installed: `PYTHONPATH=hack python3 -m cluster --help`.
+"""

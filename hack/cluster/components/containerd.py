@@ -1,0 +1,65 @@
+"""containerd with runc: Debian's build, with the CNI bridge plugin."""
+
+from __future__ import annotations
+
+import json
+
+from ..binaries import Binaries
+from ..instance import NODE_PODS, Instance
+from ..run import succeeds
+from . import Component
+
+PAUSE_IMAGE = "localhost/speechless/pause:1"
+
+
+def component(instance: Instance, binaries: Binaries) -> Component:
+    """Its root is the instance's; its state is in the instance's own /run."""
+    root, config, cni = binaries.runtime, instance.dir / "containerd.toml", instance.dir / "cni"
+    toml = f"""version = 2
+root = "{instance.dir}/containerd"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp"]
+[grpc]
+  address = "{instance.containerd_socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE_IMAGE}"
+  restrict_oom_score_adj = true  # without CAP_SYS_RESOURCE runc fails with "can't get final child's PID from pipe: EOF"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{root}/usr/lib/cni"
+    conf_dir = "{cni}"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      SystemdCgroup = false
+      BinaryName = "{root}/usr/sbin/runc"
+"""
+    network = {
+        "cniVersion": "0.4.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "pods0",
+                "isGateway": True,
+                "hairpinMode": True,  # a pod may reach itself through its Service
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": NODE_PODS}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            }
+        ],
+    }
+    return Component(
+        name="containerd",
+        argv=[f"{root}/usr/bin/containerd", "--config", str(config)],
+        env={"PATH": f"{root}/usr/bin:{root}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        files={config: toml, cni / "10-pods.conflist": json.dumps(network, indent=1)},
+        ready=lambda: succeeds([*ctr(instance, binaries), "version"]),
+        node=True,
+    )
+
+
+def ctr(instance: Instance, binaries: Binaries) -> list[str]:
+    """The argv prefix of containerd's client, in the namespace that the kubelet's images are in."""
+    return [f"{binaries.runtime}/usr/bin/ctr", "--address", str(instance.containerd_socket), "--namespace", "k8s.io"]

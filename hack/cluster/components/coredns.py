@@ -1,0 +1,33 @@
+"""CoreDNS as a process beside the node's agents: cluster names itself, all others from the machine's own name servers."""
+
+from __future__ import annotations
+
+from ..binaries import Binaries
+from ..instance import DOMAIN, Instance
+from . import Component, http_ok
+from .kubelet import upstream_resolvers
+
+
+def component(instance: Instance, binaries: Binaries) -> Component:
+    """Pods reach it by the Service kube-dns, whose EndpointSlice names the instance's address (manifests.py)."""
+    config, upstream = instance.dir / "Corefile", upstream_resolvers()
+    forward = f"    forward . {' '.join(upstream)}\n" if upstream else ""
+    corefile = f""".:53 {{
+    bind {instance.address}
+    errors
+    ready 127.0.0.1:8181
+    cache 10
+    kubernetes {DOMAIN} in-addr.arpa {{
+        kubeconfig {instance.pki}/dns.kubeconfig
+        ttl 5
+    }}
+{forward}}}
+"""
+    return Component(
+        name="coredns",
+        argv=[str(binaries.addons), "dns", "-conf", str(config)],
+        files={config: corefile},
+        ready=lambda: http_ok(instance, "http://127.0.0.1:8181/ready"),
+        ports=(53, 8181),
+        node=True,
+    )

@@ -1,0 +1,200 @@
+"""One cluster: its name, its addresses and its folders. Several live side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import paths
+from .errors import ClusterError
+from .run import run
+
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
+POOL = ipaddress.ip_network("10.213.0.0/22")
+"""Each instance gets a /30 of this: one address on the host, one in the instance's network namespace."""
+
+SERVICES = "10.96.0.0/16"
+DNS_SERVICE = "10.96.0.10"
+PODS = "10.244.0.0/16"
+NODE_PODS = "10.244.0.0/24"
+NODE = "node1"
+DOMAIN = "cluster.local"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A cluster's identity. Service and pod addresses are the same in all: they exist in its own namespace only."""
+
+    name: str
+    index: int
+    nodes: int
+
+    @property
+    def _subnet(self) -> ipaddress.IPv4Network:
+        return list(POOL.subnets(new_prefix=30))[self.index]
+
+    @property
+    def host_address(self) -> str:
+        """The host's end of the link."""
+        return str(self._subnet[1])
+
+    @property
+    def address(self) -> str:
+        """Where the API server listens, reachable from the host."""
+        return str(self._subnet[2])
+
+    @property
+    def link(self) -> str:
+        """The subnet of the link with its prefix, for the routing check."""
+        return str(self._subnet)
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return f"https://{self.address}:6443"
+
+    @property
+    def dir(self) -> Path:
+        """Everything that outlives `down`."""
+        return paths.state() / self.name
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets, pid files and namespace files."""
+        return paths.runtime() / self.name
+
+    @property
+    def log_dir(self) -> Path:
+        """One log a component, and the API server's audit log."""
+        return self.dir / "log"
+
+    @property
+    def pki(self) -> Path:
+        """Keys, certificates and kubeconfigs."""
+        return self.dir / "pki"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+        return self.pki / "admin.kubeconfig"
+
+    @property
+    def bin(self) -> Path:
+        """kubectl, helm, buildctl and ctr for a user's PATH."""
+        return self.dir / "bin"
+
+    @property
+    def netns(self) -> str:
+        """The network namespace's name, as `ip netns` shows it."""
+        return f"speechless-{self.name}"
+
+    @property
+    def veth(self) -> tuple[str, str]:
+        """The link's two ends: on the host, in the namespace (15 characters at most)."""
+        return f"slc{self.index}h", f"slc{self.index}n"
+
+    @property
+    def cgroup(self) -> str:
+        """The control group under which everything of this instance runs."""
+        return f"speechless-{self.name}"
+
+    @property
+    def containerd_socket(self) -> Path:
+        """Where containerd listens."""
+        return self.run_dir / "containerd.sock"
+
+    @property
+    def buildkit_socket(self) -> Path:
+        """Where BuildKit listens."""
+        return self.run_dir / "buildkitd.sock"
+
+    def save(self) -> None:
+        """Written whole or not at all: a reader never sees half a file."""
+        self.dir.mkdir(parents=True, exist_ok=True)
+        draft = self.dir / "instance.json.new"
+        draft.write_text(json.dumps({"index": self.index, "nodes": self.nodes}))
+        draft.replace(self.dir / "instance.json")
+
+
+def check_name(name: str) -> str:
+    """The name itself, or ClusterError: it becomes part of interface, namespace and folder names."""
+    if not NAME.fullmatch(name):
+        raise ClusterError(
+            f"{name!r} can't name an instance",
+            "use up to 20 lower-case letters, digits and inner dashes, a letter first: for example `test-api`",
+        )
+    return name
+
+
+def load(name: str) -> Instance | None:
+    """The instance of that name, or None where there is none."""
+    file = paths.state() / check_name(name) / "instance.json"
+    try:
+        data = json.loads(file.read_text())
+        return Instance(name, int(data["index"]), int(data["nodes"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise ClusterError(f"{file} can't be read: {problem}", f"`cluster reset {name}` starts it anew") from None
+
+
+def existing(name: str) -> Instance:
+    """The instance of that name; ClusterError with the names that exist where there is none."""
+    found = load(name)
+    if found is None:
+        names = ", ".join(all_names()) or "none yet"
+        raise ClusterError(f"there is no instance {name!r} (there are: {names})", f"`cluster up {name}` makes it")
+    return found
+
+
+def all_names() -> list[str]:
+    """Every instance with a state folder."""
+    return sorted(p.parent.name for p in paths.state().glob("*/instance.json"))
+
+
+def create(name: str, nodes: int) -> Instance:
+    """A new instance with the first free pair of addresses that no route of this machine covers."""
+    check_name(name)
+    taken = {other.index for other in map(load, all_names()) if other}
+    routes = _routes()
+    for index in range(2 ** (30 - POOL.prefixlen)):
+        candidate = Instance(name, index, nodes)
+        link = ipaddress.ip_network(candidate.link)
+        if index not in taken and not any(link.overlaps(r) for r in routes):
+            candidate.save()
+            return candidate
+    raise ClusterError(f"no free pair of addresses in {POOL}: {len(taken)} instances, or routes that cover it")
+
+
+def _routes() -> list[ipaddress.IPv4Network]:
+    known = []
+    for route in json.loads(run(["ip", "-j", "-4", "route", "show", "table", "all"]) or "[]"):
+        destination = route.get("dst", "default")
+        if destination != "default":
+            known.append(ipaddress.ip_network(destination, strict=False))
+    return known
+
+
+@contextlib.contextmanager
+def locked(name: str, what: str) -> Iterator[None]:
+    """One `up`, `down`, `reset` or build at a time; a second one is told who is at it."""
+    paths.state().mkdir(parents=True, exist_ok=True)
+    with open(paths.state() / f".{name}.lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise ClusterError(f"{name!r} is busy: {holder}", "wait for it to end, then run again") from None
+        file.truncate(0)
+        file.write(f"`{what} {name}` (pid {os.getpid()})")
+        file.flush()
+        yield
+        file.truncate(0)

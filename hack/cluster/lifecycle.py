@@ -1,0 +1,172 @@
+"""up, down, reset, status: the instance as a whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import binaries, cgroup, images, manifests, namespaces, paths, pki, preflight, process
+from .components import Component, all_components, apiserver
+from .errors import ClusterError
+from .instance import Instance, all_names, create, load
+
+Say = Callable[[str], None]
+
+
+def prepare(say: Say) -> binaries.Binaries:
+    """Tools and binaries: everything slow that an `up` needs, and that is kept between runs."""
+    preflight.root()
+    preflight.tools(say)
+    return binaries.ensure(say)
+
+
+def up(name: str, nodes: int | None, say: Say) -> Instance:
+    """Start what does not run, repair what is broken; the same again is quick and changes nothing."""
+    preflight.root()
+    preflight.tools(say)
+    instance = load(name)
+    if instance and nodes is not None and instance.nodes != nodes:
+        raise ClusterError(
+            f"{name!r} was made with nodes={instance.nodes}", f"`cluster reset {name}` first, or choose another name"
+        )
+    preflight.room(instance or Instance(name, 0, 1 if nodes is None else nodes))
+    programs = binaries.ensure(say)
+    began = time.monotonic()
+    instance = instance or create(name, 1 if nodes is None else nodes)
+    pki.ensure(instance)
+    instance.run_dir.mkdir(parents=True, exist_ok=True)
+    components = _components(instance, programs)
+    namespaces.ensure_network(instance)
+    preflight.ports(instance, components)
+    namespaces.ensure_mounts(instance)
+    cgroup.ensure(instance)
+    _user_tools(instance, programs)
+    for component in components:
+        _start(instance, component)
+        if component.name == "kube-apiserver":
+            say(f"API server ready after {time.monotonic() - began:.1f} s: {instance.server}")
+            manifests.apply(instance, programs)  # the rights that the components after it need
+        if component.name == "buildkitd":
+            images.ensure_pause(instance, programs)
+    if instance.nodes:
+        process.wait(instance, "kubelet", lambda: manifests.node_ready(instance, programs), 90, "the node")
+        say(f"node ready after {time.monotonic() - began:.1f} s")
+    return instance
+
+
+def _components(instance: Instance, programs: binaries.Binaries) -> list[Component]:
+    made = [factory(instance, programs) for factory in all_components()]
+    return [c for c in made if instance.nodes or not c.node]
+
+
+def _start(instance: Instance, component: Component) -> None:
+    for path, content in component.files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text() != content:
+            path.write_text(content)
+    config = json.dumps({str(p): c for p, c in component.files.items()})
+    process.start(instance, component.name, component.argv, component.env, config)
+    process.wait(instance, component.name, component.ready, component.seconds, component.name)
+
+
+def _user_tools(instance: Instance, programs: binaries.Binaries) -> None:
+    """kubectl and friends in one folder, so that PATH needs one entry."""
+    instance.bin.mkdir(parents=True, exist_ok=True)
+    tools = {"kubectl": programs.kubernetes, "helm": programs.helm, "buildctl": programs.buildctl}
+    if instance.nodes:
+        tools["ctr"] = programs.runtime / "usr/bin/ctr"
+    for name, target in tools.items():
+        link = instance.bin / name
+        if not link.is_symlink() or link.readlink() != target:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+
+
+def environment(instance: Instance) -> dict[str, str]:
+    """What a user's shell needs to work with it."""
+    return {
+        "KUBECONFIG": str(instance.kubeconfig),
+        "SPEECHLESS_CLUSTER": instance.name,
+        "BUILDKIT_HOST": f"unix://{instance.buildkit_socket}",
+        "CONTAINERD_ADDRESS": str(instance.containerd_socket),
+        "CONTAINERD_NAMESPACE": "k8s.io",
+    }
+
+
+def down(instance: Instance, say: Say) -> None:
+    """Stop everything, keep the state, leave nothing behind.
+
+    Pods get SIGTERM and five seconds; then the components, backwards; then whatever is left in the control group.
+    """
+    for name in ("provisioner", "kubelet"):  # first those that would start things again
+        process.stop(instance, name)
+    cgroup.kill(instance, "kubepods", grace=5)
+    cgroup.kill(instance, "buildkit")
+    for name in ("coredns", "kube-proxy", "buildkitd", "containerd"):
+        process.stop(instance, name)
+    for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+        process.stop(instance, name)
+    cgroup.kill(instance)
+    cgroup.remove(instance)
+    namespaces.remove_mounts(instance)
+    others = [o for o in all_names() if o != instance.name and (paths.runtime() / o).exists()]
+    namespaces.remove_network(instance, last=not others)
+    shutil.rmtree(instance.run_dir, ignore_errors=False) if instance.run_dir.exists() else None
+    if not others and paths.runtime().exists():
+        paths.runtime().rmdir()
+    left = namespaces.leftovers(instance) + ([f"control group {instance.cgroup}"] if cgroup.present(instance) else [])
+    if left:
+        raise ClusterError(f"`down` left something behind: {', '.join(left)}", "please report this")
+    say(f"{instance.name!r} is down; its state is kept in {instance.dir}")
+
+
+def reset(name: str, say: Say) -> None:
+    """Down, and the state deleted; works also when the state is damaged."""
+    folder = paths.state() / name
+    try:
+        instance = load(name)
+    except ClusterError:
+        instance = None
+    if instance:
+        down(instance, say)
+    if not folder.exists():
+        raise ClusterError(f"there is no instance {name!r}", f"there are: {', '.join(all_names()) or 'none'}")
+    shutil.rmtree(folder)
+    say(f"{name!r} is gone")
+
+
+def status(instance: Instance) -> dict[str, object]:
+    """What runs, as plain data: `cluster status --json` prints it."""
+    names = [f.__module__.rpartition(".")[2].replace("_", "-") for f in all_components()]
+    names = [{"apiserver": "kube-apiserver", "controller-manager": "kube-controller-manager",
+              "scheduler": "kube-scheduler", "buildkit": "buildkitd"}.get(n, n) for n in names]  # fmt: skip
+    if not instance.nodes:
+        names = names[:4]
+    parts: list[dict[str, object]] = []
+    for name in names:
+        number = process.pid(instance, name)
+        age = round(process.started_at(number)) if number else None
+        parts.append({"name": name, "pid": number, "running": number is not None, "seconds": age})
+    running = sum(bool(p["running"]) for p in parts)
+    state = "running" if running == len(parts) else "partial" if running else "stopped"
+    return {
+        "name": instance.name,
+        "nodes": instance.nodes,
+        "state": state,
+        "server": instance.server,
+        "kubeconfig": str(instance.kubeconfig),
+        "address": instance.address,
+        "bin": str(instance.bin),
+        "audit": str(apiserver.audit_log(instance)),
+        "logs": str(instance.log_dir),
+        "folder": str(instance.dir),
+        "components": parts,
+    }
+
+
+def disk_used(folder: Path) -> int:
+    """Bytes of files below a folder."""
+    return sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
