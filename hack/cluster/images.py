@@ -43,9 +43,9 @@ def build(
 ) -> None:
     """Build a Dockerfile into the node's image store.
 
-    The build gets two secrets beside the caller's, neither of which reaches a layer: `ca`, the machine's CA bundle, when
-    it has one of its own; `pipconf`, the package index it uses, when it is not the public one. A Dockerfile mounts them
-    with `required=false`.
+    The build gets two secrets beside the caller's, neither of which reaches a layer: `ca`, the machine's CA bundle,
+    when it has one of its own; `pipconf`, the package index it uses, when it is not the public one. A Dockerfile mounts
+    them with `required=false`.
     """
     if not file.is_file():
         raise ClusterError(f"there is no {file}", "give the Dockerfile's path with --file")
@@ -61,7 +61,7 @@ def build(
             argv += ["--opt", f"build-arg:{key}={value}"]
         for secret in [*machine, *secrets]:
             argv += ["--secret", secret]
-        done = subprocess.run(argv, capture_output=quiet, text=True)
+        done = subprocess.run(argv, check=False, capture_output=quiet, text=True)
     if done.returncode:
         words = f":\n{(done.stderr or '')[-3000:]}" if quiet else ""
         raise ClusterError(f"building {tag} from {file} failed{words}", "the step that failed is named above")
@@ -80,7 +80,7 @@ def _machine_secrets(folder: Path) -> list[str]:
 
 
 def package_index() -> dict[str, str]:
-    """pip's index settings of this machine, from its environment and its configuration files; empty: the public index."""
+    """pip's index settings of this machine, from its environment and configuration files; empty: the public index."""
     keys = ("index-url", "extra-index-url", "trusted-host")
     found: dict[str, str] = {}
     for file in (Path("/etc/pip.conf"), Path.home() / ".pip/pip.conf", Path.home() / ".config/pip/pip.conf"):
@@ -101,8 +101,18 @@ def ensure_pause(instance: Instance, binaries: Binaries) -> None:
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
         shutil.copy(binaries.pause, context / "pause")
-        (context / "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n')
-        build(instance, binaries, tag=PAUSE_IMAGE, context=context, file=context / "Dockerfile", build_args={}, quiet=True)
+        (context / "Dockerfile").write_text(
+            'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n'
+        )
+        build(
+            instance,
+            binaries,
+            tag=PAUSE_IMAGE,
+            context=context,
+            file=context / "Dockerfile",
+            build_args={},
+            quiet=True,
+        )
 
 
 def ensure_base(instance: Instance, binaries: Binaries, say: Callable[[str], None]) -> str:
@@ -112,12 +122,20 @@ def ensure_base(instance: Instance, binaries: Binaries, say: Callable[[str], Non
     rootfs = _rootfs(say)
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
-        os.link(rootfs, context / rootfs.name) if rootfs.stat().st_dev == context.stat().st_dev else shutil.copy(
+        os.link(
             rootfs, context / rootfs.name
-        )
+        ) if rootfs.stat().st_dev == context.stat().st_dev else shutil.copy(rootfs, context / rootfs.name)
         (context / "Dockerfile").write_text(f'FROM scratch\nADD {rootfs.name} /\nCMD ["/bin/bash"]\n')
         say(f"making {BASE_IMAGE}")
-        build(instance, binaries, tag=BASE_IMAGE, context=context, file=context / "Dockerfile", build_args={}, quiet=True)
+        build(
+            instance,
+            binaries,
+            tag=BASE_IMAGE,
+            context=context,
+            file=context / "Dockerfile",
+            build_args={},
+            quiet=True,
+        )
     return BASE_IMAGE
 
 
@@ -131,8 +149,17 @@ def _rootfs(say: Callable[[str], None]) -> Path:
     with tempfile.TemporaryDirectory(dir=done.parent) as folder:
         root = Path(folder) / "root"
         say(f"making the Debian {versions.DEBIAN} base image (debootstrap, about a minute)")
-        run(["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", versions.DEBIAN, root, mirror], timeout=900)
-        for junk in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+        run(
+            ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", versions.DEBIAN, root, mirror],
+            timeout=900,
+        )
+        for junk in (
+            "var/cache/apt/archives",
+            "var/lib/apt/lists",
+            "usr/share/doc",
+            "usr/share/man",
+            "usr/share/locale",
+        ):
             shutil.rmtree(root / junk, ignore_errors=True)
             (root / junk).mkdir(parents=True, exist_ok=True)
         draft = done.with_name(f".{uuid.uuid4().hex[:8]}.tar")
@@ -146,11 +173,14 @@ def _rootfs(say: Callable[[str], None]) -> Path:
 
 def _mirror() -> str:
     """The first package source of this machine that carries the release."""
-    for line in run(["apt-get", "indextargets", "--format", "$(CODENAME) $(SITE)", "Created-By: Packages"]).splitlines():
+    for line in run(
+        ["apt-get", "indextargets", "--format", "$(CODENAME) $(SITE)", "Created-By: Packages"]
+    ).splitlines():
         codename, _, site = line.partition(" ")
         if codename == versions.DEBIAN:
             # $(SITE) leaves out the path: ask for the whole URI of the repository
             return run(["apt-get", "indextargets", "--format", "$(REPO_URI)", f"Site: {site}"]).split()[0]
     raise ClusterError(
-        f"this machine's package sources have no Debian {versions.DEBIAN}", "the base image is made from them: see apt sources"
+        f"this machine's package sources have no Debian {versions.DEBIAN}",
+        "the base image is made from them: see apt sources",
     )

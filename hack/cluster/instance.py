@@ -8,16 +8,16 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import paths
 from .errors import ClusterError
-from .run import run
+from .run import run, succeeds
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
-POOL = ipaddress.ip_network("10.213.0.0/22")
+POOL = ipaddress.IPv4Network("10.213.0.0/22")
 """Each instance gets a /30 of this: one address on the host, one in the instance's network namespace."""
 
 SERVICES = "10.96.0.0/16"
@@ -38,7 +38,7 @@ class Instance:
 
     @property
     def _subnet(self) -> ipaddress.IPv4Network:
-        return list(POOL.subnets(new_prefix=30))[self.index]
+        return ipaddress.IPv4Network((int(POOL.network_address) + 4 * self.index, 30))
 
     @property
     def host_address(self) -> str:
@@ -116,11 +116,20 @@ class Instance:
         return self.run_dir / "buildkitd.sock"
 
     def save(self) -> None:
-        """Written whole or not at all: a reader never sees half a file."""
-        self.dir.mkdir(parents=True, exist_ok=True)
-        draft = self.dir / "instance.json.new"
-        draft.write_text(json.dumps({"index": self.index, "nodes": self.nodes}))
-        draft.replace(self.dir / "instance.json")
+        """Make it known: from now on there is an instance of that name."""
+        _write(self.dir / "instance.json", self.as_json())
+
+    def as_json(self) -> dict[str, int]:
+        """What `load` needs beside the name."""
+        return {"index": self.index, "nodes": self.nodes}
+
+
+def _write(file: Path, content: Mapping[str, object]) -> None:
+    """Whole or not at all: a reader never sees half a file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(file.name + ".new")
+    draft.write_text(json.dumps(content))
+    draft.replace(file)
 
 
 def check_name(name: str) -> str:
@@ -142,7 +151,9 @@ def load(name: str) -> Instance | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as problem:
-        raise ClusterError(f"{file} can't be read: {problem}", f"`cluster reset {name}` starts it anew") from None
+        raise ClusterError(
+            f"{file} can't be read: {problem}", f"`cluster reset {name}` starts it anew"
+        ) from None
 
 
 def existing(name: str) -> Instance:
@@ -150,7 +161,9 @@ def existing(name: str) -> Instance:
     found = load(name)
     if found is None:
         names = ", ".join(all_names()) or "none yet"
-        raise ClusterError(f"there is no instance {name!r} (there are: {names})", f"`cluster up {name}` makes it")
+        raise ClusterError(
+            f"there is no instance {name!r} (there are: {names})", f"`cluster up {name}` makes it"
+        )
     return found
 
 
@@ -159,27 +172,82 @@ def all_names() -> list[str]:
     return sorted(p.parent.name for p in paths.state().glob("*/instance.json"))
 
 
-def create(name: str, nodes: int) -> Instance:
-    """A new instance with the first free pair of addresses that no route of this machine covers."""
-    check_name(name)
-    taken = {other.index for other in map(load, all_names()) if other}
+def _placed(name: str) -> tuple[Instance, str] | None:
+    """The instance that is up on this machine under a name, and its state folder."""
+    try:
+        data = json.loads((paths.runtime() / name / "instance.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return Instance(name, int(data["index"]), int(data["nodes"])), str(data["state"])
+
+
+def placed(name: str) -> Instance | None:
+    """The instance that is up under a name, if its state lies where ours do."""
+    found = _placed(name)
+    return found[0] if found and found[1] == str(found[0].dir) else None
+
+
+def owned(instance: Instance) -> bool:
+    """Whether what is up on this machine under its name is this instance, and not one whose state lies elsewhere."""
+    return placed(instance.name) is not None
+
+
+def place(instance: Instance) -> Instance:
+    """The instance with addresses that are its own: those it has, or the first pair that nobody else uses.
+
+    Its addresses may be taken while it is down, by a cluster whose state lies elsewhere or by a route of the machine.
+    It then gets others, and certificates for them.
+
+    Raises:
+        ClusterError: The name is in use by a cluster with another state folder, or no pair is free.
+    """
+    found = _placed(instance.name)
+    if found and found[1] != str(instance.dir):
+        raise ClusterError(
+            f"{instance.name!r} is up already, with its state in {found[1]}",
+            "choose another name, or set SPEECHLESS_CLUSTER_STATE to that folder's parent",
+        )
+    others = {other.index for other in map(load, all_names()) if other and other.name != instance.name}
     routes = _routes()
-    for index in range(2 ** (30 - POOL.prefixlen)):
-        candidate = Instance(name, index, nodes)
-        link = ipaddress.ip_network(candidate.link)
-        if index not in taken and not any(link.overlaps(r) for r in routes):
+    for index in [instance.index, *range(2 ** (30 - POOL.prefixlen))]:
+        candidate = Instance(instance.name, index, instance.nodes)
+        link = ipaddress.IPv4Network(candidate.link)
+        if index in others or any(
+            link.overlaps(route) for route, device in routes if not _own(candidate, device)
+        ):
+            continue
+        if candidate != load(instance.name):
             candidate.save()
-            return candidate
-    raise ClusterError(f"no free pair of addresses in {POOL}: {len(taken)} instances, or routes that cover it")
+        _write(candidate.run_dir / "instance.json", {**candidate.as_json(), "state": str(candidate.dir)})
+        return candidate
+    raise ClusterError(
+        f"no pair of addresses in {POOL} is free: {len(others)} other instances, or routes that cover it"
+    )
 
 
-def _routes() -> list[ipaddress.IPv4Network]:
+def _own(instance: Instance, device: str) -> bool:
+    """Whether that link is this instance's: its name has the right number, and its other end is in the namespace."""
+    return device == instance.veth[0] and succeeds(
+        ["ip", "-n", instance.netns, "link", "show", instance.veth[1]]
+    )
+
+
+def _routes() -> list[tuple[ipaddress.IPv4Network, str]]:
     known = []
     for route in json.loads(run(["ip", "-j", "-4", "route", "show", "table", "all"]) or "[]"):
         destination = route.get("dst", "default")
         if destination != "default":
-            known.append(ipaddress.ip_network(destination, strict=False))
+            known.append((ipaddress.IPv4Network(destination, strict=False), str(route.get("dev", ""))))
     return known
+
+
+@contextlib.contextmanager
+def placing() -> Iterator[None]:
+    """Held while addresses are chosen and the link is made: two `up` at once must not choose the same."""
+    paths.runtime().mkdir(parents=True, exist_ok=True)
+    with open(paths.runtime().with_suffix(".lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

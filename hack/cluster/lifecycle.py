@@ -11,7 +11,7 @@ from pathlib import Path
 from . import binaries, cgroup, images, manifests, namespaces, paths, pki, preflight, process
 from .components import Component, all_components, apiserver
 from .errors import ClusterError
-from .instance import Instance, all_names, create, load
+from .instance import Instance, all_names, load, owned, place, placed, placing
 
 Say = Callable[[str], None]
 
@@ -30,16 +30,17 @@ def up(name: str, nodes: int | None, say: Say) -> Instance:
     instance = load(name)
     if instance and nodes is not None and instance.nodes != nodes:
         raise ClusterError(
-            f"{name!r} was made with nodes={instance.nodes}", f"`cluster reset {name}` first, or choose another name"
+            f"{name!r} was made with nodes={instance.nodes}",
+            f"`cluster reset {name}` first, or choose another name",
         )
     preflight.room(instance or Instance(name, 0, 1 if nodes is None else nodes))
     programs = binaries.ensure(say)
     began = time.monotonic()
-    instance = instance or create(name, 1 if nodes is None else nodes)
+    with placing():
+        instance = place(instance or Instance(name, 0, 1 if nodes is None else nodes))
+        namespaces.ensure_network(instance)
     pki.ensure(instance)
-    instance.run_dir.mkdir(parents=True, exist_ok=True)
     components = _components(instance, programs)
-    namespaces.ensure_network(instance)
     preflight.ports(instance, components)
     namespaces.ensure_mounts(instance)
     cgroup.ensure(instance)
@@ -101,6 +102,9 @@ def down(instance: Instance, say: Say) -> None:
 
     Pods get SIGTERM and five seconds; then the components, backwards; then whatever is left in the control group.
     """
+    if not owned(instance):  # nothing of it is up: what carries its name or number is somebody else's
+        say(f"{instance.name!r} is not up; its state is in {instance.dir}")
+        return
     for name in ("provisioner", "kubelet"):  # first those that would start things again
         process.stop(instance, name)
     cgroup.kill(instance, "kubepods", grace=5)
@@ -112,12 +116,15 @@ def down(instance: Instance, say: Say) -> None:
     cgroup.kill(instance)
     cgroup.remove(instance)
     namespaces.remove_mounts(instance)
-    others = [o for o in all_names() if o != instance.name and (paths.runtime() / o).exists()]
-    namespaces.remove_network(instance, last=not others)
-    shutil.rmtree(instance.run_dir, ignore_errors=False) if instance.run_dir.exists() else None
-    if not others and paths.runtime().exists():
-        paths.runtime().rmdir()
-    left = namespaces.leftovers(instance) + ([f"control group {instance.cgroup}"] if cgroup.present(instance) else [])
+    with placing():
+        others = [f for f in paths.runtime().iterdir() if f.is_dir() and f != instance.run_dir]
+        namespaces.remove_network(instance, last=not others)
+        shutil.rmtree(instance.run_dir)
+        if not others:
+            paths.runtime().rmdir()
+        left = namespaces.leftovers(instance)
+    if cgroup.present(instance):
+        left.append(f"control group {instance.cgroup}")
     if left:
         raise ClusterError(f"`down` left something behind: {', '.join(left)}", "please report this")
     say(f"{instance.name!r} is down; its state is kept in {instance.dir}")
@@ -129,7 +136,7 @@ def reset(name: str, say: Say) -> None:
     try:
         instance = load(name)
     except ClusterError:
-        instance = None
+        instance = placed(name)  # what is up knows itself, whatever became of the state folder
     if instance:
         down(instance, say)
     if not folder.exists():
@@ -140,16 +147,11 @@ def reset(name: str, say: Say) -> None:
 
 def status(instance: Instance) -> dict[str, object]:
     """What runs, as plain data: `cluster status --json` prints it."""
-    names = [f.__module__.rpartition(".")[2].replace("_", "-") for f in all_components()]
-    names = [{"apiserver": "kube-apiserver", "controller-manager": "kube-controller-manager",
-              "scheduler": "kube-scheduler", "buildkit": "buildkitd"}.get(n, n) for n in names]  # fmt: skip
-    if not instance.nodes:
-        names = names[:4]
     parts: list[dict[str, object]] = []
-    for name in names:
-        number = process.pid(instance, name)
-        age = round(process.started_at(number)) if number else None
-        parts.append({"name": name, "pid": number, "running": number is not None, "seconds": age})
+    for component in _components(instance, binaries.located()):
+        number = process.pid(instance, component.name)
+        age = round(process.age(number)) if number else None
+        parts.append({"name": component.name, "pid": number, "running": number is not None, "seconds": age})
     running = sum(bool(p["running"]) for p in parts)
     state = "running" if running == len(parts) else "partial" if running else "stopped"
     return {

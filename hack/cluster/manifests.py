@@ -12,21 +12,39 @@ from .run import run
 
 def apply(instance: Instance, binaries: Binaries) -> None:
     """Server-side apply: the same objects again change nothing."""
-    kubectl = [binaries.kubernetes, "kubectl", "--kubeconfig", instance.kubeconfig]
     objects = {"apiVersion": "v1", "kind": "List", "items": _objects(instance)}
-    run([*kubectl, "apply", "--server-side", "--field-manager=speechless-cluster", "--force-conflicts", "-f", "-"],
-        stdin=json.dumps(objects))  # fmt: skip
+    options = ["--server-side", "--field-manager=speechless-cluster", "--force-conflicts"]
+    run([*_kubectl(instance, binaries), "apply", *options, "-f", "-"], stdin=json.dumps(objects))
 
 
 def node_ready(instance: Instance, binaries: Binaries) -> bool:
     """Whether the node says it is ready."""
     path = '{.status.conditions[?(@.type=="Ready")].status}'
-    kubectl = [binaries.kubernetes, "kubectl", "--kubeconfig", instance.kubeconfig]
-    return run([*kubectl, "get", "node", NODE, "--ignore-not-found", "-o", f"jsonpath={path}"]) == "True"
+    return (
+        run(
+            [
+                *_kubectl(instance, binaries),
+                "get",
+                "node",
+                NODE,
+                "--ignore-not-found",
+                "-o",
+                f"jsonpath={path}",
+            ]
+        )
+        == "True"
+    )
+
+
+def _kubectl(instance: Instance, binaries: Binaries) -> list[str]:
+    return [str(binaries.kubernetes), "kubectl", "--kubeconfig", str(instance.kubeconfig)]
 
 
 def _objects(instance: Instance) -> list[dict[str, object]]:
-    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
+    ports = [
+        {"name": "dns", "port": 53, "protocol": "UDP"},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+    ]
     return [
         {
             "apiVersion": "v1",
@@ -61,21 +79,41 @@ def _objects(instance: Instance) -> list[dict[str, object]]:
         *_rights(
             "dns",
             [
-                {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
-                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+                {
+                    "apiGroups": [""],
+                    "resources": ["services", "pods", "namespaces"],
+                    "verbs": ["list", "watch"],
+                },
+                {
+                    "apiGroups": ["discovery.k8s.io"],
+                    "resources": ["endpointslices"],
+                    "verbs": ["list", "watch"],
+                },
             ],
         ),
         *_rights(
             "provisioner",
             [
-                {"apiGroups": [""], "resources": ["nodes", "persistentvolumeclaims"], "verbs": ["get", "list", "watch"]},
+                {
+                    "apiGroups": [""],
+                    "resources": ["nodes", "persistentvolumeclaims"],
+                    "verbs": ["get", "list", "watch"],
+                },
                 {
                     "apiGroups": [""],
                     "resources": ["persistentvolumes"],
                     "verbs": ["get", "list", "watch", "create", "delete", "patch", "update"],
                 },
-                {"apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"], "verbs": ["get", "list", "watch"]},
-                {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
+                {
+                    "apiGroups": ["storage.k8s.io"],
+                    "resources": ["storageclasses"],
+                    "verbs": ["get", "list", "watch"],
+                },
+                {
+                    "apiGroups": ["", "events.k8s.io"],
+                    "resources": ["events"],
+                    "verbs": ["create", "patch", "update"],
+                },
             ],
         ),
     ]

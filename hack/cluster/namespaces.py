@@ -1,7 +1,7 @@
 """The mount and network namespaces an instance lives in.
 
-Everything a component mounts or writes under /run and /var stays in a mount namespace of the instance's own, and is gone
-with it; every bridge, rule, port and route but the one link to the host stays in its network namespace.
+Everything a component mounts or writes under /run and /var stays in a mount namespace of the instance's own, and is
+gone with it; every bridge, rule, port and route but the one link to the host stays in its network namespace.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import paths
 from .errors import ClusterError
-from .instance import Instance
+from .instance import PODS, Instance
 from .run import run, succeeds
 
 NETNS = Path("/run/netns")
@@ -26,7 +26,10 @@ def mounted(path: Path) -> bool:
 
 
 def enter(instance: Instance) -> list[str]:
-    """The argv prefix that runs a command inside. nsenter, not `ip netns exec`: the latter remounts /sys, hiding cgroups."""
+    """The argv prefix that runs a command inside.
+
+    nsenter, not `ip netns exec`: the latter remounts /sys, which hides the control groups.
+    """
     return ["nsenter", f"--net={NETNS / instance.netns}", f"--mount={_mount_file(instance)}", "--"]
 
 
@@ -101,20 +104,21 @@ def _table(instance: Instance) -> str:
 
 
 def _egress(instance: Instance) -> None:
-    """Pods reach out through the host: one masquerade rule there, one in the namespace. Forwarding is turned on, and noted."""
+    """Pods reach out through the host: a masquerade rule on each side, and forwarding (noted where it was off)."""
     forward = Path("/proc/sys/net/ipv4/ip_forward")
-    note = paths.runtime() / "ip_forward.before"
+    note = paths.runtime().with_suffix(".ip_forward")
     if forward.read_text().strip() != "1":
         note.write_text("0")
         forward.write_text("1")
-    from .instance import PODS  # noqa: PLC0415 - the constant is used here only
-
     host, inner = instance.veth
     table = _table(instance)
     nft(f"""table ip {table}
 delete table ip {table}
 table ip {table} {{
-  chain postrouting {{ type nat hook postrouting priority srcnat; ip saddr {instance.address} oifname != "{host}" masquerade; }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat;
+    ip saddr {instance.address} oifname != "{host}" masquerade;
+  }}
 }}""")
     nft(
         f"""table ip speechless
@@ -139,7 +143,7 @@ def remove_network(instance: Instance, last: bool) -> None:
         run(["ip", "link", "delete", instance.veth[0]])
     if (NETNS / instance.netns).exists():
         run(["ip", "netns", "delete", instance.netns])
-    note = paths.runtime() / "ip_forward.before"
+    note = paths.runtime().with_suffix(".ip_forward")
     if last and note.exists():
         Path("/proc/sys/net/ipv4/ip_forward").write_text(note.read_text())
         note.unlink()

@@ -13,7 +13,7 @@ def _home(variable: str, default: str) -> Path:
 
 
 def cache() -> Path:
-    """Built binaries, downloaded packages, the base image's tarball: `$SPEECHLESS_CACHE`, else `~/.cache/speechless`."""
+    """Binaries, downloaded packages, the base image's tarball: `$SPEECHLESS_CACHE`, else `~/.cache/speechless`."""
     return _home("SPEECHLESS_CACHE", ".cache/speechless")
 
 

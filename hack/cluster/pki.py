@@ -24,12 +24,12 @@ USERS = {
 
 
 def ensure(instance: Instance) -> None:
-    """Make what is missing. The authority itself is made once: with a new one, every token and certificate would be void."""
+    """Make what is missing. The authority is made once: with a new one, every token and certificate would be void."""
     pki = instance.pki
     if not (pki / "ca.crt").exists() or not (pki / "sa.key").exists():
         if (instance.dir / "etcd").exists():
             raise ClusterError(
-                f"{pki} lost its authority or its service account key, but the cluster's data is there: they no longer fit",
+                f"{pki} lost its authority or its service account key, but the cluster's data is there",
                 f"`cluster reset {instance.name}` starts it anew",
             )
         pki.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -39,10 +39,25 @@ def ensure(instance: Instance) -> None:
         run(["openssl", "genrsa", "-out", pki / "sa.key", "2048"])
     if not (pki / "sa.pub").exists():
         run(["openssl", "rsa", "-in", pki / "sa.key", "-pubout", "-out", pki / "sa.pub"])
-    services = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
-    names = ",".join([f"IP:{instance.address}", "IP:127.0.0.1", "IP:10.96.0.1", "DNS:localhost", *(f"DNS:{s}" for s in services)])
+    services = (
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    )
+    names = ",".join(
+        [
+            f"IP:{instance.address}",
+            "IP:127.0.0.1",
+            "IP:10.96.0.1",
+            "DNS:localhost",
+            *(f"DNS:{s}" for s in services),
+        ]
+    )
     _certificate(pki, "apiserver", "/CN=kube-apiserver", names)
-    _certificate(pki, "kubelet-server", f"/O=system:nodes/CN=system:node:{NODE}", f"DNS:{NODE},IP:{instance.address}")
+    _certificate(
+        pki, "kubelet-server", f"/O=system:nodes/CN=system:node:{NODE}", f"DNS:{NODE},IP:{instance.address}"
+    )
     _certificate(pki, "kubelet-client", "/O=system:masters/CN=apiserver-kubelet-client")
     _certificate(pki, "front-proxy", "/CN=front-proxy-client")
     for user, subject in USERS.items():
@@ -79,7 +94,10 @@ def _kubeconfig(instance: Instance, user: str) -> None:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [
-                {"name": name, "cluster": {"server": instance.server, "certificate-authority-data": inline("ca.crt")}}
+                {
+                    "name": name,
+                    "cluster": {"server": instance.server, "certificate-authority-data": inline("ca.crt")},
+                }
             ],
             "users": [
                 {

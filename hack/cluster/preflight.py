@@ -34,11 +34,20 @@ GIB = 1 << 30
 def root() -> None:
     """Namespaces, mounts and control groups are root's."""
     if sys.platform != "linux":
-        raise ClusterError(f"the cluster needs Linux; this is {sys.platform}", "use a Linux machine, or your own cluster's KUBECONFIG")
+        raise ClusterError(
+            f"the cluster needs Linux; this is {sys.platform}",
+            "use a Linux machine, or your own cluster's KUBECONFIG",
+        )
     if os.geteuid() != 0:
-        raise ClusterError("the cluster needs root: it makes namespaces, mounts and control groups", "run it with sudo, or as root")
+        raise ClusterError(
+            "the cluster needs root: it makes namespaces, mounts and control groups",
+            "run it with sudo, or as root",
+        )
     if not succeeds(["unshare", "--mount", "--net", "true"]):
-        raise ClusterError("this root may not make namespaces (a container without CAP_SYS_ADMIN?)", "run it on the machine itself")
+        raise ClusterError(
+            "this root may not make namespaces (a container without CAP_SYS_ADMIN?)",
+            "run it on the machine itself",
+        )
 
 
 def tools(say: Callable[[str], None]) -> None:
@@ -47,7 +56,9 @@ def tools(say: Callable[[str], None]) -> None:
     if not packages:
         return
     if not have("apt-get") or os.geteuid() != 0:
-        raise ClusterError(f"missing tools, by Debian package: {' '.join(packages)}", f"apt-get install {' '.join(packages)}")
+        raise ClusterError(
+            f"missing tools, by Debian package: {' '.join(packages)}", f"apt-get install {' '.join(packages)}"
+        )
     say(f"installing {' '.join(packages)} (apt)")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update", "-q"], env=env, timeout=600)
@@ -60,7 +71,7 @@ def room(instance: Instance) -> None:
     wanted = (4 if instance.nodes else 1) * GIB
     if memory < wanted:
         raise ClusterError(
-            f"{memory / GIB:.1f} GiB of memory are available; {wanted / GIB:.0f} are needed with nodes={instance.nodes}",
+            f"{memory / GIB:.1f} GiB of memory are available, {wanted / GIB:.0f} are needed (nodes={instance.nodes})",
             "stop something, or `cluster down` another instance",
         )
     disk(instance.dir, (5 if instance.nodes else 1) * GIB)

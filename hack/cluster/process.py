@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def _recorded(instance: Instance, name: str) -> Recorded | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError):
-        return None  # cut short by a full disk or a crash: as good as none; the cgroup still knows the process
+        return (
+            None  # cut short by a full disk or a crash: as good as none; the cgroup still knows the process
+        )
 
 
 def pid(instance: Instance, name: str) -> int | None:
@@ -61,7 +64,7 @@ def pid(instance: Instance, name: str) -> int | None:
     return entry.pid if stat is not None and stat[0] not in "ZX" and stat[1] == entry.start else None
 
 
-def started_at(number: int) -> float:
+def age(number: int) -> float:
     """Seconds that a process has been running."""
     stat = _stat(number)
     uptime = float(Path("/proc/uptime").read_text().split()[0])
@@ -113,7 +116,7 @@ def start(instance: Instance, name: str, argv: list[str], env: dict[str, str], c
 
 
 def stop(instance: Instance, name: str, grace: float = 15) -> None:
-    """SIGTERM, wait until it is gone (an API server takes seconds to let its port go), SIGKILL after `grace` seconds."""
+    """SIGTERM, wait until it is gone (an API server takes seconds to let its port go), then SIGKILL."""
     number = pid(instance, name)
     if number is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -146,20 +149,20 @@ def log_tail(instance: Instance, name: str, lines: int = 12) -> str:
         return "(no log)"
 
 
-def wait(instance: Instance, name: str, ready: object, seconds: float, what: str) -> None:
-    """Until `ready()` is true; ClusterError with the log's end when the component dies or takes longer than `seconds`."""
+def wait(instance: Instance, name: str, ready: Callable[[], bool], seconds: float, what: str) -> None:
+    """Until `ready()` is true; ClusterError with the log's end when the component dies or takes too long."""
     deadline = time.monotonic() + seconds
-    while not ready():  # type: ignore[operator]
+    log = instance.log_dir / f"{name}.log"
+    while not ready():
         number = pid(instance, name)
         if number is None:
             raise ClusterError(
-                f"{name} ended while starting; the end of {instance.log_dir / (name + '.log')}:\n{log_tail(instance, name)}",
+                f"{name} ended while starting; the end of {log}:\n{log_tail(instance, name)}",
                 "if it says what is missing, mend that and run `up` again",
             )
         _reap(number)
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"{what} was not ready after {seconds:.0f} s; the end of {instance.log_dir / (name + '.log')}:\n"
-                f"{log_tail(instance, name)}"
+                f"{what} was not ready after {seconds:.0f} s; the end of {log}:\n{log_tail(instance, name)}"
             )
         time.sleep(0.05)

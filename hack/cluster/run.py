@@ -22,9 +22,20 @@ def run(
     """Standard output of a command that must succeed; ClusterError with what it wrote if it does not."""
     command = [str(a) for a in argv]
     try:
-        done = subprocess.run(command, input=stdin, cwd=cwd, env=env, timeout=timeout, capture_output=True, text=True)
+        done = subprocess.run(
+            command,
+            check=False,
+            input=stdin,
+            cwd=cwd,
+            env=env,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+        )
     except FileNotFoundError:
-        raise ClusterError(f"{command[0]} is not on this machine", hint or "install it, then run again") from None
+        raise ClusterError(
+            f"{command[0]} is not on this machine", hint or "install it, then run again"
+        ) from None
     except subprocess.TimeoutExpired:
         raise ClusterError(f"`{' '.join(command)}` did not end within {timeout:.0f} s", hint) from None
     if done.returncode:
@@ -37,7 +48,7 @@ def succeeds(argv: Sequence[str | Path], *, timeout: float = 30) -> bool:
     """Whether a command ends with 0; what it prints is of no interest."""
     command = [str(a) for a in argv]
     try:
-        return subprocess.run(command, capture_output=True, timeout=timeout).returncode == 0
+        return subprocess.run(command, check=False, capture_output=True, timeout=timeout).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 

@@ -1,7 +1,7 @@
 """An artifact: a folder (or one GGUF file in a folder) plus its manifest `speechless.json`, written last.
 
-A folder without a manifest is not an artifact, whatever else is in it. The digest covers every file but the manifest, so
-two runs that make the same bytes make the same digest, whenever and wherever they ran.
+A folder without a manifest is not an artifact, whatever else is in it. The digest covers every file but the manifest,
+so two runs that make the same bytes make the same digest, whenever and wherever they ran.
 """
 
 from __future__ import annotations
@@ -98,6 +98,6 @@ class Manifest(ContractModel):
 
 
 def tree_digest(files: Iterable[FileEntry]) -> str:
-    """`sha256:` of the lines `<sha256>  <size>  <path>\\n`, sorted by path as bytes: like sha256sum's listing, with sizes."""
+    """`sha256:` and the digest of the lines `<sha256>  <size>  <path>\\n`, sorted by path as bytes."""
     lines = sorted((f.path.encode(), f"{f.sha256}  {f.size}  {f.path}\n".encode()) for f in files)
     return "sha256:" + hashlib.sha256(b"".join(line for _, line in lines)).hexdigest()

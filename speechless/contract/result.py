@@ -48,7 +48,7 @@ class StageResult(ContractModel):
     versions: dict[str, str] = {}
 
     def termination_message(self) -> str:
-        """JSON of at most 4096 bytes: long texts are shortened first, then versions and metrics dropped from the end."""
+        """JSON of at most 4096 bytes: long texts are shortened first, then versions and the last metrics dropped."""
         candidate = self
         for shorten in (_same, _short_texts, _no_versions, _few_metrics):
             candidate = shorten(candidate)

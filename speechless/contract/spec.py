@@ -39,8 +39,8 @@ class RunIdentity(ContractModel):
 class Source(ContractModel):
     """An input: where it is and, when it is known, what it must digest to.
 
-    `file:///path` and `pvc://claim/path`. A folder with a manifest is verified against it; one without is digested as it
-    is read, and the digest recorded.
+    `file:///path` and `pvc://claim/path`. A folder with a manifest is verified against it; one without is digested as
+    it is read, and the digest recorded.
     """
 
     uri: Uri
@@ -266,7 +266,7 @@ class ServeSpec(_Stage):
     model_name: str = Field(min_length=1, max_length=253)
     """The name that clients ask for."""
     engine: ServeEngine = ServeEngine.LLAMA_CPP
-    host: str = "0.0.0.0"  # noqa: S104 - a pod serves its Service
+    host: str = "0.0.0.0"
     port: int = Field(default=8080, ge=1, le=65535)
     engine_args: tuple[str, ...] = ()
     """Handed to the engine one by one, after its own."""

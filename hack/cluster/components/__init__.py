@@ -34,7 +34,7 @@ Factory = Callable[[Instance, Binaries], Component]
 
 def all_components() -> list[Factory]:
     """In the order of their start; `down` goes backwards."""
-    from . import (  # noqa: PLC0415 - they import Component from here
+    from . import (  # they import Component from here
         apiserver,
         buildkit,
         containerd,
@@ -63,8 +63,8 @@ def all_components() -> list[Factory]:
 
 def http_ok(instance: Instance, url: str) -> bool:
     """Whether a URL inside the instance's network namespace answers 200."""
-    from ..namespaces import enter_network  # noqa: PLC0415
-    from ..run import succeeds  # noqa: PLC0415
+    from ..namespaces import enter_network
+    from ..run import succeeds
 
     probe = (
         "import ssl,sys,urllib.request as u\n"

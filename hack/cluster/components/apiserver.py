@@ -6,6 +6,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from ..binaries import Binaries
 from ..instance import SERVICES, Instance
@@ -41,7 +42,8 @@ def component(instance: Instance, binaries: Binaries) -> Component:
             "--tls-cert-file", f"{pki}/apiserver.crt", "--tls-private-key-file", f"{pki}/apiserver.key",
             "--service-account-issuer", "https://kubernetes.default.svc",
             "--service-account-key-file", f"{pki}/sa.pub", "--service-account-signing-key-file", f"{pki}/sa.key",
-            "--kubelet-client-certificate", f"{pki}/kubelet-client.crt", "--kubelet-client-key", f"{pki}/kubelet-client.key",
+            "--kubelet-client-certificate", f"{pki}/kubelet-client.crt",
+            "--kubelet-client-key", f"{pki}/kubelet-client.key",
             "--kubelet-certificate-authority", f"{pki}/ca.crt",
             # else logs and exec look for the node's name in DNS
             "--kubelet-preferred-address-types", "InternalIP",
@@ -59,7 +61,7 @@ def component(instance: Instance, binaries: Binaries) -> Component:
     )  # fmt: skip
 
 
-def audit_log(instance: Instance) -> object:
+def audit_log(instance: Instance) -> Path:
     """One JSON object a line (audit.k8s.io/v1 Event)."""
     return instance.log_dir / "audit.log"
 

@@ -9,6 +9,11 @@ from ..instance import NODE_PODS, Instance
 from ..run import succeeds
 from . import Component
 
+UNUSED = [
+    *(f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")),
+    "io.containerd.internal.v1.opt",  # would write under /opt
+    "io.containerd.tracing.processor.v1.otlp",
+]
 PAUSE_IMAGE = "localhost/speechless/pause:1"
 
 
@@ -18,7 +23,7 @@ def component(instance: Instance, binaries: Binaries) -> Component:
     toml = f"""version = 2
 root = "{instance.dir}/containerd"
 state = "/run/containerd"
-disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp"]
+disabled_plugins = {json.dumps(UNUSED)}
 [grpc]
   address = "{instance.containerd_socket}"
 [plugins."io.containerd.grpc.v1.cri"]
@@ -62,4 +67,10 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 
 def ctr(instance: Instance, binaries: Binaries) -> list[str]:
     """The argv prefix of containerd's client, in the namespace that the kubelet's images are in."""
-    return [f"{binaries.runtime}/usr/bin/ctr", "--address", str(instance.containerd_socket), "--namespace", "k8s.io"]
+    return [
+        f"{binaries.runtime}/usr/bin/ctr",
+        "--address",
+        str(instance.containerd_socket),
+        "--namespace",
+        "k8s.io",
+    ]

@@ -1,4 +1,4 @@
-"""CoreDNS as a process beside the node's agents: cluster names itself, all others from the machine's own name servers."""
+"""CoreDNS as a process beside the node's agents: cluster names itself, all others by the machine's name servers."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from . import Component, http_ok
 def component(instance: Instance, binaries: Binaries) -> Component:
     """One member, on the loopback of the instance's own network namespace.
 
-    It does not wait for the disk (`--unsafe-no-fsync`): a killed process loses nothing, a power cut may. Tests are twice as fast.
+    It does not wait for the disk (`--unsafe-no-fsync`): a killed process loses nothing, a power cut may.
     """
     client = "http://127.0.0.1:2379"
     return Component(

@@ -14,7 +14,8 @@ def component(instance: Instance, binaries: Binaries) -> Component:
         name="kube-scheduler",
         argv=[
             str(binaries.kubernetes), "kube-scheduler",
-            "--kubeconfig", kubeconfig, "--authentication-kubeconfig", kubeconfig, "--authorization-kubeconfig", kubeconfig,
+            "--kubeconfig", kubeconfig,
+            "--authentication-kubeconfig", kubeconfig, "--authorization-kubeconfig", kubeconfig,
             "--leader-elect=false", "--bind-address", "127.0.0.1", "--profiling=false",
         ],
         ready=lambda: http_ok(instance, "https://127.0.0.1:10259/healthz"),

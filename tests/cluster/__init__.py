@@ -1,0 +1,1 @@
+"""The cluster program, tried as a user would break it."""

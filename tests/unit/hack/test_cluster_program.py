@@ -1,0 +1,146 @@
+"""The parts of hack/cluster that need neither root nor a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster import binaries, images, instance, preflight, process
+from cluster.errors import ClusterError
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders of this test's own."""
+    monkeypatch.setenv("SPEECHLESS_CLUSTER_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("SPEECHLESS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "state"
+
+
+@pytest.mark.parametrize("name", ["a", "test-api", "x9", "a" * 20])
+def test_names_that_fit_interfaces_and_folders_are_taken(name: str) -> None:
+    assert instance.check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "A", "9a", "a-", "a_b", "../x", "a/b", "a" * 21, "a b"])
+def test_other_names_are_refused_with_an_example(name: str) -> None:
+    with pytest.raises(ClusterError) as refused:
+        instance.check_name(name)
+    assert "test-api" in refused.value.hint
+
+
+def test_every_instance_has_addresses_and_links_of_its_own() -> None:
+    made = [instance.Instance(f"i{n}", n, 1) for n in range(256)]
+    assert len({i.address for i in made} | {i.host_address for i in made}) == 512
+    assert all(len(end) <= 15 for i in made for end in i.veth)
+    assert made[255].address == "10.213.3.254"
+
+
+def test_a_damaged_record_names_the_file_and_the_way_out(state: Path) -> None:
+    (state / "x").mkdir(parents=True)
+    (state / "x" / "instance.json").write_text('{"index": ')
+    with pytest.raises(ClusterError, match="instance.json") as refused:
+        instance.load("x")
+    assert "reset x" in refused.value.hint
+
+
+def test_a_lock_names_its_holder(state: Path) -> None:
+    with (
+        instance.locked("x", "cluster up"),
+        pytest.raises(ClusterError, match=rf"cluster up x.*pid {os.getpid()}"),instance.locked("x", "cluster down")
+    ):
+        pass
+    with instance.locked("x", "cluster down"):
+        assert (state / ".x.lock").exists()
+
+
+def test_a_pid_with_another_start_time_is_not_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(instance.paths, "runtime", lambda: tmp_path)
+    one = instance.Instance("x", 0, 0)
+    (one.run_dir / "pid").mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        record = {"pid": child.pid, "start": int(fields[19]), "command": ""}
+        (one.run_dir / "pid" / "etcd").write_text(json.dumps(record))
+        assert process.pid(one, "etcd") == child.pid
+        (one.run_dir / "pid" / "etcd").write_text(json.dumps({**record, "start": record["start"] - 1}))
+        assert process.pid(one, "etcd") is None
+        process.stop(one, "etcd")
+        assert child.poll() is None
+        child.communicate(b"\n")
+    (one.run_dir / "pid" / "etcd").write_text(json.dumps(record))
+    assert process.pid(one, "etcd") is None
+
+
+def test_a_cached_binary_that_changed_is_made_anew(tmp_path: Path) -> None:
+    made: list[str] = []
+    said: list[str] = []
+
+    def make(target: Path) -> None:
+        made.append(target.name)
+        (target / "program").write_text("good")
+
+    folder = tmp_path / "tool-1"
+    binaries._checked(folder, make, said.append)
+    binaries._checked(folder, make, said.append)
+    assert len(made) == 1, "a sound cache is used"
+    (folder / "program").write_text("evil")
+    binaries._checked(folder, make, said.append)
+    assert (folder / "program").read_text() == "good"
+    (folder / "program").unlink()
+    binaries._checked(folder, make, said.append)
+    (folder / "manifest.json").write_text("{")
+    binaries._checked(folder, make, said.append)
+    assert len(made) == 4
+    assert "program does not match" in said[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["tool-1"], "no draft is left"
+
+
+def test_a_build_that_fails_leaves_no_half_made_folder(tmp_path: Path) -> None:
+    def fail(target: Path) -> None:
+        (target / "half").write_text("x")
+        raise ClusterError("no")
+
+    with pytest.raises(ClusterError):
+        binaries._checked(tmp_path / "tool-1", fail, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_source_is_another_folder_of_the_cache(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = binaries.PAUSE
+    before = module.folder
+    copy = state / "go" / "pause"
+    copy.mkdir(parents=True)
+    for file in module.source.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(binaries, "SOURCES", state / "go")
+    assert module.folder == before
+    (copy / "main.go").write_text("package main")
+    assert module.folder != before
+
+
+def test_the_machines_package_index_reaches_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    for key in ("INDEX_URL", "EXTRA_INDEX_URL", "TRUSTED_HOST"):
+        monkeypatch.delenv(f"PIP_{key}", raising=False)
+    (tmp_path / ".config/pip").mkdir(parents=True)
+    (tmp_path / ".config/pip/pip.conf").write_text(
+        "[global]\nindex-url = https://one.example/simple\ntimeout = 9\n"
+    )
+    assert images.package_index()["index-url"] == "https://one.example/simple"
+    assert "timeout" not in images.package_index()
+    monkeypatch.setenv("PIP_INDEX_URL", "https://two.example/simple")
+    assert images.package_index()["index-url"] == "https://two.example/simple"
+
+
+def test_too_little_disk_names_the_numbers_and_the_variable(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="GiB are free") as refused:
+        preflight.disk(tmp_path / "not" / "there", 1 << 60)
+    assert "SPEECHLESS_CLUSTER_STATE" in refused.value.hint
