@@ -1,0 +1,90 @@
+# Every job of this repository under one name. The work is done by what is called: scripts in hack/, Python modules.
+# `make help` (or `make` alone) lists the targets; each has its line there from the `##` comment beside it.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# The interpreter that makes .venv; a cluster instance's name and number of nodes (1: pods run, 0: control plane alone).
+PYTHON ?= python3
+NAME ?= speechless
+NODES ?= 1
+export PYTHON
+
+cluster := hack/ensure-python.sh && PYTHONPATH=hack exec $(PYTHON) -m cluster
+
+##@ Work on the code
+.PHONY: help setup format lint docs docs-serve lock clean
+help: ## List every target
+	@hack/help.sh
+	@echo
+	@echo "The cluster targets take NAME=<instance> (now: $(NAME)), cluster-up also NODES=0|1 (now: $(NODES))."
+
+setup: ## Make .venv with the locked tools and this checkout installed (fast when nothing changed)
+	@hack/setup.sh
+
+format: setup ## Bring the Python code into the house's format and mend what ruff can mend by itself
+	@.venv/bin/ruff check --quiet --fix-only .
+	@.venv/bin/ruff format .
+
+lint: setup ## Check format, style, types and layering
+	@.venv/bin/python hack/lint.py
+
+docs: setup ## Build the documentation into site/; a warning is an error
+	@hack/docs.sh build
+	@echo "docs: site/index.html"
+
+docs-serve: setup ## Show the documentation on a local port, rebuilt as files change
+	@hack/docs.sh serve
+
+lock: setup ## Pin requirements/*.in to requirements/*.txt, with hashes
+	@hack/lock.sh
+
+clean: ## Remove what builds and tests left here (not .venv, not a cluster)
+	@hack/clean.sh
+
+##@ Test
+.PHONY: test test-unit test-apiserver test-e2e
+test: ## Check everything: setup, lint, docs and every tier of tests, with a table of times
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/test_all.py
+
+test-unit: ## Run the unit tests: seconds, no cluster
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/test_all.py --only setup,unit
+
+test-apiserver: ## Run the tests against a real API server without nodes
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/test_all.py --only setup,cluster,apiserver
+
+test-e2e: ## Run the tests on a one-node cluster where pods really run
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/test_all.py --only setup,cluster,e2e
+
+##@ A Kubernetes cluster on this machine
+.PHONY: cluster-up cluster-down cluster-status cluster-shell cluster-reset cluster-list
+cluster-up: ## Build what is missing and start the cluster, or mend the one that runs
+	@$(cluster) up '$(NAME)' --nodes '$(NODES)'
+
+cluster-down: ## Stop the cluster and leave nothing of it behind but its state, for the next cluster-up
+	@$(cluster) down '$(NAME)'
+
+cluster-status: ## Show what of the cluster runs and how to reach it
+	@$(cluster) status '$(NAME)'
+
+cluster-shell: ## Open a shell with KUBECONFIG set, kubectl and helm on the PATH
+	@$(cluster) shell '$(NAME)'
+
+cluster-reset: ## Stop the cluster and forget its state
+	@$(cluster) reset '$(NAME)'
+
+cluster-list: ## List the cluster instances of this machine
+	@$(cluster) list
+
+# A name that is no target. A folder's name needs a rule of its own: make would find the folder and be content.
+folders := $(filter-out docs,$(patsubst %/,%,$(wildcard */)))
+no-target = @echo "make: there is no target '$@'; 'make help' lists the targets" >&2; exit 2
+.PHONY: $(folders)
+$(folders):
+	$(no-target)
+.DEFAULT:
+	$(no-target)

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Pin every environment: requirements/*.in (and pyproject.toml for dev) -> requirements/*.txt, each package with its hashes.
+# Arguments go to `uv pip compile`: `hack/lock.sh --upgrade` raises every version, `--upgrade-package ruff` one.
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ ! -x .venv/bin/uv ]; then
+    echo "lock: .venv/bin/uv is not there; run 'make setup' first" >&2
+    exit 1
+fi
+
+# No index address and no machine's path reaches a file: mirrors and closed networks stay possible.
+compile() {
+    out=$1
+    shift
+    .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+        --output-file "$out" "$@"
+    echo "lock: $out"
+}
+
+compile requirements/uv.txt requirements/uv.in "$@"
+compile requirements/dev.txt pyproject.toml --extra operator requirements/dev.in "$@"

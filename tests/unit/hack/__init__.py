@@ -1,0 +1,1 @@
+"""The programs of hack/ that check the repository."""

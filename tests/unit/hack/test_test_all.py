@@ -1,0 +1,90 @@
+"""`hack/test_all.py`: the order of steps, what a failure stops, the table, the exit status."""
+
+import subprocess
+import sys
+
+import pytest
+
+import test_all
+from test_all import Outcome, Step
+from tests.unit.layout.repository import ROOT
+
+STEPS = (
+    Step("setup", ["true"]),
+    Step("lint", ["true"], needs=("setup",)),
+    Step("cluster", ["true"]),
+    Step("e2e", ["true"], needs=("setup", "cluster")),
+)
+
+
+def results(failing: set[str]) -> dict[str, str]:
+    outcomes = test_all.run_steps(STEPS, lambda step: 3 if step.name in failing else 0)
+    return {outcome.step: outcome.result for outcome in outcomes}
+
+
+def test_all_steps_run_in_order() -> None:
+    assert results(set()) == {"setup": "ok", "lint": "ok", "cluster": "ok", "e2e": "ok"}
+
+
+def test_a_failure_stops_only_what_builds_on_it() -> None:
+    assert results({"cluster"}) == {
+        "setup": "ok",
+        "lint": "ok",
+        "cluster": "FAILED (exit status 3)",
+        "e2e": "not run: cluster failed",
+    }
+
+
+def test_an_interrupt_ends_the_row() -> None:
+    def interrupt(step: Step) -> int:
+        raise KeyboardInterrupt
+
+    outcomes = test_all.run_steps(STEPS, interrupt)
+    assert [(outcome.step, outcome.result) for outcome in outcomes] == [("setup", "INTERRUPTED")]
+
+
+def test_the_table_names_what_failed() -> None:
+    shown = test_all.table([Outcome("setup", "ok", 1.25), Outcome("unit", "FAILED (exit status 1)", 61)])
+    assert shown.splitlines() == [
+        "setup       1.2 s  ok",
+        "unit       61.0 s  FAILED (exit status 1)",
+        "total      62.2 s",
+        "not green: unit",
+    ]
+
+
+def test_steps_are_chosen_by_name() -> None:
+    assert [step.name for step in test_all.choose(STEPS, "e2e,setup", None)] == ["setup", "e2e"]
+    assert [step.name for step in test_all.choose(STEPS, None, "e2e")] == ["setup", "lint", "cluster"]
+
+
+@pytest.mark.parametrize(("only", "skip"), [("unti", None), (None, "unti")])
+def test_an_unknown_step_is_told(only: str | None, skip: str | None) -> None:
+    with pytest.raises(
+        ValueError, match=r"there is no step 'unti' here; the steps: setup, lint, cluster, e2e"
+    ):
+        test_all.choose(STEPS, only, skip)
+
+
+def test_leaving_nothing_to_run_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no step is left"):
+        test_all.choose(STEPS, "lint", "lint")
+
+
+@pytest.mark.parametrize(("failing", "status"), [(set(), 0), ({"lint"}, 1)])
+def test_the_exit_status(failing: set[str], status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_all, "STEPS", STEPS)
+    monkeypatch.setattr(test_all, "execute", lambda step: int(step.name in failing))
+    assert test_all.main([]) == status
+
+
+def test_a_program_that_is_not_there_is_a_failure(capfd: pytest.CaptureFixture[str]) -> None:
+    assert test_all.execute(Step("x", ["./no-such-program"])) == 127
+    assert "x: ./no-such-program cannot be started" in capfd.readouterr().err
+
+
+def test_a_wrong_step_on_the_command_line_is_status_2() -> None:
+    argv = [sys.executable, ROOT / "hack" / "test_all.py", "--only", "unti"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 2
+    assert "there is no step 'unti' here" in done.stderr

@@ -1,0 +1,60 @@
+"""The Makefile: its help lists every target, documents name only targets that exist, a wrong name is told."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.unit.layout.repository import ROOT, texts
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def targets(makefile: str) -> set[str]:
+    """The targets that a Makefile defines by name."""
+    return set(re.findall(r"(?m)^([a-z][a-z0-9-]*):(?!=)", makefile))
+
+
+def listed(help_text: str) -> dict[str, str]:
+    """What a help text lists: target -> its line."""
+    return dict(re.findall(r"(?m)^  ([a-z][a-z0-9-]*) {2,}(\S.*)$", help_text))
+
+
+def mentioned(markdown: str) -> set[str]:
+    """The targets that a document's code calls: `make X` inline, or lines of a fenced block that begin with it."""
+    fenced = re.findall(r"(?ms)^```.*?^```", markdown)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^```", "", markdown))
+    lines = [line.strip() for code in [*fenced, *inline] for line in code.splitlines()]
+    return {match[1] for line in lines if (match := re.match(r"(?:\$ |sudo )?make ([a-z][a-z0-9-]*)", line))}
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_help_is_the_default_and_lists_every_target() -> None:
+    answer = make()
+    assert answer.returncode == 0
+    assert set(listed(answer.stdout)) == targets(MAKEFILE)
+
+
+def test_a_target_without_words_is_caught() -> None:
+    assert targets("a: ## Do a\nb: a\nc := 1\n.PHONY: x\n") - set(listed("  a   Do a\n")) == {"b"}
+
+
+def test_documents_name_only_targets_that_exist() -> None:
+    documents = {name: text for name, text in texts().items() if name.endswith(".md")}
+    unknown = {name: mentioned(text) - targets(MAKEFILE) for name, text in documents.items()}
+    assert {name: names for name, names in unknown.items() if names} == {}
+
+
+def test_a_target_that_a_document_names_is_found() -> None:
+    markdown = "Say `make cluster-up NAME=x`, or make sense.\n\n```console\n$ make test\nmake lint\n```\n"
+    assert mentioned(markdown) == {"cluster-up", "test", "lint"}
+
+
+@pytest.mark.parametrize("word", ["nonsense", "tests", "operator"])
+def test_an_unknown_target_is_told(word: str) -> None:
+    answer = make(word)
+    assert answer.returncode == 2
+    assert f"there is no target '{word}'; 'make help' lists the targets" in answer.stderr

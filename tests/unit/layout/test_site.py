@@ -1,0 +1,37 @@
+"""The documentation builds strictly and needs no other host to be read."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from tests.unit.layout.repository import ROOT
+
+
+def loaded_from_elsewhere(html: str) -> set[str]:
+    """What a page makes a browser fetch from another host: scripts, styles, fonts, images, frames; not mere links."""
+    tags = re.findall(r"<(?:script|link|img|iframe|source|video)\b[^>]*>", html)
+    fetched = [tag for tag in tags if 'rel="canonical"' not in tag]
+    return {
+        url for tag in fetched for url in re.findall(r"(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)", tag)
+    }
+
+
+def test_the_site_builds_strictly_and_stands_alone(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["hack/docs.sh", "build", "--site-dir", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {str(page.relative_to(tmp_path)): page.read_text() for page in tmp_path.rglob("*.html")}
+    assert "index.html" in pages
+    elsewhere = {name: loaded_from_elsewhere(html) for name, html in pages.items()}
+    assert {name: urls for name, urls in elsewhere.items() if urls} == {}
+
+
+def test_a_font_from_another_host_is_caught() -> None:
+    html = '<a href="https://a.org">a</a><link rel=stylesheet href="https://f.org/x.css"><script src=//c.org/y.js>'
+    assert loaded_from_elsewhere(html) == {"https://f.org/x.css", "//c.org/y.js"}
