@@ -21,3 +21,14 @@ compile() {
 
 compile requirements/uv.txt requirements/uv.in "$@"
 compile requirements/dev.txt pyproject.toml --extra operator requirements/dev.in "$@"
+
+# The images: what they stand on is fixed first, and the others may not differ from it.
+compile images/tools/requirements.txt images/tools/requirements.in "$@"
+compile images/llamacpp/requirements.txt images/llamacpp/requirements.in "$@"
+compile images/torch/requirements.txt images/torch/requirements.in "$@"
+for image in train eval quantize; do
+    compile "images/$image/requirements.txt" "images/$image/requirements.in" -c images/torch/requirements.txt "$@"
+done
+for image in operator serve-llamacpp; do
+    compile "images/$image/requirements.txt" "images/$image/requirements.in" "$@"
+done

@@ -94,6 +94,10 @@ def _image(args: argparse.Namespace) -> None:
     programs = ensure_binaries(say)
     if args.image == "list":
         print("\n".join(images.listed(instance, programs)))
+    elif args.image == "save":
+        images.save(instance, programs, args.tag, args.file)
+    elif args.image == "load":
+        images.load(instance, programs, args.file)
     elif args.image == "base":
         print(images.ensure_base(instance, programs, say))
     else:
@@ -156,7 +160,9 @@ def parser() -> argparse.ArgumentParser:
     shell.add_argument("command", nargs=argparse.REMAINDER, help="a command to run there instead of a shell")
     command("prepare", _prepare, "install the tools and build the binaries, start nothing", named=False)
 
-    image = commands.add_parser("image", help="build and list images in a node's store", allow_abbrev=False)
+    image = commands.add_parser(
+        "image", help="build, list, save and load images of a node's store", allow_abbrev=False
+    )
     image.set_defaults(function=_image)
     kinds = image.add_subparsers(dest="image", required=True, metavar="WHAT")
     for name, text in (
@@ -164,6 +170,13 @@ def parser() -> argparse.ArgumentParser:
         ("base", f"make {images.BASE_IMAGE} if it is not there"),
     ):
         kinds.add_parser(name, help=text).add_argument("name", nargs="?", default=DEFAULT)
+    save = kinds.add_parser("save", help="write an image to an OCI archive")
+    save.add_argument("name", help="the instance")
+    save.add_argument("tag", help="the image's name")
+    save.add_argument("file", type=Path, help="the archive to write")
+    take = kinds.add_parser("load", help="take an OCI or Docker archive into the store")
+    take.add_argument("name", help="the instance")
+    take.add_argument("file", type=Path, help="the archive to read")
     build = kinds.add_parser("build", help="build a Dockerfile into the store", allow_abbrev=False)
     build.add_argument("name", help="the instance")
     build.add_argument("context", type=Path, help="the build context's folder")

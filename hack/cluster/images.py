@@ -29,6 +29,28 @@ def listed(instance: Instance, binaries: Binaries) -> list[str]:
     return sorted(n for n in names if not n.startswith("sha256:"))
 
 
+def save(instance: Instance, binaries: Binaries, tag: str, file: Path) -> None:
+    """Write an image to a file (an OCI archive), whole or not at all."""
+    if tag not in listed(instance, binaries):
+        raise ClusterError(
+            f"{instance.name!r} has no image {tag}", f"`cluster image list {instance.name}` shows all"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{uuid.uuid4().hex[:8]}.tar")
+    try:
+        run([*ctr(instance, binaries), "images", "export", draft, tag], timeout=1800)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def load(instance: Instance, binaries: Binaries, file: Path) -> None:
+    """Take the images of an OCI or Docker archive into the node's store."""
+    if not file.is_file():
+        raise ClusterError(f"there is no {file}", "`cluster image save` or `docker save` writes one")
+    run([*ctr(instance, binaries), "images", "import", file], timeout=1800)
+
+
 def build(
     instance: Instance,
     binaries: Binaries,
@@ -54,7 +76,7 @@ def build(
         argv = [
             *buildctl(instance, binaries), "build", "--frontend", "dockerfile.v0", "--progress", "plain",
             "--local", f"context={context}", "--local", f"dockerfile={file.parent}", "--opt", f"filename={file.name}",
-            "--output", f"type=image,name={tag},unpack=true",
+            "--output", f"type=image,name={tag},unpack=true,compression=uncompressed",
         ]  # fmt: skip
         argv += ["--opt", f"target={target}"] if target else []
         for key, value in build_args.items():

@@ -45,6 +45,9 @@ class Source(ContractModel):
 
     uri: Uri
     digest: Digest | None = None
+    wait_seconds: int = Field(default=0, ge=0, le=86400)
+    """How long the stage waits for it to appear. For what another program is still writing; it must appear whole, by a
+    rename."""
 
 
 class _Stage(ContractModel):

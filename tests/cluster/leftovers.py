@@ -41,7 +41,10 @@ def of_instance(name: str, index: int) -> list[str]:
             try:
                 words = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 groups = (proc / "cgroup").read_text()
+                state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
             except (FileNotFoundError, ProcessLookupError):
+                continue
+            if state == "Z":  # dead already: it waits for the machine's init to take note
                 continue
             if f"speechless-{name}" in groups or (words and mine.search(words)):
                 found.append(f"process {proc.name} {words[:80]}")

@@ -1,0 +1,171 @@
+"""Build the images of images/, in the order in which they stand on one another.
+
+    python3 hack/images.py                      into the cluster `speechless` of hack/cluster
+    python3 hack/images.py --instance test-e2e  into another
+    python3 hack/images.py --print docker       the commands for Docker, to read, change and run
+    python3 hack/images.py train eval           only these, and what they stand on
+
+The engine's cache decides what is built anew; the first build takes long (llama.cpp is compiled, torch downloaded).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PREFIX = "localhost/speechless"
+BASE_IMAGE = f"{PREFIX}/base:bookworm"
+
+# Image: the images whose names it gets as build arguments. Those come before it.
+IMAGES: dict[str, tuple[str, ...]] = {
+    "tools": (),
+    "llamacpp": (),
+    "torch": ("tools",),
+    "operator": ("tools",),
+    "serve-llamacpp": ("tools", "llamacpp"),
+    "train": ("tools", "torch"),
+    "eval": ("tools", "llamacpp", "torch"),
+    "quantize": ("tools", "llamacpp", "torch"),
+}
+KEPT = ("llamacpp",)
+"""Kept as archives in the cache folder, too: every other cluster on this machine is spared the quarter of an hour."""
+SHIPPED = ("operator", "serve-llamacpp", "train", "eval", "quantize")
+"""The others are only built from."""
+
+
+def tag(name: str, version: str) -> str:
+    """An image's full name."""
+    return f"{PREFIX}/{name}:{version}"
+
+
+def with_needs(names: list[str]) -> list[str]:
+    """The images named and those they stand on, in the order of `IMAGES`."""
+    wanted, new = set[str](), set(names or IMAGES)
+    while new:
+        wanted |= new
+        new = {need for name in new for need in IMAGES[name]} - wanted
+    return [name for name in IMAGES if name in wanted]
+
+
+def build_args(name: str, version: str, base: str) -> dict[str, str]:
+    """The build arguments of an image's Containerfile."""
+    args = {f"{need.replace('-', '').upper()}_IMAGE": tag(need, version) for need in IMAGES[name]}
+    return args if "torch" in IMAGES[name] else {"BASE_IMAGE": base, **args}
+
+
+def revision() -> str:
+    """The commit that is built, with `-dirty` when the tree has changes; `unknown` outside a checkout."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def command(engine: str, name: str, args: dict[str, str], version: str) -> list[str]:
+    """The argv that builds one image."""
+    pairs = [part for key, value in args.items() for part in ("--build-arg", f"{key}={value}")]
+    file = f"images/{name}/Containerfile"
+    if engine == "docker":
+        return ["docker", "build", "--tag", tag(name, version), "--file", file, *pairs, "."]
+    options = ["--tag", tag(name, version), "--file", str(ROOT / file), *pairs]
+    return [sys.executable, "-m", "cluster", "image", "build", engine, *options, str(ROOT)]
+
+
+def main() -> int:
+    """Build; the first that fails ends it with its status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)} (default: all)")
+    parser.add_argument(
+        "--instance", default="speechless", help="the cluster to build into (default: speechless)"
+    )
+    parser.add_argument(
+        "--print", choices=["docker"], help="print the commands for this engine instead of building"
+    )
+    parser.add_argument(
+        "--version", default="dev", help="the tag, and the version in the label (default: dev)"
+    )
+    parser.add_argument(
+        "--base-image", help="Debian 12 with Python 3.11 and venv (default: the cluster's own)"
+    )
+    parser.add_argument(
+        "--log", type=Path, default=ROOT / "build" / "images", help="the folder of the build logs"
+    )
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in IMAGES]:
+        parser.error(f"no image {unknown[0]!r}: there are {', '.join(IMAGES)}")
+    base = args.base_image or (BASE_IMAGE if not args.print else "python:3.11-slim-bookworm")
+    labels = {"VERSION": args.version, "REVISION": revision()}
+    for name in with_needs(args.names):
+        given = build_args(name, args.version, base) | (labels if name in SHIPPED else {})
+        if args.print:
+            print(shlex.join(command(args.print, name, given, args.version)))
+        elif not make(args.instance, name, given, args.version, args.log):
+            return 1
+    return 0
+
+
+def make(instance: str, name: str, given: dict[str, str], version: str, logs: Path) -> bool:
+    """Build an image, or take it from the cache of archives; False after a failure that has been told."""
+    kept = archive(name, given.get("BASE_IMAGE", ""))
+    cluster = [sys.executable, "-m", "cluster", "image"]
+    if name in KEPT and kept.exists():
+        return build([*cluster, "load", instance, str(kept)], name, logs)
+    if not build(command(instance, name, given, version), name, logs):
+        return False
+    if name not in KEPT:
+        return True
+    return build([*cluster, "save", instance, tag(name, version), str(kept)], f"{name}-archive", logs)
+
+
+def archive(name: str, base: str) -> Path:
+    """The archive of an image, named by what it is made from."""
+    digest = hashlib.sha256(base.encode())
+    for file in sorted((ROOT / "images" / name).iterdir()):
+        digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    folder = Path(os.environ.get("SPEECHLESS_CACHE") or Path.home() / ".cache/speechless")
+    return folder / "images" / f"{name}-{digest.hexdigest()[:16]}.tar"
+
+
+def build(argv: list[str], name: str, logs: Path) -> bool:
+    """Run one build with its output in a file, and a line a minute. On failure: the end of the file."""
+    logs.mkdir(parents=True, exist_ok=True)
+    file, began = logs / f"{name}.log", time.monotonic()
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "hack")}
+    with (
+        open(file, "w") as out,
+        subprocess.Popen(argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as child,
+    ):
+        while True:
+            try:
+                status = child.wait(timeout=60)
+                break
+            except subprocess.TimeoutExpired:
+                last = [line for line in file.read_text(errors="replace").splitlines() if line.strip()][-1:]
+                print(
+                    f"  {name}: {time.monotonic() - began:.0f} s, {''.join(last)[:90]}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    if status:
+        print("\n".join(file.read_text(errors="replace").splitlines()[-40:]), file=sys.stderr)
+        print(f"images: {name} failed; all it printed is in {file}", file=sys.stderr)
+        return False
+    print(f"image {name:<15} {time.monotonic() - began:6.1f} s", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
