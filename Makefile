@@ -43,7 +43,7 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 	@hack/clean.sh
 
 ##@ Test
-.PHONY: test test-unit test-apiserver test-e2e
+.PHONY: test test-unit test-apiserver test-cluster test-e2e
 test: ## Check everything: setup, lint, docs and every tier of tests, with a table of times
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py
@@ -54,11 +54,26 @@ test-unit: ## Run the unit tests: seconds, no cluster
 
 test-apiserver: ## Run the tests against a real API server without nodes
 	@hack/ensure-python.sh
-	@exec $(PYTHON) hack/test_all.py --only setup,cluster,apiserver
+	@exec $(PYTHON) hack/test_all.py --only setup,prepare,apiserver
 
 test-e2e: ## Run the tests on a one-node cluster where pods really run
 	@hack/ensure-python.sh
-	@exec $(PYTHON) hack/test_all.py --only setup,cluster,e2e
+	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,e2e
+
+test-cluster: ## Run the tests of the cluster program: kill -9, interrupted, damaged
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/test_all.py --only setup,prepare,cluster
+
+##@ The demo
+.PHONY: demo demo-clean images
+demo: setup ## From this machine to an answer of the served model: cluster, images, chart, resources (minutes)
+	@PYTHONPATH=hack exec .venv/bin/python -m demo run --instance '$(NAME)'
+
+demo-clean: setup ## Take the demo's resources and the operator away; the cluster stays
+	@PYTHONPATH=hack exec .venv/bin/python -m demo clean --instance '$(NAME)'
+
+images: setup ## Build all images into the cluster NAME, starting it if it is not up
+	@.venv/bin/python hack/images.py --up --instance '$(NAME)'
 
 ##@ A Kubernetes cluster on this machine
 .PHONY: cluster-up cluster-down cluster-status cluster-shell cluster-reset cluster-list

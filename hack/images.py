@@ -1,9 +1,9 @@
 """Build the images of images/, in the order in which they stand on one another.
 
-    python3 hack/images.py                      into the cluster `speechless` of hack/cluster
-    python3 hack/images.py --instance test-e2e  into another
-    python3 hack/images.py --print docker       the commands for Docker, to read, change and run
-    python3 hack/images.py train eval           only these, and what they stand on
+    python3 hack/images.py                        into the cluster `speechless` of hack/cluster
+    python3 hack/images.py --instance other --up  into another, started if it is not
+    python3 hack/images.py --print docker         the commands for Docker, to read, change and run
+    python3 hack/images.py train eval             only these, and what they stand on
 
 The engine's cache decides what is built anew; the first build takes long (llama.cpp is compiled, torch downloaded).
 """
@@ -91,6 +91,7 @@ def main() -> int:
     parser.add_argument(
         "--instance", default="speechless", help="the cluster to build into (default: speechless)"
     )
+    parser.add_argument("--up", action="store_true", help="start that cluster first if it is not up")
     parser.add_argument(
         "--print", choices=["docker"], help="print the commands for this engine instead of building"
     )
@@ -108,6 +109,11 @@ def main() -> int:
         parser.error(f"no image {unknown[0]!r}: there are {', '.join(IMAGES)}")
     base = args.base_image or (BASE_IMAGE if not args.print else "python:3.11-slim-bookworm")
     labels = {"VERSION": args.version, "REVISION": revision()}
+    if args.up:
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "hack")}
+        up = [sys.executable, "-m", "cluster", "up", args.instance, "--nodes", "1"]
+        if status := subprocess.run(up, check=False, env=env, stdout=subprocess.DEVNULL).returncode:
+            return status
     for name in with_needs(args.names):
         given = build_args(name, args.version, base) | (labels if name in SHIPPED else {})
         if args.print:

@@ -35,13 +35,20 @@ STEPS = (
     Step("docs", ["hack/docs.sh", "build"], needs=("setup",), folder="docs"),
     Step("unit", [".venv/bin/pytest", "tests/unit", "-n", "2"], needs=("setup",), folder="tests/unit"),
     Step(
-        "cluster",
+        "prepare",
         [sys.executable, "-m", "cluster", "prepare"],
         env={"PYTHONPATH": "hack"},
         folder="hack/cluster",
     ),
-    Step("apiserver", [".venv/bin/pytest", "tests/apiserver"], ("setup", "cluster"), "tests/apiserver"),
-    Step("e2e", [".venv/bin/pytest", "tests/e2e"], ("setup", "cluster"), "tests/e2e"),
+    Step("cluster", [".venv/bin/pytest", "tests/cluster"], ("setup", "prepare"), "tests/cluster"),
+    Step("apiserver", [".venv/bin/pytest", "tests/apiserver"], ("setup", "prepare"), "tests/apiserver"),
+    Step(
+        "images",
+        [".venv/bin/python", "hack/images.py", "--up", "--instance", "test-e2e"],
+        ("prepare",),
+        "images",
+    ),
+    Step("e2e", [".venv/bin/pytest", "tests/e2e"], ("setup", "images"), "tests/e2e"),
 )
 
 

@@ -101,14 +101,9 @@ def _image(args: argparse.Namespace) -> None:
     elif args.image == "base":
         print(images.ensure_base(instance, programs, say))
     else:
-        base = (
-            {}
-            if any(a.startswith("BASE_IMAGE=") for a in args.build_arg)
-            else {"BASE_IMAGE": images.BASE_IMAGE}
-        )
-        if base:
+        given = {"BASE_IMAGE": images.BASE_IMAGE, **dict(a.split("=", 1) for a in args.build_arg)}
+        if given["BASE_IMAGE"] == images.BASE_IMAGE:
             images.ensure_base(instance, programs, say)
-        given = dict(a.split("=", 1) for a in args.build_arg)
         file = args.file or args.context / "Containerfile"
         images.build(
             instance,
@@ -116,7 +111,7 @@ def _image(args: argparse.Namespace) -> None:
             tag=args.tag,
             context=args.context,
             file=file,
-            build_args={**base, **given},
+            build_args=given,
             secrets=args.secret,
             target=args.target,
         )

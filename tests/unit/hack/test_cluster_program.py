@@ -44,7 +44,7 @@ def test_every_instance_has_addresses_and_links_of_its_own() -> None:
 def test_a_damaged_record_names_the_file_and_the_way_out(state: Path) -> None:
     (state / "x").mkdir(parents=True)
     (state / "x" / "instance.json").write_text('{"index": ')
-    with pytest.raises(ClusterError, match="instance.json") as refused:
+    with pytest.raises(ClusterError, match=r"instance\.json") as refused:
         instance.load("x")
     assert "reset x" in refused.value.hint
 
@@ -132,12 +132,12 @@ def test_the_machines_package_index_reaches_builds(tmp_path: Path, monkeypatch: 
         monkeypatch.delenv(f"PIP_{key}", raising=False)
     (tmp_path / ".config/pip").mkdir(parents=True)
     (tmp_path / ".config/pip/pip.conf").write_text(
-        "[global]\nindex-url = https://one.example/simple\ntimeout = 9\n"
+        "[global]\nindex-url = https://one.example/\ntimeout = 9\n"
     )
-    assert images.package_index()["index-url"] == "https://one.example/simple"
+    assert images.package_index()["index-url"] == "https://one.example/"
     assert "timeout" not in images.package_index()
-    monkeypatch.setenv("PIP_INDEX_URL", "https://two.example/simple")
-    assert images.package_index()["index-url"] == "https://two.example/simple"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://two.example/")
+    assert images.package_index()["index-url"] == "https://two.example/"
 
 
 def test_too_little_disk_names_the_numbers_and_the_variable(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from speechless.contract import StageName
 from tests.unit.layout.repository import ROOT
 
 LINTER = Path(sys.prefix) / "bin" / "lint-imports"
@@ -18,7 +19,8 @@ LINTER = Path(sys.prefix) / "bin" / "lint-imports"
 
 def lint(folder: Path, modules: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run the import linter on both packages, empty but for the given modules (path -> source), by our rules."""
-    for path in ("speechless/__init__.py", "speechless_operator/__init__.py", *modules):
+    stages = [f"speechless/stage/{stage}.py" for stage in StageName]  # a rule names them: they must be there
+    for path in ("speechless/__init__.py", "speechless_operator/__init__.py", *stages, *modules):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         (file.parent / "__init__.py").touch()
@@ -129,13 +131,14 @@ def test_a_foreign_import_is_caught() -> None:
 
 
 def unnamed_stages(config: str, stages: Iterable[str]) -> set[str]:
-    """The stages (files of speechless/stage) that no rule of an .importlinter keeps apart from each other."""
+    """The stages (as the contract names them) that no rule of an .importlinter keeps apart from each other."""
     named = set(re.findall(r"speechless\.stage\.(\w+|\*)", config))
     return set() if "*" in named else set(stages) - named
 
 
 def test_every_stage_is_kept_apart() -> None:
-    stages = {file.stem for file in (ROOT / "speechless" / "stage").glob("[!_]*.py")}
+    stages = {stage.value for stage in StageName}
+    assert all((ROOT / "speechless" / "stage" / f"{stage}.py").is_file() for stage in stages)
     assert unnamed_stages((ROOT / ".importlinter").read_text(), stages) == set()
 
 

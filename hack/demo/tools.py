@@ -1,0 +1,84 @@
+"""Running the cluster's tools."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "speechless-demo"
+SYSTEM = "speechless-system"
+
+
+class DemoError(Exception):
+    """A step failed; what is printed says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """kubectl and helm of one cluster."""
+
+    instance: str
+    bin: Path
+    kubeconfig: Path
+
+    def env(self) -> dict[str, str]:
+        """PATH and KUBECONFIG for them."""
+        path = f"{self.bin}:{os.environ.get('PATH', os.defpath)}"
+        return {
+            **os.environ,
+            "PATH": path,
+            "KUBECONFIG": str(self.kubeconfig),
+            "NO_PROXY": "*",
+            "no_proxy": "*",
+        }
+
+    def run(self, *argv: str, stdin: str | None = None, seconds: float = 120) -> str:
+        """What a command printed; DemoError with its words if it failed."""
+        try:
+            done = subprocess.run(
+                argv,
+                check=False,
+                input=stdin,
+                env=self.env(),
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"`{' '.join(argv)}` did not end within {seconds:.0f} s") from None
+        if done.returncode:
+            raise DemoError(f"`{' '.join(argv)}` failed:\n{(done.stderr or done.stdout).strip()[-3000:]}")
+        return done.stdout
+
+    def get(self, *what: str) -> dict[str, Any]:
+        """`kubectl get` as JSON, in the demo's namespace."""
+        return dict(json.loads(self.run("kubectl", "-n", NAMESPACE, "get", *what, "-o", "json")))
+
+
+def cluster(*argv: str, quiet: bool = False) -> str:
+    """Run the cluster program; its progress goes to our stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster", *argv],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "hack")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+    )
+    if done.returncode:
+        raise DemoError(f"`cluster {' '.join(argv)}` failed{': ' + done.stderr if quiet else '; see above'}")
+    return done.stdout
+
+
+def connect(instance: str) -> Tools:
+    """The tools of a running instance."""
+    status = json.loads(cluster("status", instance, "--json", quiet=True))
+    if status["state"] != "running":
+        raise DemoError(f"the cluster {instance!r} is {status['state']}; `make demo` starts it")
+    return Tools(instance, Path(status["bin"]), Path(status["kubeconfig"]))
