@@ -1,0 +1,1 @@
+"""The tests, in three tiers: README.md tells what belongs where."""

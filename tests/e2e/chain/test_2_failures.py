@@ -1,0 +1,171 @@
+"""What goes wrong is told by the resource itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.chain.conftest import (
+    CLAIM,
+    NAMESPACE,
+    SYSTEM,
+    Demo,
+    artifact_path,
+    conditions,
+    ended,
+    holds,
+)
+from tests.support.cluster import Cluster
+from tests.support.kube import ApiError, Kube
+from tests.support.wait import wait_for, wait_gone
+
+pytestmark = pytest.mark.timeout(900)
+Make = Callable[..., dict[str, Any]]
+
+
+def test_a_gate_that_fails_serves_nothing_and_says_which_number(make: Make, kube: Kube) -> None:
+    suite = {
+        "name": "humaneval",
+        "type": "HumanEval",
+        "data": {"uri": f"pvc://{CLAIM}/inputs/heldout.jsonl"},
+        "maxTokens": 64,
+        "limit": 5,
+    }
+    make(
+        "Evaluation",
+        "quantized",
+        "too-hard",
+        suites=[suite],
+        gates=[{"metric": "humaneval/pass@1", "min": 1.01}],
+    )
+    make(
+        "InferenceService",
+        "coder",
+        "blocked",
+        gate={"evaluations": [{"name": "too-hard"}], "policy": "Enforce"},
+    )
+    done = ended(kube, "Evaluation", "too-hard")
+    assert conditions(done)["Passed"]["status"] == "False"
+
+    def closed() -> dict[str, Any] | None:
+        found = conditions(kube.get("InferenceService", "blocked", NAMESPACE)).get("GatePassed", {})
+        return found if found.get("reason") == "GateFailed" else None
+
+    gate = wait_for(closed, "the gate to say that it failed")
+    assert gate["status"] == "False"
+    assert "humaneval/pass@1" in gate["message"]
+    assert "1.01" in gate["message"]
+    service = kube.get("InferenceService", "blocked", NAMESPACE)
+    assert not holds(service, "Ready")
+    assert kube.find("Service", "blocked", NAMESPACE) is None, "nothing is served"
+
+
+def test_a_bad_row_is_named_by_file_and_line(
+    make: Make, kube: Kube, in_volume: Callable[[str, str], str]
+) -> None:
+    rows = [json.dumps({"prompt": "a", "completion": "b"})] * 6 + ['{"prompt": "a"}']
+    in_volume("bad-row", f"open('/artifacts/bad.jsonl','w').write({chr(10).join(rows)!r})")
+    make("FineTune", "tuned", "bad-row", dataset={"uri": f"pvc://{CLAIM}/bad.jsonl"})
+    done = ended(kube, "FineTune", "bad-row")
+    assert holds(done, "Failed")
+    failure = done["status"]["failure"]
+    assert failure["reason"] == "DatasetInvalid"
+    assert "bad.jsonl:7" in failure["message"]
+    assert failure["exitCode"] == 65
+    assert failure["logTail"]
+    assert kube.get("Job", done["status"]["job"], NAMESPACE)["status"]["failed"] == 1, (
+        "bad data is not tried again"
+    )
+
+
+def test_an_altered_artifact_is_refused_by_its_digest(
+    make: Make, kube: Kube, in_volume: Callable[[str, str], str]
+) -> None:
+    make("Quantization", "tuned-q8", "to-alter", type="F16", verify=None)
+    made = ended(kube, "Quantization", "to-alter")
+    assert holds(made, "Succeeded"), made["status"]
+    folder = artifact_path(made)
+    in_volume(
+        "alter",
+        "import glob\n"
+        f"f=open(glob.glob('{folder}/*.gguf')[0],'r+b')\n"
+        "f.seek(-1,2); b=f.read(1); f.seek(-1,2); f.write(bytes([b[0]^1])); f.close()",
+    )
+    make("Evaluation", "quantized", "of-altered", model={"quantization": {"name": "to-alter"}}, gates=[])
+    done = ended(kube, "Evaluation", "of-altered")
+    assert holds(done, "Failed")
+    assert done["status"]["failure"]["reason"] == "DigestMismatch"
+    assert ".gguf" in done["status"]["failure"]["message"]
+
+
+def test_the_operator_killed_while_training_changes_nothing(make: Make, kube: Kube) -> None:
+    parameters = {"maxSteps": 60, "perDeviceTrainBatchSize": 16, "learningRate": 0.003, "maxLength": 128}
+    make("FineTune", "tuned", "survivor", hyperparameters=parameters)
+
+    def training() -> dict[str, Any] | None:
+        found = kube.get("FineTune", "survivor", NAMESPACE).get("status", {})
+        return found if found.get("progress", {}).get("step") else None
+
+    before = wait_for(training, "progress to be told while it trains", timeout=120)
+    assert before["progress"]["totalSteps"] == 60
+    for pod in kube.list("Pod", SYSTEM, labels="app.kubernetes.io/component=operator"):
+        kube.delete("Pod", pod["metadata"]["name"], SYSTEM, grace=0)
+    done = ended(kube, "FineTune", "survivor")
+    assert holds(done, "Succeeded"), done["status"]
+    assert done["status"]["job"] == before["job"], "the same Job went on"
+    jobs = [
+        j
+        for j in kube.list("Job", NAMESPACE)
+        if j["metadata"]["labels"].get("speechless.dev/name") == "survivor"
+    ]
+    assert len(jobs) == 1
+
+
+def test_delete_in_the_middle_leaves_nothing(make: Make, kube: Kube) -> None:
+    make("FineTune", "tuned", "cut-short", hyperparameters={"numTrainEpochs": 50})
+
+    def pods() -> list[dict[str, Any]]:
+        return list(kube.list("Pod", NAMESPACE, labels="speechless.dev/name=cut-short"))
+
+    wait_for(
+        lambda: any(p["status"].get("phase") == "Running" for p in pods()), "its pod to run", timeout=120
+    )
+    kube.delete("FineTune", "cut-short", NAMESPACE)
+    wait_gone(kube, "FineTune", "cut-short", NAMESPACE)
+    wait_for(lambda: not pods(), "its pod to be gone", timeout=120)
+    for kind in ("Job", "ConfigMap"):
+        left = [
+            o["metadata"]["name"] for o in kube.list(kind, NAMESPACE, labels="speechless.dev/name=cut-short")
+        ]
+        assert left == []
+
+
+def test_a_string_reaches_the_engine_unchanged_and_no_shell(make: Make, kube: Kube, cluster: Cluster) -> None:
+    name = "a b; $(touch /tmp/x) `id` \"quoted\" 'single' \\ $HOME &&"
+    make("InferenceService", "coder", "strings", modelName=name)
+    wait_for(
+        lambda: holds(kube.get("InferenceService", "strings", NAMESPACE), "Ready"), "the service", timeout=120
+    )
+    path = f"/api/v1/namespaces/{NAMESPACE}/services/strings:80/proxy/v1/models"
+    models = json.loads(cluster.run("kubectl", "get", "--raw", path))
+    assert [m["id"] for m in models["data"]] == [name]
+
+
+def test_an_unknown_field_is_refused_by_the_api_server(make: Make) -> None:
+    with pytest.raises(ApiError, match="learningrate"):
+        make("FineTune", "tuned", "unknown-field", hyperparameters={"learningrate": 0.1})
+
+
+def test_a_failed_demo_prints_the_resources_own_diagnosis(demo: Demo, cluster: Cluster) -> None:
+    # The demo's own words for a failure are those of the resource: read them as it would.
+    from demo.resources import diagnosis, read
+    from demo.tools import connect
+
+    rows = read(connect("test-e2e"))
+    assert all(row.done for row in rows)
+    text = diagnosis(connect("test-e2e"), rows[1])
+    assert "FineTune tuned" in text
+    assert "kubectl -n speechless-demo describe" in text
