@@ -1,0 +1,119 @@
+"""InferenceService: serve a model, behind its gate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from speechless.contract import ServeEngine
+from speechless_operator.api.base import ApiModel, Atomic, Cel, ListMap, rules
+from speechless_operator.api.common import ModelSource, PodSettings, Reference
+from speechless_operator.api.status import ArtifactStatus, BaseStatus, Line, Text, Word
+
+GATE_OVERRIDE = "speechless.dev/gate-override"
+"""The annotation that opens a closed gate; its value is the reason."""
+RESERVED_ARGS = ("-m", "--model", "--host", "--port", "-a", "--alias")
+"""Engine arguments that the stage sets."""
+
+
+class ServiceGate(ApiModel):
+    """What must have passed before a model is served."""
+
+    evaluations: Annotated[list[Reference], ListMap(), Field(min_length=1, max_length=16)]
+    """Evaluations of this namespace. Each must have scored exactly the artifact that is to be served (the same digest),
+    and passed."""
+    policy: Literal["Enforce"] = "Enforce"
+    """Enforce: a revision is served only once the gate is open; until then the one before serves."""
+
+
+class InferenceServiceSpec(ApiModel):
+    """What to serve, and how. Everything may change: a new model or engine setting becomes a new revision."""
+
+    model_config = rules(
+        Cel(
+            rule="!has(self.gate) || !has(self.model.uri) || has(self.model.digest)",
+            message="a gate must know what it lets pass: set model.digest, or name a fineTune or quantization",
+            field_path=".model",
+        ),
+        Cel(
+            rule="!has(self.engineArgs) || !self.engineArgs.exists(a, "
+            + " || ".join(f"a == '{arg}' || a.startsWith('{arg}=')" for arg in RESERVED_ARGS)
+            + ")",
+            message=f"{', '.join(RESERVED_ARGS)} are set by the operator: remove them",
+            field_path=".engineArgs",
+        ),
+    )
+
+    model: ModelSource
+    """The model to serve."""
+    engine: ServeEngine = ServeEngine.LLAMA_CPP
+    """LlamaCpp: llama.cpp's server, for GGUF."""
+    model_name: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
+    """What clients ask for as `model`; without it, this resource's name."""
+    context_length: Annotated[int, Field(ge=8, le=16_777_216)] | None = None
+    """Tokens of a conversation at most; without it, what the model was trained for."""
+    parallel: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Requests that a pod answers at the same time; they share the context."""
+    engine_args: Annotated[
+        list[Annotated[str, StringConstraints(max_length=1024)]], Atomic(), Field(max_length=64)
+    ] = []
+    """Handed to the engine one by one, after its own, and never to a shell."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Pods of the served revision. `kubectl scale` and autoscalers set it, too."""
+    gate: ServiceGate | None = None
+    """What must have passed before a model is served."""
+    pod: PodSettings = PodSettings()
+    """How a pod looks."""
+
+
+class GateVerdict(ApiModel):
+    """What one evaluation says of the model."""
+
+    name: Word
+    """The Evaluation."""
+    passed: bool
+    """Whether it scored this very artifact, and passed."""
+    message: Text
+    """The numbers, or what is missing."""
+
+
+class GateOverride(ApiModel):
+    """The gate was opened by hand."""
+
+    reason: Line
+    """As the annotation says it."""
+    digest: Word | None = None
+    """The artifact that was let pass."""
+
+
+class GateStatus(ApiModel):
+    """How the gate stands for the wanted model."""
+
+    digest: Word | None = None
+    """The artifact that it is about."""
+    evaluations: Annotated[list[GateVerdict], ListMap(), Field(max_length=16)] = []
+    """What each evaluation says."""
+    override: GateOverride | None = None
+    """The gate was opened by hand, by the annotation speechless.dev/gate-override."""
+
+
+class InferenceServiceStatus(BaseStatus):
+    """What is served, where, and what is to be served next."""
+
+    url: Line | None = None
+    """Where to ask inside the cluster: the base of the OpenAI-compatible routes."""
+    artifact: ArtifactStatus | None = None
+    """What is served now."""
+    revision: Word | None = None
+    """The revision that the spec asks for."""
+    serving_revision: Word | None = None
+    """The revision that the Service selects."""
+    replicas: int | None = None
+    """Pods of the served revision."""
+    ready_replicas: int | None = None
+    """Those of them that are ready."""
+    selector: Line | None = None
+    """Label selector of the pods, for the scale subresource."""
+    gate: GateStatus | None = None
+    """How the gate stands for the wanted model."""

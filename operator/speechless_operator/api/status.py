@@ -1,0 +1,160 @@
+"""What every kind reports."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from speechless.contract import Format
+from speechless_operator.api.base import ApiModel, ListMap
+
+Text = Annotated[str, StringConstraints(max_length=4096)]
+Line = Annotated[str, StringConstraints(max_length=1024)]
+Word = Annotated[str, StringConstraints(max_length=256)]
+Time = Annotated[str, StringConstraints(max_length=64), Field(json_schema_extra={"format": "date-time"})]
+
+
+class Condition(ApiModel):
+    """One aspect of the state, as `metav1.Condition`."""
+
+    type: Annotated[str, StringConstraints(max_length=64)]
+    """Its name."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    """Why, in one word."""
+    message: Text = ""
+    """Why, for people."""
+    observed_generation: int = 0
+    """The generation of the spec that this was said of."""
+    last_transition_time: Time
+    """When status last changed."""
+
+
+class InputStatus(ApiModel):
+    """One thing that went in."""
+
+    name: Word
+    """Its role: model, dataset, suite/<name>, verify."""
+    kind: Word | None = None
+    """FineTune or Quantization, where it came from one."""
+    resource: Word | None = None
+    """That resource's name."""
+    uid: Word | None = None
+    """That resource's uid."""
+    generation: int | None = None
+    """That resource's generation."""
+    uri: Line
+    """Where it is."""
+    digest: Word | None = None
+    """What it digests to: known before for an artifact, measured by the run for a plain uri."""
+
+
+class ArtifactStatus(ApiModel):
+    """What came out."""
+
+    uri: Line
+    """Where it is."""
+    digest: Word
+    """sha256 of its list of files: what consumers verify."""
+    size_bytes: int = 0
+    """Bytes of all its files."""
+    format: Format
+    """What kind of files it has."""
+
+
+class MetricStatus(ApiModel):
+    """One number."""
+
+    name: Word
+    """Such as humaneval/pass@1 or perplexity/after."""
+    value: float
+    """Its value."""
+
+
+class ProgressStatus(ApiModel):
+    """How far the run is; written while it runs, at most every 10 seconds."""
+
+    phase: Word | None = None
+    """Fetching, Working, Publishing or Done."""
+    percent: int | None = None
+    """0 to 100."""
+    step: int | None = None
+    """Steps done: optimizer steps, samples, tensors."""
+    total_steps: int | None = None
+    """Steps to do; absent while unknown."""
+    remaining_seconds: int | None = None
+    """An estimate; absent while unknown."""
+    message: Word | None = None
+    """What it does now."""
+    summary: Word | None = None
+    """All of that in one line, for `kubectl get`."""
+    metrics: Annotated[list[MetricStatus], ListMap(), Field(max_length=32)] = []
+    """The latest values, such as loss."""
+
+
+class FailureStatus(ApiModel):
+    """What was wrong, where, and what to do."""
+
+    reason: Word
+    """In one word, from the list of reasons."""
+    message: Text
+    """For people; names the file and line, field or object at fault."""
+    hint: Line | None = None
+    """What to do about it."""
+    exit_code: int | None = None
+    """The container's exit code."""
+    pod: Word | None = None
+    """The pod that failed."""
+    log_tail: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    """The end of its log."""
+
+
+class Provenance(ApiModel):
+    """What is needed to make the same again."""
+
+    image_digest: Line | None = None
+    """The image that ran, as the node knows it."""
+    versions: Annotated[dict[str, Word], Field(max_length=64)] = {}
+    """Versions of the libraries that did the work."""
+    seed: int | None = None
+    """The seed of everything that was drawn by chance."""
+    spec_hash: Word | None = None
+    """Of the spec's fields that decide the result."""
+
+
+class BaseStatus(ApiModel):
+    """What every kind reports."""
+
+    observed_generation: int | None = None
+    """The generation of the spec that this status is about."""
+    phase: Word | None = None
+    """One word for people; the conditions are what programs should read."""
+    conditions: Annotated[list[Condition], ListMap("type"), Field(max_length=16)] = []
+    """The state, aspect by aspect. Reconciling and Stalled are there only while they hold."""
+    model: Line | None = None
+    """Where the model comes from, for people."""
+    inputs: Annotated[list[InputStatus], ListMap(), Field(max_length=32)] = []
+    """What went in, with digests."""
+    failure: FailureStatus | None = None
+    """What is wrong, while something is."""
+
+
+class JobStatus(BaseStatus):
+    """What every kind that runs once reports."""
+
+    artifact: ArtifactStatus | None = None
+    """What came out."""
+    metrics: Annotated[list[MetricStatus], ListMap(), Field(max_length=64)] = []
+    """What the run measured; everything is in the artifact."""
+    progress: ProgressStatus | None = None
+    """How far the run is."""
+    job: Word | None = None
+    """The Job's name."""
+    start_time: Time | None = None
+    """When the Job began."""
+    completion_time: Time | None = None
+    """When it ended, well or not."""
+    provenance: Provenance | None = None
+    """What is needed to make the same again."""

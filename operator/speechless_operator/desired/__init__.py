@@ -1,0 +1,1 @@
+"""Pure builders, one file a child kind: what the cluster should hold for a resource."""

@@ -1,0 +1,92 @@
+"""Names, labels and owner references of children: what ties them to the resource they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from speechless_operator.api.kinds import API_VERSION, GROUP, KINDS
+
+Object = dict[str, Any]
+
+MANAGER = "speechless-operator"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_KIND = f"{GROUP}/kind"
+LABEL_NAME = f"{GROUP}/name"
+LABEL_UID = f"{GROUP}/uid"
+LABEL_REVISION = f"{GROUP}/revision"
+SELECTOR = f"{MANAGED_BY}={MANAGER}"
+"""What the operator watches of other groups."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The resource that a child belongs to."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+
+    @classmethod
+    def of(cls, obj: Object) -> Owner:
+        """The owner that a resource is."""
+        meta = obj["metadata"]
+        return cls(obj["kind"], meta["namespace"], meta["name"], meta["uid"], meta.get("generation", 0))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """On every child and every pod; by these the operator finds whose an object is."""
+        return {
+            "app.kubernetes.io/name": f"speechless-{KINDS[self.kind].singular}",
+            "app.kubernetes.io/instance": self.name,
+            "app.kubernetes.io/part-of": "speechless",
+            MANAGED_BY: MANAGER,
+            LABEL_KIND: self.kind,
+            LABEL_NAME: self.name,
+            LABEL_UID: self.uid,
+        }
+
+    def child_name(self, digest: str) -> str:
+        """`<name>-<kind>-<digest>`: a function of the resource, so that applying twice makes one."""
+        return f"{self.name}-{KINDS[self.kind].short}-{digest}"
+
+    def metadata(
+        self,
+        name: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> Object:
+        """The metadata of a child."""
+        made: Object = {
+            "name": name,
+            "namespace": self.namespace,
+            "labels": self.labels | dict(labels or {}),
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": self.kind,
+                    "name": self.name,
+                    "uid": self.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        }
+        return made | {"annotations": dict(annotations)} if annotations else made
+
+    def owns(self, obj: Object) -> bool:
+        """Whether an object's controller is this resource, and not an earlier one of its name."""
+        references = obj["metadata"].get("ownerReferences", [])
+        return any(ref.get("controller") and ref["uid"] == self.uid for ref in references)
+
+
+def short_hash(*parts: Any) -> str:
+    """Eight hexadecimal digits of the parts' canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

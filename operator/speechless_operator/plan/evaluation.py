@@ -1,0 +1,56 @@
+"""Evaluation: what it adds to the plan of a job, above all the verdict."""
+
+from __future__ import annotations
+
+from speechless.contract import Format, StageName, StageResult, SuiteType
+from speechless_operator.api.evaluation import EvaluationSpec
+from speechless_operator.api.reasons import Reason
+from speechless_operator.desired import stage
+from speechless_operator.desired.inputs import Input
+from speechless_operator.desired.objects import Object
+from speechless_operator.desired.settings import Image, Settings
+from speechless_operator.plan import resolve
+from speechless_operator.plan.conditions import Aspect, Phase, State
+from speechless_operator.plan.gates import judge, number
+from speechless_operator.plan.job import JobKind
+from speechless_operator.plan.outcome import unique
+
+SHOWN = 4
+"""Metrics in status.score."""
+
+
+def _data(spec: EvaluationSpec, settings: Settings) -> tuple[Input, ...]:
+    return tuple(
+        resolve.data(f"suite/{suite.name}", suite.data, f"spec.suites[{suite.name}].data", settings)
+        for suite in spec.suites
+    )
+
+
+def _check(spec: EvaluationSpec, model: Input, settings: Settings) -> None:
+    executing = [suite.name for suite in spec.suites if suite.type is SuiteType.HUMANEVAL]
+    if executing and not settings.allow_code_execution:
+        message = (
+            f"spec.suites: {', '.join(executing)}: runs what the model wrote, and the operator does not allow that "
+            "(--allow-code-execution)"
+        )
+        raise resolve.Blocked(State(Phase.STALLED, Reason.CODE_EXECUTION_NOT_ALLOWED, message))
+    resolve.need_format(model, (Format.HUGGING_FACE, Format.GGUF), "an Evaluation scores whole models")
+
+
+def _judge(spec: EvaluationSpec, result: StageResult) -> tuple[list[Aspect], Object]:
+    metrics = unique(result.metrics)
+    passed = judge(spec.gates, metrics)
+    score = ", ".join(f"{name} {number(value)}" for name, value in list(metrics.items())[:SHOWN])
+    return [passed] if passed else [], {"score": score} if score else {}
+
+
+EVALUATION = JobKind(
+    spec=EvaluationSpec,
+    stage=StageName.EVALUATE,
+    image=Image.EVAL,
+    model=lambda spec: spec.model,
+    data=_data,
+    render=stage.evaluate,
+    check=_check,
+    judge=_judge,
+)

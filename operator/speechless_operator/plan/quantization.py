@@ -1,0 +1,39 @@
+"""Quantization: what it adds to the plan of a job."""
+
+from __future__ import annotations
+
+from speechless.contract import Format, StageName, StageResult
+from speechless_operator.api.quantization import QuantizationSpec
+from speechless_operator.desired import stage
+from speechless_operator.desired.inputs import Input
+from speechless_operator.desired.objects import Object
+from speechless_operator.desired.settings import Image, Settings
+from speechless_operator.plan import resolve
+from speechless_operator.plan.conditions import Aspect
+from speechless_operator.plan.job import JobKind
+
+
+def _data(spec: QuantizationSpec, settings: Settings) -> tuple[Input, ...]:
+    if spec.verify is None:
+        return ()
+    return (resolve.data("verify", spec.verify.text, "spec.verify.text", settings),)
+
+
+def _check(spec: QuantizationSpec, model: Input, settings: Settings) -> None:
+    resolve.need_format(model, (Format.HUGGING_FACE,), "a Quantization starts from HuggingFace models")
+
+
+def _judge(spec: QuantizationSpec, result: StageResult) -> tuple[list[Aspect], Object]:
+    return [], {}
+
+
+QUANTIZATION = JobKind(
+    spec=QuantizationSpec,
+    stage=StageName.QUANTIZE,
+    image=Image.QUANTIZE,
+    model=lambda spec: spec.model,
+    data=_data,
+    render=stage.quantize,
+    check=_check,
+    judge=_judge,
+)

@@ -1,0 +1,163 @@
+"""The ear: kopf, in a thread and an event loop of its own, hands raw watch events over and does nothing else.
+
+kopf supplies the login, discovery and a watch loop that survives bookmarks, 410 and outages. Only `on.event` handlers
+are registered: nothing is patched, no finalizer set, nothing remembered. A `kopf.operator()` that dies takes every
+task of its event loop along, hence the thread; it is started again with growing patience.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import kopf
+
+from speechless_operator.desired.objects import Object
+from speechless_operator.runtime import metrics
+from speechless_operator.runtime.access import Access
+from speechless_operator.runtime.resources import WATCHED, Resource
+
+Sink = Callable[[str | None, Object], None]
+"""Takes an event's type (ADDED, MODIFIED, DELETED; None: listed) and its object."""
+
+_log = logging.getLogger(__name__)
+_RESTART_SECONDS = (0.5, 1, 2, 5, 10, 30)
+
+
+class _Forever:
+    """Delays with jitter, the last one for ever, each time from the start: kopf gives up when they end."""
+
+    def __init__(self, *delays: float) -> None:
+        self._delays = delays
+
+    def __iter__(self) -> Iterator[float]:
+        for delay in itertools.chain(self._delays, itertools.repeat(self._delays[-1])):
+            yield delay * random.uniform(0.8, 1.2)
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf's settings: everything off that writes, patience without end, what is watched narrowed by the server."""
+    made = kopf.OperatorSettings()
+    made.posting.enabled = False
+    made.peering.standalone = True
+    made.scanning.disabled = True
+    made.watching.connect_timeout = 10
+    made.watching.server_timeout = 10 * 60
+    # Bookmarks come every minute: silence for longer is a dead connection.
+    made.watching.inactivity_timeout = 70
+    made.watching.reconnect_backoff = 0.5
+    made.watching.chunk_size = 500
+    made.networking.request_timeout = 60
+    made.networking.connect_timeout = 10
+    made.networking.error_backoffs = _Forever(1, 2, 5, 10, 30)
+    made.queueing.idle_timeout = 1
+    made.execution.max_workers = 1
+    for resource in WATCHED.values():
+        where = (resource.group, resource.version, resource.plural)
+        if resource.labels:
+            made.watching.label_selectors[where] = resource.labels
+        if resource.fields:
+            made.watching.field_selectors[where] = resource.fields
+    return made
+
+
+def registry(access: Access, sink: Sink) -> kopf.OperatorRegistry:
+    """Handlers that hand events over. A registry of one's own has no login handler: this one gets ours."""
+    made = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=made)
+    async def _login(**_: Any) -> kopf.ConnectionInfo:
+        return access.kopf_login()
+
+    for resource in WATCHED.values():
+        _hear(made, resource, sink)
+    return made
+
+
+def _hear(made: kopf.OperatorRegistry, resource: Resource, sink: Sink) -> None:
+    @kopf.on.event(
+        resource.group, resource.version, resource.plural, registry=made, id=f"hear-{resource.plural}"
+    )
+    async def _handle(event: Any, **_: Any) -> None:
+        obj = dict(event["object"])
+        # In a list's answer the items do not say what they are.
+        sink(event["type"], {"apiVersion": resource.api_version, "kind": resource.kind} | obj)
+
+
+class KopfSource:
+    """Runs kopf until it is stopped."""
+
+    def __init__(self, access: Access, sink: Sink, namespaces: Sequence[str] = ()) -> None:
+        """Events go to `sink`, called in kopf's thread; no namespaces means all."""
+        self._access, self._sink, self._namespaces = access, sink, tuple(namespaces)
+        self._stopping = threading.Event()
+        self._flag: threading.Event | None = None
+        self._beat = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watches, and the thread."""
+        self._stopping.set()
+        self.restart()
+        self._thread.join(5)
+
+    def restart(self) -> None:
+        """End the watches; the thread begins new ones."""
+        if self._flag is not None:
+            self._flag.set()
+
+    def silent_seconds(self) -> float:
+        """How long kopf's event loop has not turned: small while the thread lives, whatever there is to hear."""
+        return time.monotonic() - self._beat
+
+    def _run(self) -> None:
+        # kopf warns that it is not in the main thread and so leaves signals alone: that is what is wanted.
+        logging.getLogger("kopf._core.reactor.running").addFilter(_no_signal_warning)
+        failures = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._flag = threading.Event()
+            try:
+                asyncio.run(self._listen(self._flag))
+            except Exception:  # noqa: BLE001 - whatever ended the watches: without them nothing happens
+                _log.exception("the watches ended; they are started again")
+            if self._stopping.is_set():
+                return
+            metrics.SOURCE_RESTARTS.inc()
+            failures = 0 if time.monotonic() - began > 60 else failures + 1
+            delay = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
+            end = time.monotonic() + delay
+            while time.monotonic() < end and not self._stopping.wait(0.2):
+                self._beat = time.monotonic()
+
+    async def _listen(self, flag: threading.Event) -> None:
+        beat = asyncio.create_task(self._beats())
+        try:
+            await kopf.operator(
+                registry=registry(self._access, self._sink),
+                settings=settings(),
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=flag,
+            )
+        finally:
+            beat.cancel()
+
+    async def _beats(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(1)
+
+
+def _no_signal_warning(record: logging.LogRecord) -> bool:
+    return "OS signals are ignored" not in record.getMessage()

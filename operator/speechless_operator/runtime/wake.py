@@ -1,0 +1,53 @@
+"""Which resources a change concerns. Our own status writes wake nobody but those who refer to the resource."""
+
+from __future__ import annotations
+
+from speechless_operator.api.inferenceservice import GATE_OVERRIDE
+from speechless_operator.desired.objects import LABEL_KIND, LABEL_NAME, Object
+from speechless_operator.runtime.cache import Cache, Change, Key, key_of
+from speechless_operator.runtime.resources import OURS
+
+_UNTOLD = ("progress",)
+
+
+def concerned(change: Change, cache: Cache) -> set[Key]:
+    """The keys to look at again."""
+    obj = change.new or change.old
+    assert obj is not None
+    kind = obj["kind"]
+    if kind in OURS:
+        return _by_resource(change, obj, cache)
+    if kind == "Event":
+        job = cache.by_uid(obj["involvedObject"].get("uid", ""))
+        child = cache.get(job) if job else None
+        return {_owner(child)} if child else set()
+    return {_owner(obj)}
+
+
+def _by_resource(change: Change, obj: Object, cache: Cache) -> set[Key]:
+    old, new = change.old, change.new
+    found: set[Key] = set()
+    if old is None or new is None or _asks(old) != _asks(new):
+        found.add(key_of(obj))
+    if old is None or new is None or _tells(old) != _tells(new):
+        found |= cache.dependents(key_of(obj))
+    return found
+
+
+def _asks(obj: Object) -> object:
+    """What of a resource its own plan looks at, but for the status that the plan itself writes."""
+    meta = obj["metadata"]
+    override = meta.get("annotations", {}).get(GATE_OVERRIDE)
+    return meta["uid"], meta.get("generation"), meta.get("deletionTimestamp"), override
+
+
+def _tells(obj: Object) -> object:
+    """What of a resource those look at who refer to it."""
+    status = {key: value for key, value in obj.get("status", {}).items() if key not in _UNTOLD}
+    return obj["metadata"]["uid"], obj["metadata"].get("deletionTimestamp"), status
+
+
+def _owner(child: Object) -> Key:
+    meta = child["metadata"]
+    labels = meta.get("labels", {})
+    return labels.get(LABEL_KIND, ""), meta["namespace"], labels.get(LABEL_NAME, "")
