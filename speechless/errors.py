@@ -1,0 +1,23 @@
+"""The one exception for what a user, a store or the data can be at fault for: a reason, what is wrong, what to do."""
+
+from speechless.contract import ExitCode, FailureReason
+
+
+class StageError(Exception):
+    """Work that cannot go on. `str()` is the message; the exit status follows from the reason.
+
+    Raise it where the cause is known: the message names the file and line, field or object at fault, the hint says
+    what to do. Anything else that escapes a stage is an error of Speechless itself (`FailureReason.INTERNAL_ERROR`).
+    """
+
+    def __init__(self, reason: FailureReason, message: str, hint: str = "") -> None:
+        """Take the reason, what is wrong and where, and what to do about it."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.hint = hint
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit status that goes with the reason."""
+        return self.reason.exit_code

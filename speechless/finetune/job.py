@@ -1,0 +1,82 @@
+"""What a training run is given and what it gives back; no torch."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from speechless.contract import Hyperparameters, Lora, Method, Metric
+from speechless.data import Survey
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+"""(optimizer step, steps in all, latest values: loss, learning_rate, grad_norm, epoch)."""
+Stopping = Callable[[], bool]
+"""Whether the run should save and end."""
+
+DEFAULT_LEARNING_RATE = {Method.FULL: 2e-5, Method.LORA: 2e-4}
+
+
+class Precision(StrEnum):
+    """How the model is held and computed with while it is trained."""
+
+    AUTO = "auto"
+    """16 on a GPU that computes in bfloat16, else 32."""
+    BF16 = "16"
+    """LoRA: the frozen model in bfloat16, the adapters in float32. Full: float32 weights, bfloat16 arithmetic."""
+    FP32 = "32"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    model: Path
+    """A Hugging Face folder."""
+    data: Survey
+    method: Method
+    hyperparameters: Hyperparameters
+    out: Path
+    """A folder that does not exist or is empty: the model or the adapter."""
+    checkpoints: Path
+    """A folder for `checkpoint-<step>`."""
+    scratch: Path
+    """A folder for what is not kept."""
+    lora: Lora = field(default_factory=Lora)
+    every_steps: int = 0
+    """Steps between checkpoints; 0: only when stopped."""
+    keep: int = 2
+    """Checkpoints kept."""
+    logging_steps: int = 1
+    eval_steps: int | None = None
+    """Steps between evaluations on the held-out rows; None: after every epoch."""
+    precision: Precision = Precision.AUTO
+    base_name: str = ""
+    """What an adapter calls its base model."""
+    identity: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What makes this run another run: a checkpoint of other settings or data is not taken up."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The one asked for, or the method's own."""
+        return self.hyperparameters.learning_rate or DEFAULT_LEARNING_RATE[self.method]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of `identity`, hexadecimal."""
+        return hashlib.sha256(json.dumps(dict(self.identity), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went."""
+
+    steps: int
+    metrics: tuple[Metric, ...]
+    resumed_from: int
+    """The step of the checkpoint it was taken up from; 0: from the beginning."""
+    settings: Mapping[str, JsonValue]
+    """What the run chose itself: device, precision, learning rate, target modules."""

@@ -1,0 +1,35 @@
+"""From a model's files to the back end that runs them."""
+
+import logging
+from pathlib import Path
+
+from speechless.generate.base import Generator
+from speechless.generate.files import ModelKind, find_model
+
+log = logging.getLogger(__name__)
+
+
+def open_generator(
+    model: Path, *, batch_size: int = 16, parallel: int = 1, context_length: int | None = None
+) -> Generator:
+    """Return the back end for a model, not yet loaded: enter it.
+
+    `batch_size` prompts go through Transformers at a time, `parallel` through llama-server. Requests that llama-server
+    batches as they happen to arrive can round differently from run to run: with `parallel=1` results repeat.
+    `context_length`: tokens of prompt and completion together; None: as many as the model was trained for.
+    """
+    files = find_model(model)
+    if files.kind is ModelKind.HUGGING_FACE:
+        from speechless.generate.hf import HuggingFace
+
+        return HuggingFace(files.path, batch_size=batch_size, context_length=context_length)
+    from speechless.generate.llamacpp.server import LlamaServer
+    from speechless.generate.llamacpp.tools import find_tool
+
+    binary = find_tool("llama-server")
+    if binary is not None:
+        return LlamaServer(files.path, binary=binary, parallel=parallel, context_length=context_length)
+    from speechless.generate.llamacpp.binding import Binding
+
+    log.warning("llama-server was not found: %s runs in this process, one prompt at a time", files.path.name)
+    return Binding(files.path, context_length=context_length)

@@ -1,0 +1,1 @@
+"""Quantize a model: make it smaller, and measure what it lost."""

@@ -1,0 +1,87 @@
+"""`python -m speechless.quant llamacpp`: a quantized GGUF file from a Hugging Face folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechless.arguments import Parser
+from speechless.contract import GgufType
+from speechless.errors import StageError
+from speechless.quant.files import llamacpp
+
+TYPES = {gguf_type.value.lower(): gguf_type for gguf_type in GgufType}
+IGNORED = ("--skip-unknown", "--litellm_port")
+"""Never had an effect in the earlier tool; taken with a warning because old scripts pass them."""
+
+
+def build_parser() -> Parser:
+    """The flags, by the names that existing scripts use."""
+    parser = Parser(prog="speechless quant", description="Quantize a model.")
+    methods = parser.add_subparsers(dest="method", required=True, metavar="METHOD", parser_class=Parser)
+    gguf = methods.add_parser(
+        "llamacpp",
+        help="GGUF, by llama.cpp",
+        description="Convert a Hugging Face folder to an F16 GGUF file and quantize it. An F16 file that is there "
+        "already is used again.",
+        epilog="llama.cpp's programs are looked for in SPEECHLESS_LLAMA_BIN or on the PATH, its converter in "
+        "SPEECHLESS_LLAMA_SRC, LLAMACPP_ROOT, /opt/llama.cpp or ~/llama.cpp.",
+    )
+    gguf.add_argument("--model_path", type=Path, required=True, help="the model's folder")
+    gguf.add_argument(
+        "--llamacpp_quant_type",
+        type=str.lower,
+        choices=sorted(TYPES),
+        default="q4_k_m",
+        help="default: q4_k_m",
+    )
+    gguf.add_argument(
+        "--gguf_dir", type=Path, help="where the files go; default: <model>-GGUF beside the model"
+    )
+    gguf.add_argument("--gguf_f16_file", type=Path, help="default: <gguf_dir>/<model>.f16.gguf")
+    gguf.add_argument("--llamacpp_root", type=Path, help="llama.cpp's source with its converter")
+    gguf.add_argument("--verify_text", type=Path, help="measure perplexity on this text, before and after")
+    gguf.add_argument(
+        "--max_perplexity_increase",
+        type=float,
+        metavar="PERCENT",
+        help="fail above this; needs --verify_text",
+    )
+    gguf.add_argument("--skip-unknown", action="store_true", help=argparse.SUPPRESS)
+    gguf.add_argument("--litellm_port", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 done, 1 failed (one line says why), 2 usage error."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    given = parser.parse(words)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    if given.max_perplexity_increase is not None and given.verify_text is None:
+        parser.error("--max_perplexity_increase needs --verify_text")
+    for flag in IGNORED:
+        if any(word == flag or word.startswith(f"{flag}=") for word in words):
+            print(f"{parser.prog}: {flag} has no effect and never had one; leave it out", file=sys.stderr)
+    try:
+        llamacpp(
+            model=given.model_path,
+            type=TYPES[given.llamacpp_quant_type],
+            folder=given.gguf_dir,
+            f16_file=given.gguf_f16_file,
+            source=given.llamacpp_root,
+            verify_text=given.verify_text,
+            max_increase_percent=given.max_perplexity_increase,
+        )
+    except StageError as problem:
+        hint = f" ({problem.hint})" if problem.hint else ""
+        print(f"{parser.prog}: {problem.message}{hint}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

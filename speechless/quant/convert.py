@@ -1,0 +1,77 @@
+"""From a Hugging Face folder to an F16 GGUF file, by llama.cpp's own converter."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from speechless.contract import FailureReason
+from speechless.errors import StageError
+from speechless.generate.llamacpp.gguf import read_header
+from speechless.generate.llamacpp.tools import run_tool, tail
+
+CONVERTER = "convert_hf_to_gguf.py"
+SOURCE_VARIABLES = ("SPEECHLESS_LLAMA_SRC", "LLAMACPP_ROOT")
+SOURCE_FOLDERS = ("/opt/llama.cpp", "~/llama.cpp")
+
+
+def find_source(given: Path | None = None) -> Path:
+    """The folder with llama.cpp's converter: the given one, those of the environment, then the usual places.
+
+    A folder that was named, and holds no converter, is an error: another one must not take its place.
+    """
+    named = [("--llamacpp_root", str(given))] if given else []
+    named += [(name, os.environ[name]) for name in SOURCE_VARIABLES if os.environ.get(name)]
+    for where, folder in named[:1]:
+        if not _is_source(Path(folder)):
+            raise StageError(
+                FailureReason.INPUT_NOT_FOUND,
+                f"{where}={folder}: no {CONVERTER} with its conversion/ and gguf-py/ in this folder",
+                "Name a folder with llama.cpp's source.",
+            )
+        return Path(folder)
+    for usual in SOURCE_FOLDERS:
+        if _is_source(Path(usual).expanduser()):
+            return Path(usual).expanduser()
+    raise StageError(
+        FailureReason.INPUT_NOT_FOUND,
+        f"llama.cpp's converter was not found: no {CONVERTER} in {' or '.join(SOURCE_FOLDERS)}",
+        "Set SPEECHLESS_LLAMA_SRC to a folder with llama.cpp's source.",
+    )
+
+
+def convert(
+    model: Path, target: Path, *, source: Path | None = None, stopping: Callable[[], bool] = lambda: False
+) -> None:
+    """Write `target`, a GGUF file with 16-bit floats. It is whole or it is not there."""
+    folder = find_source(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    # The child imports nothing of this package: only the standard library and what the converter needs.
+    argv = [
+        sys.executable,
+        str(Path(__file__).with_name("converter_main.py")),
+        str(folder),
+        str(model),
+        str(partial),
+    ]
+    try:
+        status, output = run_tool(
+            argv, stopping=stopping, environment={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        )
+        if status != 0 or not partial.is_file():
+            raise StageError(
+                FailureReason.MODEL_INVALID,
+                f"{model.name}: llama.cpp's converter failed with exit status {status}\n{tail(output)}",
+                "The last lines are its own log. llama.cpp must know the architecture and the tokenizer.",
+            )
+        read_header(partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _is_source(folder: Path) -> bool:
+    return all((folder / name).exists() for name in (CONVERTER, "conversion", "gguf-py"))

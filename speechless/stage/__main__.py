@@ -1,0 +1,131 @@
+"""`python -m speechless.stage STAGE --spec FILE`: run one stage, report its result, exit by its reason."""
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from speechless.arguments import Parser
+from speechless.contract import (
+    ExitCode,
+    FailureReason,
+    Outcome,
+    ServeSpec,
+    StageName,
+    StageResult,
+    StageSpec,
+    parse_spec,
+)
+from speechless.contract.progress import PORT
+from speechless.errors import StageError
+from speechless.stage import display
+from speechless.stage.failures import failure_of
+from speechless.stage.report import report
+from speechless.stage.reporter import Reporter
+
+log = logging.getLogger("speechless.stage")
+
+
+def build_parser() -> Parser:
+    """The command line of a stage."""
+    parser = Parser(prog="speechless stage", description="Run one stage: fetch, work, publish, report.")
+    parser.add_argument("stage", choices=[name.value for name in StageName])
+    parser.add_argument("--spec", type=Path, required=True, metavar="FILE", help="the stage's spec (JSON)")
+    parser.add_argument(
+        "--listen",
+        default=f":{PORT}",
+        metavar="HOST:PORT",
+        help="where progress is served (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--result", type=Path, metavar="FILE", help="write the result (JSON) to this file, too"
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a stage and return its exit status."""
+    arguments = build_parser().parse(argv)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    logging.Formatter.converter = time.gmtime
+    began = time.monotonic()
+    try:
+        result = _run(StageName(arguments.stage), arguments.spec, arguments.listen)
+    except Exception as error:  # noqa: BLE001 - the frame's last resort: every failure is told and has a reason
+        failure = failure_of(error)
+        log.error("%s: %s%s", failure.reason, failure.message, f" ({failure.hint})" if failure.hint else "")
+        result = StageResult(
+            outcome=Outcome.FAILED, failure=failure, seconds=round(time.monotonic() - began, 3)
+        )
+    report(result, arguments.result)
+    return int(result.failure.reason.exit_code if result.failure else ExitCode.OK)
+
+
+def _run(stage: StageName, file: Path, listen: str) -> StageResult:
+    spec = _read(file)
+    if spec.stage is not stage:
+        what = f"stage: the spec is for {spec.stage}, the command is {stage}"
+        raise StageError(FailureReason.INVALID_SPEC, what, "run the stage that the spec names")
+    # A stage's own module is imported here and nowhere else: the others' packages may not be in this image.
+    module = import_module(f"speechless.stage.{stage}")
+    if isinstance(spec, ServeSpec):
+        module.serve(spec)
+    return _publish(spec, module, listen)
+
+
+def _publish(spec: StageSpec, module: Any, listen: str) -> StageResult:
+    from speechless.stage import frame
+    from speechless.stage.server import Server
+
+    shown = display.choose()
+    reporter = Reporter(shown)
+    try:
+        with _signals(reporter.stop):
+            server = Server(listen, spec.stage, reporter)
+            log.info("%s: progress on port %d", spec.stage, server.port)
+            try:
+                result: StageResult = frame.run(spec, module.STAGE, reporter)
+                return result
+            finally:
+                server.close()
+    finally:
+        shown.close()
+
+
+def _read(file: Path) -> StageSpec:
+    try:
+        return parse_spec(file.read_bytes())
+    except OSError as error:
+        what = f"the spec {file} cannot be read: {error.strerror}"
+        raise StageError(FailureReason.INVALID_SPEC, what, "name a readable file with --spec") from error
+    except ValueError as error:
+        hint = "the fields of a stage spec are those of speechless.contract.spec"
+        raise StageError(FailureReason.INVALID_SPEC, str(error), hint) from None
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT ask the work to end; the handlers before are put back."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        log.warning("%s: saving what can be saved", signal.Signals(number).name)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

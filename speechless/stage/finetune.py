@@ -1,0 +1,77 @@
+"""The stage `finetune`: train a model on a dataset; publish the model, or the adapter alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from speechless.contract import FailureReason, FineTuneSpec, Format, Lora, Method, Source
+from speechless.data import survey
+from speechless.errors import StageError
+from speechless.finetune.job import Job
+from speechless.stage import provenance
+from speechless.stage.frame import Definition, StageOutput
+from speechless.stage.reporter import Reporter
+from speechless.store import Opened, store_for
+
+
+def sources(spec: FineTuneSpec) -> Mapping[str, Source]:
+    """The base model and the rows."""
+    return {"model": spec.model, "dataset": spec.dataset}
+
+
+def checkpoints(spec: FineTuneSpec) -> tuple[Path, ...]:
+    """Where checkpoints are kept until the output is published: beside it, in the store."""
+    return (store_for(spec.output, spec.mounts).sibling(spec.output, ".checkpoints"),)
+
+
+def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporter: Reporter) -> StageOutput:
+    """Check every row, train, and merge what was trained."""
+    from speechless.finetune.recipes import sft
+
+    model, rows = inputs["model"], inputs["dataset"]
+    if model.manifest and model.manifest.format is not Format.HUGGING_FACE:
+        raise StageError(
+            FailureReason.MODEL_INVALID,
+            f"{spec.model.uri}: the artifact's format is {model.manifest.format}, not {Format.HUGGING_FACE}",
+            "train a whole model: one that was merged (merge: true) and not quantized",
+        )
+    seed = spec.hyperparameters.seed
+    data = survey(
+        rows.path,
+        spec.dataset.format,
+        seed=seed,
+        max_samples=spec.dataset.max_samples,
+        eval_rows=spec.dataset.eval_fraction,
+    )
+    trained = folder / "trained"
+    job = Job(
+        model=model.path,
+        data=data,
+        method=spec.method,
+        hyperparameters=spec.hyperparameters,
+        lora=spec.lora or Lora(),
+        out=trained,
+        checkpoints=checkpoints(spec)[0],
+        scratch=folder,
+        every_steps=spec.checkpoints.every_steps,
+        keep=spec.checkpoints.keep,
+        base_name=spec.model.uri,
+        identity={
+            "parameters": provenance.parameters(spec),
+            "inputs": {role: opened.digest for role, opened in inputs.items()},
+            "versions": provenance.versions(PACKAGES),
+        },
+    )
+    outcome = sft.train(job, reporter.progress, reporter.stopping)
+    settings = {**outcome.settings, "resumedFrom": outcome.resumed_from}
+    if spec.method is Method.FULL or not spec.merge:
+        held = Format.HUGGING_FACE if spec.method is Method.FULL else Format.ADAPTER
+        return StageOutput(trained, held, outcome.metrics, seed, settings)
+    from speechless.finetune.merge import merge
+
+    merged = folder / "merged"
+    metrics = (*outcome.metrics, *merge(model.path, trained, merged))
+    return StageOutput(merged, Format.HUGGING_FACE, metrics, seed, settings)
+
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
+STAGE = Definition(sources, work, PACKAGES, leftovers=checkpoints)

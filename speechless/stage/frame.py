@@ -1,0 +1,193 @@
+"""The same for every stage: is the output published already? fetch and verify, work, publish, report.
+
+A stage brings a `Definition`: its inputs and its work. Everything about stores, progress, signals and results is here.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import JsonValue
+
+from speechless.contract import (
+    Artifact,
+    EvaluateSpec,
+    FailureReason,
+    FetchSpec,
+    FineTuneSpec,
+    Format,
+    InputRecord,
+    Manifest,
+    Metric,
+    Outcome,
+    ProgressPhase,
+    QuantizeSpec,
+    Source,
+    StageResult,
+)
+from speechless.errors import StageError
+from speechless.stage import provenance
+from speechless.stage.reporter import Reporter
+from speechless.stage.waiting import await_source
+from speechless.store import ManifestFields, Opened, Published, Store, store_for
+
+log = logging.getLogger("speechless.stage")
+
+USED = "used"
+
+Spec = TypeVar("Spec", FetchSpec, FineTuneSpec, EvaluateSpec, QuantizeSpec)
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """What the work made."""
+
+    folder: Path
+    """The files to publish: a folder, or one file."""
+    format: Format
+    metrics: Sequence[Metric] = ()
+    seed: int | None = None
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Settings that the work chose itself; recorded beside the spec's, under `used`."""
+
+
+def _nothing(_: object) -> tuple[Path, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Definition(Generic[Spec]):
+    """A stage: what it reads and what it does."""
+
+    sources: Callable[[Spec], Mapping[str, Source]]
+    """Role -> source, such as model, dataset, suite/<name>; every one is verified before the work begins."""
+    work: Callable[[Spec, Mapping[str, Opened], Path, Reporter], StageOutput]
+    """(spec, inputs by role, an empty folder, reporter). It polls `reporter.stopping()`, and raises
+    StageError(INTERRUPTED) if it ends before it is done."""
+    packages: Sequence[str] = ()
+    """Distributions whose versions are recorded."""
+    leftovers: Callable[[Spec], Sequence[Path]] = _nothing
+    """Folders that nobody needs once the output is published."""
+
+
+def run(spec: Spec, stage: Definition[Spec], reporter: Reporter) -> StageResult:
+    """Run a stage to its published artifact; StageError and whatever the work raises pass through."""
+    began = time.monotonic()
+    store = store_for(spec.output, spec.mounts)
+    reporter.enter(ProgressPhase.FETCHING)
+    published = _find(spec, store, reporter)
+    if published is None:
+        store.prepare(spec.output)
+        with scratch(spec.work_dir, spec.stage.value) as folder:
+            inputs, records = fetch(stage.sources(spec), spec.mounts, reporter)
+            reporter.enter(ProgressPhase.WORKING)
+            output = stage.work(spec, inputs, folder, reporter)
+            reporter.enter(ProgressPhase.PUBLISHING, spec.output)
+            fields = _fields(spec, stage, output, records)
+            published = store.publish(output.folder, spec.output, fields)
+    for path in stage.leftovers(spec):
+        _remove(path)
+    reporter.enter(ProgressPhase.DONE)
+    return _result(published, time.monotonic() - began)
+
+
+def fetch(
+    sources: Mapping[str, Source], mounts: Mapping[str, str], reporter: Reporter
+) -> tuple[dict[str, Opened], tuple[InputRecord, ...]]:
+    """Open and verify every source: by role, and as records with the digests of what was really read."""
+    inputs, records = {}, []
+    for role, source in sources.items():
+        log.info("reading %s: %s", role, source.uri)
+        store = store_for(source.uri, mounts)
+        await_source(
+            store,
+            source,
+            waiting=lambda message: reporter.enter(ProgressPhase.FETCHING, message),
+            check=reporter.check,
+        )
+        opened = store.open(source, tick=reporter.reading(f"reading {role}"))
+        inputs[role] = opened
+        format_ = opened.manifest.format if opened.manifest else None
+        records.append(InputRecord(name=role, uri=source.uri, digest=opened.digest, format=format_))
+    reporter.check()
+    return inputs, tuple(records)
+
+
+@contextmanager
+def scratch(work_dir: str, name: str) -> Iterator[Path]:
+    """An empty folder of this attempt's own below `work_dir`; libraries keep their caches beside it."""
+    root = Path(work_dir)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=f"{name}-", dir=root)
+    except OSError as error:
+        what = f"workDir: {work_dir} cannot be written: {error.strerror}"
+        raise StageError(FailureReason.INVALID_SPEC, what, "mount an emptyDir there") from error
+    # Stages read what they were given and nothing else; a library must not look for more on a network.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HOME", str(root / "huggingface"))
+    with folder as path:
+        yield Path(path)
+
+
+def _find(spec: Spec, store: Store, reporter: Reporter) -> Published | None:
+    """What an earlier attempt published, if it was made by the same settings."""
+    published = store.find(spec.output, tick=reporter.reading("looking for an earlier attempt's artifact"))
+    if published is None:
+        return None
+    made_by = {name: value for name, value in published.manifest.parameters.items() if name != USED}
+    other = provenance.first_difference(made_by, provenance.parameters(spec))
+    if other:
+        raise StageError(
+            FailureReason.INVALID_SPEC,
+            f"output: {spec.output} holds an artifact of other settings: {other} differs",
+            "choose another output, or remove the artifact",
+        )
+    log.info("%s is published already: %s", spec.output, published.artifact.digest)
+    return published
+
+
+def _fields(
+    spec: Spec, stage: Definition[Spec], output: StageOutput, records: tuple[InputRecord, ...]
+) -> ManifestFields:
+    return ManifestFields(
+        format=output.format,
+        inputs=records,
+        parameters={**provenance.parameters(spec), USED: dict(output.extra)},
+        versions=provenance.versions(stage.packages),
+        metrics=tuple(output.metrics),
+        seed=output.seed,
+        created_by=provenance.created_by(spec.stage, spec.run),
+        created_at=provenance.now(),
+    )
+
+
+def _result(published: Published, seconds: float) -> StageResult:
+    manifest: Manifest = published.manifest
+    artifact: Artifact = published.artifact
+    log.info("%s: %s, %s, %.2f MB", artifact.uri, artifact.format, artifact.digest, artifact.size_bytes / 1e6)
+    return StageResult(
+        outcome=Outcome.SUCCEEDED,
+        artifact=artifact,
+        inputs=manifest.inputs,
+        metrics=manifest.metrics[:64],
+        reused=published.reused,
+        seconds=round(seconds, 3),
+        seed=manifest.seed,
+        versions=manifest.versions,
+    )
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder that is no longer needed; the artifact is there, so this is no reason to fail."""
+    if path.exists():
+        shutil.rmtree(
+            path, onerror=lambda _, name, error: log.warning("cannot remove %s: %s", name, error[1])
+        )

@@ -1,0 +1,44 @@
+"""The stage `quantize`: make a model smaller and measure what it lost."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from speechless.contract import FailureReason, Format, QuantizeSpec, Source
+from speechless.errors import StageError
+from speechless.stage.frame import Definition, StageOutput
+from speechless.stage.reporter import Reporter
+from speechless.store import Opened
+
+
+def sources(spec: QuantizeSpec) -> Mapping[str, Source]:
+    """The model, and the text to measure it with."""
+    return {"model": spec.model} | ({"verify": spec.verify.text} if spec.verify else {})
+
+
+def work(spec: QuantizeSpec, inputs: Mapping[str, Opened], folder: Path, reporter: Reporter) -> StageOutput:
+    """Convert, quantize, and measure the perplexity before and after."""
+    from speechless.quant.llamacpp import quantize
+
+    model = inputs["model"]
+    if model.manifest and model.manifest.format is not Format.HUGGING_FACE:
+        raise StageError(
+            FailureReason.MODEL_INVALID,
+            f"{spec.model.uri}: the artifact's format is {model.manifest.format}, not {Format.HUGGING_FACE}",
+            "quantize the merged model (FineTune: merge: true)",
+        )
+    out = folder / "quantized"
+    out.mkdir()
+    metrics = quantize(
+        model=model.path,
+        out=out,
+        type=spec.type,
+        verify_text=inputs["verify"].path if spec.verify else None,
+        max_increase_percent=spec.verify.max_perplexity_increase_percent if spec.verify else None,
+        progress=reporter.progress,
+        stopping=reporter.stopping,
+    )
+    reporter.check()
+    return StageOutput(out, Format.GGUF, metrics)
+
+
+STAGE = Definition(sources, work, packages=("torch", "transformers", "gguf", "llama-cpp-python"))

@@ -1,0 +1,93 @@
+"""All of it into a folder: the base model, the training rows, the held-out problems, the text, and how they were made."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from speechless.tiny import pretrain, sets, tokenizer
+
+RECORD = "tiny.json"
+"""Written last: the settings. A folder that has it is whole."""
+PARTS = ("base", "train.jsonl", "heldout.jsonl", "text.txt")
+_TEXTS = 300
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides every byte that is made, on one machine."""
+
+    seed: int = 0
+    steps: int = 600
+    """Of the base model's training."""
+    rows: int = 8000
+    problems: int = 100
+
+
+PRESETS = {"full": Settings(), "small": Settings(steps=150, rows=2000, problems=40)}
+
+
+class Occupied(Exception):
+    """The folder holds something that this would overwrite."""
+
+
+def is_made(out: Path, settings: Settings) -> bool:
+    """Whether the folder holds what these settings make; Occupied if it holds something else of the same names."""
+    record = out / RECORD
+    if record.is_file() and json.loads(record.read_text()) == asdict(settings):
+        return True
+    there = [name for name in (RECORD, *PARTS) if (out / name).exists()]
+    if there:
+        raise Occupied(f"{out} holds {there[0]}, made by other settings or something else: remove it first")
+    return False
+
+
+def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
+    """Make everything below `out/.partial`, then move it into place, so that a killed run leaves no half model."""
+    partial = out / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    seed = settings.seed
+    _write_lines(partial / "train.jsonl", sets.training_rows(settings.rows, seed))
+    _write_lines(partial / "heldout.jsonl", sets.heldout_problems(settings.problems, seed))
+    (partial / "text.txt").write_text(sets.perplexity_text(_TEXTS, seed))
+    say(f"{settings.rows} training rows, {settings.problems} held-out problems")
+    _base_model(partial / "base", settings, say)
+    for name in PARTS:
+        os.replace(partial / name, out / name)
+    partial.rmdir()
+    (out / RECORD).write_text(json.dumps(asdict(settings), indent=1) + "\n")
+
+
+def _base_model(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    torch.use_deterministic_algorithms(True)
+    words = tokenizer.build(settings.seed)
+    model = pretrain.build(words, settings.seed)
+    say(f"base model: {sum(weight.numel() for weight in model.parameters()):,} parameters")
+    began = time.monotonic()
+
+    def progress(step: int, steps: int, loss: float) -> None:
+        if step % 50 == 0 or step == steps:
+            passed = time.monotonic() - began
+            say(f"step {step}/{steps}, loss {loss:.3f}, {passed * (steps - step) / step:.0f} s left")
+
+    pretrain.train(model, words, settings.steps, settings.seed, progress)
+    model.generation_config.update(
+        bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id
+    )
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
