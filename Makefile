@@ -43,7 +43,7 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 	@hack/clean.sh
 
 ##@ Test
-.PHONY: test test-unit test-apiserver test-cluster test-e2e
+.PHONY: test test-unit test-apiserver test-cluster test-library test-e2e
 test: ## Check everything: setup, lint, docs and every tier of tests, with a table of times
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py
@@ -63,6 +63,10 @@ test-e2e: ## Run the tests on a one-node cluster where pods really run
 test-cluster: ## Run the tests of the cluster program: kill -9, interrupted, damaged
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py --only setup,prepare,cluster
+
+test-library: ## Run the tests of real training, scoring and quantizing: minutes, with torch
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,library
 
 ##@ The demo
 .PHONY: demo demo-clean images

@@ -32,3 +32,4 @@ done
 for image in operator serve-llamacpp; do
     compile "images/$image/requirements.txt" "images/$image/requirements.in" "$@"
 done
+compile requirements/library.txt requirements/library.in -c images/torch/requirements.txt "$@"

@@ -48,6 +48,8 @@ STEPS = (
         ("prepare",),
         "images",
     ),
+    # After the images: it uses llama.cpp's tools from the one that carries them.
+    Step("library", ["hack/test_library.sh"], ("images",), "tests/library"),
     Step("e2e", [".venv/bin/pytest", "tests/e2e"], ("setup", "images"), "tests/e2e"),
 )
 

@@ -1,1 +1,1 @@
-"""Fine-tune a model: task directories (init, run, merge, list), the trainer, and the recipes they share with a stage."""
+"""Fine-tune a model: task directories (init, run, merge, list), the trainer, and the recipes behind them."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.metadata
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +29,9 @@ class HuggingFace:
         self._context_length = context_length
         self.model: Any = None
         self.tokenizer: Any = None
+        self._tokenizing = threading.Lock()
+        self._drawing = threading.Lock()
+        """torch's random numbers have one state a process: who draws from a seed must draw alone."""
 
     @property
     def versions(self) -> dict[str, str]:
@@ -91,8 +96,14 @@ class HuggingFace:
 
     def encode(self, prompt: str, *, special: bool = True) -> list[int]:
         """Token ids. `special`: with those that the tokenizer adds by itself; a chat template brings its own."""
-        ids: list[int] = self.tokenizer(prompt, add_special_tokens=special)["input_ids"]
+        # A fast tokenizer that two threads use at a time raises "Already borrowed".
+        with self._tokenizing:
+            ids: list[int] = self.tokenizer(prompt, add_special_tokens=special)["input_ids"]
         return ids
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation, by the chat template."""
+        return self.encode(self.render(messages), special=False)
 
     def complete(
         self,
@@ -114,7 +125,7 @@ class HuggingFace:
         stopping: Callable[[], bool] = never,
     ) -> list[Completion]:
         """See `Generator.chat`."""
-        rendered = [self.encode(self.render(messages), special=False) for messages in conversations]
+        rendered = [self.encode_chat(messages) for messages in conversations]
         return self._all(rendered, sampling, progress, stopping)
 
     def stream(
@@ -185,14 +196,16 @@ class HuggingFace:
             watch = Watch(self, width, [budgets[index] for index in fits], sampling.stop, stopping, follow)
             how: dict[str, Any] = {"do_sample": False}
             if sampling.temperature > 0:
-                torch.manual_seed(sampling.seed if seed is None else seed)
                 how = {
                     "do_sample": True,
                     "temperature": sampling.temperature,
                     "top_p": sampling.top_p,
                     "top_k": 0,
                 }
-            with torch.inference_mode():
+            alone = self._drawing if sampling.temperature > 0 else contextlib.nullcontext()
+            with torch.inference_mode(), alone:
+                if sampling.temperature > 0:
+                    torch.manual_seed((sampling.seed if seed is None else seed) % 2**63)
                 output = self.model.generate(
                     input_ids=torch.tensor(rows, device=self.model.device),
                     attention_mask=torch.tensor(mask, device=self.model.device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from speechless.contract import GgufType
@@ -25,7 +26,7 @@ def llamacpp(
     verify_text: Path | None,
     max_increase_percent: float | None,
 ) -> Path:
-    """Convert (unless the F16 file is there), quantize, print both paths and the numbers; returns the quantized file."""
+    """Convert (unless the F16 file is there), quantize, print paths and numbers; returns the quantized file."""
     files = find_model(model)
     name = model.resolve().name.removesuffix(".gguf")
     folder = folder or model.resolve().with_name(f"{name}-GGUF")
@@ -39,7 +40,7 @@ def llamacpp(
         type=type,
         verify_text=verify_text,
         max_increase_percent=max_increase_percent,
-        progress=lambda done, total, _metrics: log.info("%d %%", 100 * done // total),
+        progress=_tell(),
         stopping=lambda: False,
         name=name,
     )
@@ -48,6 +49,19 @@ def llamacpp(
     for metric in metrics:
         print(f"{metric.name:<28} {metric.value:.4f}")
     return target
+
+
+def _tell() -> Callable[[int, int, dict[str, float]], None]:
+    """Log every tenth that is reached."""
+    told = -1
+
+    def tell(done: int, total: int, _metrics: dict[str, float]) -> None:
+        nonlocal told
+        if (tenth := 10 * done // total) > told:
+            told = tenth
+            log.info("%d %%", 10 * tenth)
+
+    return tell
 
 
 def f16_of(files: ModelFiles, target: Path, source: Path | None) -> Path:

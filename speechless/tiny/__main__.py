@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechless.arguments import Parser
-from speechless.tiny.make import PRESETS, Occupied, Settings, is_made, make
+from speechless.tiny.make import PRESETS, OccupiedError, Settings, is_made, make
 
 
 def build_parser() -> Parser:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"tiny: {arguments.out} is made already")
             return 0
         make(arguments.out, settings, lambda text: print(f"tiny: {text}", flush=True))
-    except (Occupied, OSError, ValueError) as error:
+    except (OccupiedError, OSError, ValueError) as error:
         print(f"speechless tiny: {error}", file=sys.stderr)
         return 1
     print(f"tiny: {arguments.out} is made")

@@ -1,4 +1,4 @@
-"""All of it into a folder: the base model, the training rows, the held-out problems, the text, and how they were made."""
+"""All of it into a folder: base model, training rows, held-out problems, text, and how they were made."""
 
 import json
 import os
@@ -31,18 +31,20 @@ class Settings:
 PRESETS = {"full": Settings(), "small": Settings(steps=150, rows=2000, problems=40)}
 
 
-class Occupied(Exception):
+class OccupiedError(Exception):
     """The folder holds something that this would overwrite."""
 
 
 def is_made(out: Path, settings: Settings) -> bool:
-    """Whether the folder holds what these settings make; Occupied if it holds something else of the same names."""
+    """Whether the folder holds what these settings make; OccupiedError if it holds something else of the same names."""
     record = out / RECORD
     if record.is_file() and json.loads(record.read_text()) == asdict(settings):
         return True
     there = [name for name in (RECORD, *PARTS) if (out / name).exists()]
     if there:
-        raise Occupied(f"{out} holds {there[0]}, made by other settings or something else: remove it first")
+        raise OccupiedError(
+            f"{out} holds {there[0]}, made by other settings or something else: remove it first"
+        )
     return False
 
 

@@ -61,7 +61,8 @@ def _batches(tokenizer: Any, steps: int, seed: int) -> Any:
     """Token ids, shape (steps, BATCH, LENGTH): documents one after another, each between its marks."""
     import torch
 
-    rng, wanted, ids = random.Random(f"documents {seed}"), steps * BATCH * LENGTH, []
+    rng, wanted = random.Random(f"documents {seed}"), steps * BATCH * LENGTH
+    ids: list[int] = []
     while len(ids) < wanted:
         for encoded in tokenizer([document(rng) for _ in range(1000)])["input_ids"]:
             ids += [*encoded, tokenizer.eos_token_id]

@@ -14,7 +14,8 @@ def training_rows(count: int, seed: int) -> list[dict[str, str]]:
 
     A sentence is repeated only where `_TRIES` draws find no new one: 8,000 rows nearly exhaust the family.
     """
-    rng, seen, rows = random.Random(f"rows {seed}"), set(), []
+    rng, seen = random.Random(f"rows {seed}"), set()
+    rows: list[dict[str, str]] = []
     for _ in range(count):
         for _ in range(_TRIES):
             task = sample(rng, SEEN)
@@ -30,7 +31,8 @@ def heldout_problems(count: int, seed: int) -> list[dict[str, str]]:
 
     ValueError if there are not so many.
     """
-    rng, seen, problems = random.Random(f"problems {seed}"), set(), []
+    rng, seen = random.Random(f"problems {seed}"), set()
+    problems: list[dict[str, str]] = []
     for _ in range(count * _TRIES + 1000):
         if len(problems) == count:
             return problems

@@ -1,8 +1,8 @@
 """A byte-level BPE of 512 tokens for the tiny model.
 
 Its pre-tokenizer is that of Qwen2, which llama.cpp knows by name, so that both give the same tokens. It ends a token at
-a newline; one that merged the newline with the indent after it would make every HumanEval prompt end inside a token, and
-the model would answer with an empty body.
+a newline; one that merged the newline with the indent after it would make every HumanEval prompt end inside a token,
+and the model would answer with an empty body.
 """
 
 import random

@@ -17,16 +17,9 @@ from tests.support.cluster import ROOT, Cluster
 from tests.support.kube import ApiError, Kube, Object
 from tests.support.wait import WaitError, wait_condition, wait_gone, wait_job, wait_pods
 
-IMAGE = "registry.invalid/never:pulled"
-
-
-def unschedulable() -> Object:
-    """A pod spec that no node takes."""
-    return pods.pod_spec(pods.container(IMAGE, ["true"])) | {"nodeSelector": {"speechless.dev/none": "x"}}
-
 
 def test_a_wait_tells_conditions_events_and_pods(kube: Kube, namespace: str) -> None:
-    kube.create(pods.job("work", namespace, unschedulable()))
+    kube.create(pods.job("work", namespace, pods.idle()))
     (pod,) = wait_pods(kube, namespace, "job-name=work", 1)
     wait_condition(kube, "Pod", pod["metadata"]["name"], namespace, "PodScheduled", "False")
 
@@ -42,7 +35,7 @@ def test_a_wait_tells_conditions_events_and_pods(kube: Kube, namespace: str) -> 
 
 
 def test_a_wait_for_what_cannot_come_ends_at_once(kube: Kube, namespace: str) -> None:
-    kube.create(pods.job("work", namespace, unschedulable(), activeDeadlineSeconds=1))
+    kube.create(pods.job("work", namespace, pods.idle(), activeDeadlineSeconds=1))
 
     with pytest.raises(WaitError, match=r"but Failed=True[^$]*Failed=True \(DeadlineExceeded\)"):
         wait_job(kube, "work", namespace, timeout=60)
@@ -77,7 +70,7 @@ def test_a_wait_does_not_hide_an_api_error(kube: Kube, namespace: str) -> None:
 
 def test_artifacts_hold_all_but_secrets(kube: Kube, namespace: str, probes: Probes, tmp_path: Path) -> None:
     kube.create(probes.valid("p", namespace))
-    kube.create(pods.job("work", namespace, unschedulable()))
+    kube.create(pods.job("work", namespace, pods.idle()))
     wait_pods(kube, namespace, "job-name=work", 1)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": namespace}}
     kube.create(secret | {"stringData": {"password": "do not tell"}})

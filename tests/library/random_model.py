@@ -1,4 +1,4 @@
-"""A small Llama with random weights and its own tokenizer, made on the spot in a second: for plumbing, not for quality."""
+"""A small Llama with random weights and its own tokenizer, made on the spot: for plumbing, not for quality."""
 
 import random
 from pathlib import Path
@@ -11,7 +11,9 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-WORDS = "def return for if in x y z list sum max min sorted range len of the a numbers each and or not".split()
+WORDS = (
+    "def return for if in x y z list sum max min sorted range len of the a numbers each and or not".split()
+)
 
 
 def text(words: int, seed: int = 0) -> str:

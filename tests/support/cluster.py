@@ -1,20 +1,13 @@
-"""The cluster that tests run against: an existing one (`KUBECONFIG`) or an instance of `hack/cluster`.
-
-Several processes (pytest-xdist's workers, two runs at once) share one instance. Each holds a shared lock on the
-instance while it uses it; the kernel lets go of the lock when a process dies, so that nothing is ever counted
-wrong. The instance is started by whoever comes first and stopped by whoever finds no other user.
-"""
+"""The cluster that tests run against: an existing one (`KUBECONFIG`) or an instance of `hack/cluster`."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +15,7 @@ from typing import IO, Any
 
 from tests.support.access import Access
 from tests.support.kube import Kube
+from tests.support.locks import Users, locked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,44 +149,6 @@ def _tail(text: str, lines: int = 40) -> str:
 def _cluster(*arguments: str, seconds: float) -> str:
     path = os.pathsep.join([str(ROOT / "hack"), *filter(None, [os.environ.get("PYTHONPATH")])])
     return _run([sys.executable, "-m", "cluster", *arguments], seconds, env=os.environ | {"PYTHONPATH": path})
-
-
-def _lock_path(name: str) -> Path:
-    folder = Path(tempfile.gettempdir()) / f"speechless-tests-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / name
-
-
-@contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold an exclusive lock shared by all test processes of this user."""
-    with _lock_path(f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-class Users:
-    """Who uses an instance: a shared lock a process."""
-
-    def __init__(self, instance: str) -> None:
-        # Opened for as long as the lock is held: a lock belongs to the open file.
-        self._file = _lock_path(f"{instance}.users").open("w")
-
-    def alone(self) -> bool:
-        """Take the lock exclusively if nobody else has it."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def join(self) -> None:
-        """Hold the lock with others."""
-        fcntl.flock(self._file, fcntl.LOCK_SH)
-
-    def leave(self) -> None:
-        """Let go of the lock."""
-        self._file.close()
 
 
 def existing() -> Cluster | None:

@@ -86,6 +86,12 @@ def pod_spec(
     }
 
 
+def idle() -> Object:
+    """A pod spec that no node of any cluster takes: for what controllers do before a pod runs."""
+    main = container("registry.invalid/never:pulled", ["true"])
+    return pod_spec(main) | {"nodeSelector": {"speechless.dev/no-such-node": "true"}}
+
+
 def pod(name: str, namespace: str, spec: Object, labels: Mapping[str, str] | None = None) -> Object:
     """A bare pod."""
     return {

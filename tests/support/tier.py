@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import cluster as clusters
-from tests.support.cluster import Cluster, Users, locked
+from tests.support.cluster import Cluster
+from tests.support.locks import Users, locked
 from tests.support.namespaces import sweep
 
 # The folder in which the processes of a run tell each other what they started.

@@ -27,6 +27,7 @@ Sink = Callable[[str | None, Object], None]
 """Takes an event's type (ADDED, MODIFIED, DELETED; None: listed) and its object."""
 
 _log = logging.getLogger(__name__)
+_ABANDON_SECONDS = 2
 _RESTART_SECONDS = (0.5, 1, 2, 5, 10, 30)
 
 
@@ -109,7 +110,8 @@ class KopfSource:
         """End the watches, and the thread."""
         self._stopping.set()
         self.restart()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def restart(self) -> None:
         """End the watches; the thread begins new ones."""
@@ -127,10 +129,13 @@ class KopfSource:
         while not self._stopping.is_set():
             began = time.monotonic()
             self._flag = threading.Event()
+            loop = asyncio.new_event_loop()
             try:
-                asyncio.run(self._listen(self._flag))
+                loop.run_until_complete(self._listen(self._flag))
             except Exception:  # noqa: BLE001 - whatever ended the watches: without them nothing happens
                 _log.exception("the watches ended; they are started again")
+            finally:
+                _abandon(loop)
             if self._stopping.is_set():
                 return
             metrics.SOURCE_RESTARTS.inc()
@@ -142,16 +147,17 @@ class KopfSource:
 
     async def _listen(self, flag: threading.Event) -> None:
         beat = asyncio.create_task(self._beats())
-        try:
-            await kopf.operator(
-                registry=registry(self._access, self._sink),
-                settings=settings(),
-                clusterwide=not self._namespaces,
-                namespaces=self._namespaces,
-                stop_flag=flag,
-            )
-        finally:
-            beat.cancel()
+        # Not `kopf.operator()`: when one watch fails for good it waits for the others to end, which they do not.
+        tasks = await kopf.spawn_tasks(
+            registry=registry(self._access, self._sink),
+            settings=settings(),
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=flag,
+        )
+        done, _ = await asyncio.wait([*tasks, beat], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
 
     async def _beats(self) -> None:
         while True:
@@ -161,3 +167,15 @@ class KopfSource:
 
 def _no_signal_warning(record: logging.LogRecord) -> bool:
     return "OS signals are ignored" not in record.getMessage()
+
+
+def _abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what still runs in a loop, and leave it behind though a task may hang."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    try:
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=_ABANDON_SECONDS))
+    finally:
+        loop.close()

@@ -1,13 +1,9 @@
-"""What a sample is allowed, what held it, and how it ended: plain data without imports that cost time."""
+"""What a sample is allowed, what held it, and how it ended."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
 
 MIB = 1024 * 1024
-
-MESSAGE_LIMIT = 2000
-"""Characters of a failure's message that are kept."""
 
 
 class Verdict(StrEnum):
@@ -30,7 +26,7 @@ class Limits:
     """Of each file that it writes."""
     open_files: int = 64
     processes: int = 64
-    """Processes and threads of this user, above those that run already."""
+    """Processes and threads of this user, above those that run already; where seccomp does not forbid processes."""
 
     @property
     def wall_seconds(self) -> float:
@@ -52,11 +48,6 @@ class Isolation:
     def as_dict(self) -> dict[str, str]:
         """For the report and the supervisor."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Isolation":
-        """The reverse of `as_dict`."""
-        return cls(**fields)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ call's number, architecture and arguments (struct seccomp_data, linux/seccomp.h)
 import ctypes
 import errno
 import os
-import platform
-from dataclasses import dataclass
 
 from speechless.eval.sandbox import kernel
 
@@ -46,17 +44,27 @@ _DENIED_AARCH64 = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
 class _Machine:
     """What differs from one architecture to the next: its audit name and the numbers of its calls."""
 
-    audit: int
-    denied: dict[str, int]
-    clone: int
-    clone3: int
-    kill: int
-    tgkill: int
-    prlimit64: int
+    def __init__(
+        self,
+        audit: int,
+        denied: dict[str, int],
+        *,
+        clone: int,
+        clone3: int,
+        kill: int,
+        tgkill: int,
+        prlimit64: int,
+    ) -> None:
+        self.audit = audit
+        self.denied = denied
+        self.clone = clone
+        self.clone3 = clone3
+        self.kill = kill
+        self.tgkill = tgkill
+        self.prlimit64 = prlimit64
 
 
 MACHINES = {
@@ -122,9 +130,10 @@ def _reload() -> tuple[int, int, int, int]:
 
 def install() -> None:
     """Put the filter on this process for good; OSError where the kernel or the architecture has none."""
-    machine = MACHINES.get(platform.machine())
+    architecture = os.uname().machine
+    machine = MACHINES.get(architecture)
     if machine is None:
-        raise OSError(errno.ENOSYS, f"no seccomp filter for {platform.machine()}")
+        raise OSError(errno.ENOSYS, f"no seccomp filter for {architecture}")
     lines = program(machine, os.getpid())
     instructions = (_Instruction * len(lines))(*(_Instruction(*line) for line in lines))
     kernel.prctl(kernel.PR_SET_SECCOMP, MODE_FILTER, ctypes.byref(_Program(len(lines), instructions)))

@@ -1,11 +1,15 @@
 """The process around one sample: starts it confined, waits for its verdict, and leaves nothing of it alive.
 
-Run by `pool.run` as a program in a fresh interpreter with an empty environment. Standard input: a job as JSON.
-Standard output: `{"verdict", "result"}` as JSON, or with `"probe": true` the isolation that this machine allows. Any
-other end is an error of the sandbox itself, never of the sample.
+Run by `pool.run` as a program in a fresh interpreter with an empty environment. Standard input: a job, marshalled.
+Standard output: `{"verdict", "result"}`, or with `"probe": True` the isolation that this machine allows. Any other
+end is an error of the sandbox itself, never of the sample.
+
+It runs once a sample, so it imports little: no dataclasses, no typing, no json, which would take longer than the rest.
 """
 
-import json
+from __future__ import annotations
+
+import marshal
 import math
 import os
 import resource
@@ -13,15 +17,19 @@ import select
 import signal
 import sys
 import time
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 PACKAGE_ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../.."))
 sys.path.insert(0, PACKAGE_ROOT)
 from speechless.eval.sandbox import kernel, landlock, seccomp  # noqa: E402
-from speechless.eval.sandbox.model import MESSAGE_LIMIT, Isolation, Limits, Verdict  # noqa: E402
 
 sys.path.remove(PACKAGE_ROOT)
 
+MESSAGE_LIMIT = 2000
+"""Characters of a failure's message that are kept."""
 REPORT_BYTES = 4 * MESSAGE_LIMIT + 256
 SYSTEM_PATHS = (
     "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/zero",
@@ -31,15 +39,16 @@ SYSTEM_PATHS = (
 
 def main() -> int:
     """Run the job on standard input and print how it ended."""
-    job = json.load(sys.stdin)
+    job = marshal.load(sys.stdin.buffer)
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     if job.get("probe"):
-        print(json.dumps(probe(job["folder"]).as_dict()))
-        return 0
-    verdict, result = supervise(job)
-    print(json.dumps({"verdict": verdict, "result": result}))
+        answer = probe(job["folder"])
+    else:
+        verdict, result = supervise(job)
+        answer = {"verdict": verdict, "result": result}
+    marshal.dump(answer, sys.stdout.buffer)
     return 0
 
 
@@ -48,14 +57,14 @@ def main() -> int:
 
 def supervise(job: dict[str, Any]) -> tuple[str, str]:
     """Fork the sample, wait until it reported, ended or ran out of time, and kill whatever it left."""
-    limits = Limits(**job["limits"])
+    limits = job["limits"]
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         sample(job, limits, writer)
     os.close(writer)
-    deadline = time.monotonic() + limits.wall_seconds
+    deadline = time.monotonic() + limits["wall_seconds"]
     ended = os.pidfd_open(child)
     in_time = _wait(ended, deadline)
     if not in_time:
@@ -70,14 +79,13 @@ def supervise(job: dict[str, Any]) -> tuple[str, str]:
     token = job["token"].encode()
     if report.startswith(token):
         result = report[len(token) :].decode(errors="replace")
-        verdict = Verdict.PASSED if result == "passed" else Verdict.FAILED
-        return verdict.value, result
+        return "passed" if result == "passed" else "failed", result
     # The soft limit's signal, or the hard limit's SIGKILL for a sample that ignores it.
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status)
-    used_up = killed == signal.SIGKILL and usage.ru_utime + usage.ru_stime >= limits.cpu_seconds * 0.9
+    used_up = killed == signal.SIGKILL and usage.ru_utime + usage.ru_stime >= limits["cpu_seconds"] * 0.9
     if not in_time or killed == signal.SIGXCPU or used_up:
-        return Verdict.TIMED_OUT.value, "timed out"
-    return Verdict.FAILED.value, f"failed: the process ended ({_how(status)}) before its last test"
+        return "timed out", "timed out"
+    return "failed", f"failed: the process ended ({_how(status)}) before its last test"
 
 
 def _wait(descriptor: int, deadline: float) -> bool:
@@ -97,16 +105,16 @@ def kill_descendants() -> None:
     """Kill and reap every descendant. Orphans become children of this process, which is their subreaper."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        for pid in _children():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # it ended by itself meanwhile
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
             return
+        for pid in _children():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it ended by itself meanwhile
     raise TimeoutError("processes that a sample started could not be killed in 5 s")
 
 
@@ -128,7 +136,7 @@ def _children() -> list[int]:
 # -------------------------------------------------------------------------------------------------- the sample
 
 
-def sample(job: dict[str, Any], limits: Limits, writer: int) -> NoReturn:
+def sample(job: dict[str, Any], limits: dict[str, Any], writer: int) -> NoReturn:
     """Confine this process, run the program and report; never returns."""
     try:
         os.setsid()
@@ -140,7 +148,7 @@ def sample(job: dict[str, Any], limits: Limits, writer: int) -> NoReturn:
         for standard in (0, 1, 2):
             os.dup2(null, standard)
         os.chdir(job["folder"])
-        confine(Isolation.from_dict(job["isolation"]), limits, job["folder"])
+        confine(job["isolation"], limits, job["folder"])
     except BaseException as problem:  # noqa: BLE001 - whatever it is, the sample must not run, and the log says why
         os.write(errors, f"the sandbox could not be made: {type(problem).__name__}: {problem}\n".encode())
         os._exit(1)
@@ -175,25 +183,26 @@ def execute(program: str, token: str, writer: int) -> NoReturn:
     leave(0)
 
 
-def confine(isolation: Isolation, limits: Limits, folder: str) -> None:
+def confine(isolation: dict[str, str], limits: dict[str, Any], folder: str) -> None:
     """Limits first, then privileges, network, files and at last system calls; an error if one does not hold."""
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    if isolation.network == "namespace":
+    if isolation["network"] == "namespace":
         kernel.enter_empty_network()
-    seconds = math.ceil(limits.cpu_seconds)
+    seconds = math.ceil(limits["cpu_seconds"])
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limits.open_files, limits.open_files))
+    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"], limits["memory_bytes"]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"], limits["file_bytes"]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits["open_files"], limits["open_files"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    processes = _tasks_of(os.getuid()) + limits.processes
-    resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    if isolation["processes"] == "kill":
+        processes = _tasks_of(os.getuid()) + limits["processes"]
+        resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    if isolation.files == "landlock":
+    if isolation["files"] == "landlock":
         readable = {*SYSTEM_PATHS, sys.prefix, sys.base_prefix, *filter(None, sys.path)}
         landlock.confine(readable=sorted(readable), writable=(folder, os.devnull))
-    if isolation.processes == "seccomp":
+    if isolation["processes"] == "seccomp":
         seccomp.install()
 
 
@@ -213,7 +222,7 @@ def _tasks_of(uid: int) -> int:
 # --------------------------------------------------------------------------------------------------- the probe
 
 
-def probe(folder: str) -> Isolation:
+def probe(folder: str) -> dict[str, str]:
     """What can be had here, each found out by a process that does it and ends."""
 
     def files() -> None:
@@ -230,11 +239,11 @@ def probe(folder: str) -> Isolation:
 
     filtered = _works(calls)
     isolated = "seccomp" if filtered else "namespace" if _works(network) else "none"
-    return Isolation(
-        processes="seccomp" if filtered else "kill",
-        network=isolated,
-        files="landlock" if _works(files) else "user",
-    )
+    return {
+        "processes": "seccomp" if filtered else "kill",
+        "network": isolated,
+        "files": "landlock" if _works(files) else "user",
+    }
 
 
 def _works(action: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any, Self
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
-from speechless.generate.base import Completion, Message, Sampling, ignore_progress, never
+from speechless.generate.base import Completion, FinishReason, Message, Sampling, ignore_progress, never
 from speechless.generate.llamacpp.gguf import read_header
+from speechless.generate.stop import Cutter
 
 
 def load(model: Path, *, context_length: int, **options: Any) -> Any:
@@ -71,8 +73,7 @@ class Binding:
         stopping: Callable[[], bool] = never,
     ) -> list[Completion]:
         """See `Generator.complete`."""
-        encoded = [self.llama.tokenize(prompt.encode(), add_bos=True, special=True) for prompt in prompts]
-        return self._all(encoded, sampling, progress, stopping)
+        return self._all([self.encode(prompt) for prompt in prompts], sampling, progress, stopping)
 
     def chat(
         self,
@@ -83,11 +84,70 @@ class Binding:
         stopping: Callable[[], bool] = never,
     ) -> list[Completion]:
         """See `Generator.chat`: the template is the one in the GGUF file."""
-        encoded = [
-            self.llama.tokenize(self._render(messages).encode(), add_bos=False, special=True)
-            for messages in conversations
-        ]
+        encoded = [self.encode_chat(messages) for messages in conversations]
         return self._all(encoded, sampling, progress, stopping)
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids, with those that the model's tokenizer adds by itself."""
+        ids: list[int] = self.llama.tokenize(prompt.encode(), add_bos=True, special=True)
+        return ids
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation; the template brings what begins a text."""
+        ids: list[int] = self.llama.tokenize(self._render(messages).encode(), add_bos=False, special=True)
+        return ids
+
+    def stream(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        deliver: Callable[[str], None],
+        stopping: Callable[[], bool],
+    ) -> Completion:
+        """Complete one prompt, handing each piece of text to `deliver` as soon as it is final."""
+        import llama_cpp
+
+        room = min(sampling.max_tokens, self.context_length - len(prompt))
+        if room < 1:
+            return Completion("", len(prompt), 0, "length")
+        vocabulary = llama_cpp.llama_model_get_vocab(self.llama.model)
+        cutter = Cutter(sampling.stop)
+        ids: list[int] = []
+        pieces: list[str] = []
+
+        def give(*, last: bool) -> None:
+            text = self.llama.detokenize(ids, prev_tokens=list(prompt)).decode(errors="replace")
+            if piece := cutter.feed(text, last=last):
+                pieces.append(piece)
+                deliver(piece)
+
+        # What is cached of an earlier prompt was computed in other batches, and may round differently.
+        self.llama.reset()
+        self.llama.set_seed(sampling.seed % 2**32)
+        reason: FinishReason = "length"
+        made = 0
+        # Every sampler but temperature and top-p is switched off.
+        for token in self.llama.generate(
+            list(prompt),
+            temp=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=0,
+            min_p=0.0,
+            repeat_penalty=1.0,
+        ):
+            made += 1
+            if llama_cpp.llama_vocab_is_eog(vocabulary, token):
+                reason = "stop"
+                break
+            ids.append(token)
+            give(last=False)
+            if cutter.stopped:
+                reason = "stop"
+                break
+            if made >= room or stopping():
+                break
+        give(last=True)
+        return Completion("".join(pieces), len(prompt), made, reason)
 
     def _render(self, messages: Sequence[Message]) -> str:
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
@@ -120,26 +180,7 @@ class Binding:
                 raise StageError(
                     FailureReason.INTERRUPTED, f"interrupted after {index} of {len(prompts)} prompts"
                 )
-            done.append(self._one(ids, sampling, index))
+            seeded = dataclasses.replace(sampling, seed=sampling.seed + index)
+            done.append(self.stream(ids, seeded, lambda _piece: None, stopping))
             progress(len(done))
         return done
-
-    def _one(self, ids: list[int], sampling: Sampling, index: int) -> Completion:
-        if len(ids) >= self.context_length:
-            return Completion("", len(ids), 0, "length")
-        answer = self.llama.create_completion(
-            ids,
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=0,
-            min_p=0.0,
-            repeat_penalty=1.0,
-            stop=list(sampling.stop),
-            seed=(sampling.seed + index) % 2**32,
-        )
-        [choice] = answer["choices"]
-        usage = answer["usage"]
-        return Completion(
-            choice["text"], usage["prompt_tokens"], usage["completion_tokens"], choice["finish_reason"]
-        )

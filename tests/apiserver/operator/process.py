@@ -45,7 +45,7 @@ class Operator:
 
     def wait_ready(self) -> None:
         """Until its cache is filled."""
-        wait_for(lambda: self._ready(), "the operator to be ready", timeout=40, describe=self.tail)
+        wait_for(self._ready, "the operator to be ready", timeout=40, describe=self.tail)
 
     def wait_leading(self) -> None:
         """Until it works."""

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Run tests/library in its own environment (.venv-library, made here), with llama.cpp's tools from their image.
+# Arguments go to pytest.
+set -eu
+cd "$(dirname "$0")/.."
+hack/setup.sh library
+settings=$(.venv-library/bin/python hack/llamacpp.py)
+eval "$settings"
+exec .venv-library/bin/pytest tests/library "$@"

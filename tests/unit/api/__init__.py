@@ -1,0 +1,1 @@
+"""The api package without a server: commands, requests, answers, keys."""

@@ -1,0 +1,1 @@
+"""The eval package without a model: problems, prompts, scores, reports, and the sandbox for real."""

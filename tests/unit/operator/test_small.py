@@ -1,0 +1,75 @@
+"""Small pure functions, and the examples in their docstrings."""
+
+from __future__ import annotations
+
+import doctest
+from types import ModuleType
+
+import pytest
+
+from speechless_operator.desired import mounts, objects
+from speechless_operator.desired.mounts import Mounts
+from speechless_operator.plan import conditions, diagnosis, drift, gates, kinds
+
+
+@pytest.mark.parametrize(
+    "module", [mounts, objects, conditions, diagnosis, drift, gates], ids=lambda m: m.__name__
+)
+def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
+
+
+def test_a_claim_that_is_read_and_written_is_mounted_once_to_write() -> None:
+    made = Mounts.of(["pvc://a/x", "pvc://b/y", "file:///z"], "pvc://a/out")
+    assert made.folders == {"a": "/mnt/pvc/a", "b": "/mnt/pvc/b"}
+    assert made.volume_mounts() == [
+        {"name": "claim-0", "mountPath": "/mnt/pvc/a"},
+        {"name": "claim-1", "mountPath": "/mnt/pvc/b", "readOnly": True},
+    ]
+
+
+def test_references_of_broken_specs_are_none() -> None:
+    for spec in (
+        None,
+        [],
+        "x",
+        {"model": 1},
+        {"model": {"fineTune": 3}},
+        {"gate": []},
+        {"gate": {"evaluations": [1]}},
+    ):
+        assert kinds.references({"spec": spec}) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("observed", "wanted", "same"),
+    [
+        ({"a": 1}, {"a": 1}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({}, {"a": {}}, True),
+        ({}, {"a": "x"}, False),
+        ({"l": [1, 2]}, {"l": [1]}, False),
+        ({"l": [{"name": "b"}, {"name": "a", "v": 1}]}, {"l": [{"name": "a", "v": 1}]}, True),
+        ({"l": [{"name": "b"}]}, {"l": [{"name": "a"}]}, False),
+        ({"limits": {"cpu": "500m"}}, {"limits": {"cpu": 0.5}}, True),
+        ({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1G"}}, False),
+        ({"limits": {}}, {"limits": {"cpu": 1}}, False),
+        (None, {"a": 1}, False),
+    ],
+)
+def test_drift_is_what_was_wanted_and_is_not(observed: object, wanted: object, same: bool) -> None:
+    assert drift.covers(observed, wanted) is same
+
+
+def test_a_log_is_cut_to_lines_and_bytes() -> None:
+    assert len(diagnosis.tail("ü" * 5000).encode()) <= 2048
+    assert diagnosis.tail("\n".join("abc")) == "a\nb\nc"
+
+
+def test_a_child_name_fits_a_label() -> None:
+    from speechless_operator.api.common import MAX_NAME
+    from speechless_operator.api.kinds import KINDS
+
+    for kind in KINDS:
+        owner = objects.Owner(kind, "demo", "x" * MAX_NAME, "uid", 1)
+        assert len(owner.child_name(objects.short_hash("a"))) <= 63

@@ -1,0 +1,1 @@
+"""The quant package without torch: what is recognized, read back and refused."""
