@@ -69,7 +69,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             if reporter:
                 reporter.write_line(f"\n{told}")
     finally:
-        shutil.rmtree(folder)
+        if folder.exists():  # a run of hours may outlive a cleaner of temporary folders
+            shutil.rmtree(folder)
 
 
 @pytest.hookimpl(wrapper=True)

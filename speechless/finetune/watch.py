@@ -61,6 +61,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                     f"{name} became {logs[name]} at step {state.global_step} of {state.max_steps}",
                     "lower learningRate, add warmupSteps, or look for broken rows in the dataset",
                 )
-        self.last |= {name: value for name, value in logs.items() if isinstance(value, int | float)}
+        self.last |= logs
         shown = {name: float(logs[name]) for name in _SHOWN if name in logs}
         self._progress(state.global_step, state.max_steps, shown)

@@ -58,7 +58,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         identity={
             "parameters": provenance.parameters(spec),
             "inputs": {role: opened.digest for role, opened in inputs.items()},
-            "versions": provenance.versions(PACKAGES),
+            "versions": {**provenance.versions(PACKAGES)},
         },
     )
     outcome = sft.train(job, reporter.progress, reporter.stopping)

@@ -1,7 +1,7 @@
 """What the base model reads: the language of the tasks and of their solutions, but never one above the other.
 
 It learns to write functions of the family, to read the sentences, and (from glossary lines, which are fragments and
-never functions) what a phrase is in Python. Without the glossary full fine-tuning still learns the rest, adapters do not.
+never functions) what a phrase is in Python. Without the glossary only full fine-tuning learns the rest.
 """
 
 import random

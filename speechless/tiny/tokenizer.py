@@ -15,7 +15,10 @@ VOCABULARY = 512
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 
 # Qwen2's pattern (tokenizer.json of Qwen/Qwen2-7B; "qwen2" in llama.cpp).
-_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 # A turn is its words alone, so that a function's head as a user's message gets the same answer as the same prompt.
 CHAT_TEMPLATE = (

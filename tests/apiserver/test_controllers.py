@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support import pods
-from tests.support.kube import Kube, Object
+from tests.support.kube import Kube
 from tests.support.wait import wait_condition, wait_object, wait_pods
 
 

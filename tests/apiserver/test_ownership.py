@@ -7,8 +7,8 @@ from tests.support import pods
 from tests.support.kube import Kube, Object
 from tests.support.wait import wait_gone, wait_pods
 
-# The garbage collector learns of a new kind within 30 s, and tries again at times that double, 41 s among them: children
-# of a kind that was installed a moment ago may stay that long.
+# The garbage collector learns of a new kind within 30 s, and tries what failed again after times that double, 41 s
+# among them: the children of a kind that was installed a moment ago may stay that long.
 NEW_KIND_SECONDS = 100
 
 

@@ -14,7 +14,7 @@ from tests.apiserver.probe import Probes
 from tests.support import pods
 from tests.support.artifacts import dump_namespace
 from tests.support.cluster import ROOT, Cluster
-from tests.support.kube import ApiError, Kube, Object
+from tests.support.kube import ApiError, Kube
 from tests.support.wait import WaitError, wait_condition, wait_gone, wait_job, wait_pods
 
 
@@ -112,6 +112,7 @@ def test_passes(kube, namespace):
 """
 
 
+@pytest.mark.timeout(200)  # a pytest run in itself
 def test_a_failed_test_leaves_its_namespace_as_files(cluster: Cluster, kube: Kube, tmp_path: Path) -> None:
     """The hooks of tests/conftest.py, in a run of their own with two workers on this cluster."""
     (tmp_path / "test_inner.py").write_text(FAILING)
@@ -122,7 +123,7 @@ def test_a_failed_test_leaves_its_namespace_as_files(cluster: Cluster, kube: Kub
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
 
     run = subprocess.run(
-        command, cwd=ROOT, env=env | {"KUBECONFIG": str(cluster.kubeconfig)}, timeout=90,
+        command, cwd=ROOT, env=env | {"KUBECONFIG": str(cluster.kubeconfig)}, timeout=180,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

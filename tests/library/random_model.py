@@ -12,7 +12,20 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 WORDS = (
-    "def return for if in x y z list sum max min sorted range len of the a numbers each and or not".split()
+    "def",
+    "return",
+    "for",
+    "if",
+    "x",
+    "list",
+    "sum",
+    "max",
+    "sorted",
+    "len",
+    "of",
+    "the",
+    "numbers",
+    "not",
 )
 
 

@@ -94,7 +94,7 @@ class Operator:
         metrics.REGISTRY.register(ResourceCollector(self._cache, lambda: self._elector.leading))
         try:
             await self._check_crds()
-            await self._health.start()
+            await self._listen()
             self._source.start()
             await self._until_stopped(self._tick(), self._resync.run(), self._lead())
         finally:
@@ -110,7 +110,7 @@ class Operator:
         stop = asyncio.create_task(self._stop.wait())
         done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
         self._queue.close()
-        if stop in done:
+        if stop in done and self._elector.leading:
             _log.info("stopping: finishing what is under way")
             await asyncio.wait([tasks[-1]], timeout=_DRAIN_SECONDS)
         for task in (*tasks, stop):
@@ -166,6 +166,12 @@ class Operator:
                 f"the API server does not serve {', '.join(missing)} ({VERSION}): install the CRDs first "
                 "(kubectl apply --server-side -f crds/, or the chart with crds.install=true)"
             )
+
+    async def _listen(self) -> None:
+        try:
+            await self._health.start()
+        except OSError as error:
+            raise StartError(f"--listen {self._options.listen}: {error.strerror or error}") from error
 
     async def _discover(self) -> Object:
         return await self._client.discover(f"/apis/{GROUP}/{VERSION}")

@@ -41,7 +41,7 @@ class Cache:
         """Keep an object, if it is newer than what is known; say what changed."""
         key, meta = key_of(obj), obj["metadata"]
         old = self._objects.get(key)
-        if meta["uid"] in self._dead or (old is not None and _version(obj) <= _version(old)):
+        if meta["uid"] in self._dead or (old is not None and version(obj) <= version(old)):
             return None
         if old is not None:
             self._unindex(key, old)
@@ -127,14 +127,15 @@ def key_of(obj: Object) -> Key:
     return obj["kind"], meta.get("namespace", ""), meta["name"]
 
 
-def _version(obj: Object) -> int:
+def version(obj: Object) -> int:
+    """An object's resourceVersion as a number."""
     # Comparable as a number since Kubernetes 1.35 says so (KEP-5504), and in every API server on etcd before.
     return int(obj["metadata"]["resourceVersion"])
 
 
 def newer(a: Object, b: Object) -> bool:
     """Whether `a` was written after `b`."""
-    return _version(a) > _version(b)
+    return version(a) > version(b)
 
 
 def _slim(obj: Object) -> Object:

@@ -56,15 +56,17 @@ class KubeClient:
         """One object, as it is now."""
         return _with_kind(await self._json("GET", resource.path(namespace, name)), resource)
 
-    async def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
-        """What is watched of a kind, from the API server's cache: cheap, and as fresh as a watch."""
+    async def list(self, resource: Resource, namespace: str | None = None) -> tuple[list[Object], int]:
+        """What is watched of a kind, and of which version: from the API server's cache, as fresh as a watch."""
         query = {"resourceVersion": "0"}
         if resource.labels:
             query["labelSelector"] = resource.labels
         if resource.fields:
             query["fieldSelector"] = resource.fields
         answer = await self._json("GET", resource.path(namespace), query)
-        return [_with_kind(item, resource) for item in answer["items"]]
+        return [_with_kind(item, resource) for item in answer["items"]], int(
+            answer["metadata"]["resourceVersion"]
+        )
 
     async def log(self, namespace: str, pod: str, container: str, *, previous: bool, lines: int) -> str:
         """The end of a container's log."""

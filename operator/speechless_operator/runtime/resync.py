@@ -7,10 +7,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from speechless_operator.desired.objects import Object
 from speechless_operator.runtime import metrics
-from speechless_operator.runtime.cache import Cache, Change, key_of, newer
+from speechless_operator.runtime.cache import Cache, Change, key_of, newer, version
 from speechless_operator.runtime.client import ApiError, KubeClient
 from speechless_operator.runtime.resources import WATCHED
 
@@ -18,6 +19,18 @@ GRACE_SECONDS = 3.0
 """What a list shows, a watch shows at about the same time: a difference counts as missed only after this time."""
 _RETRY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """All objects of a kind by uid, and of which version the lists were."""
+
+    objects: dict[str, Object]
+    versions: dict[str | None, int]
+
+    def version_of(self, obj: Object) -> int:
+        """Of the list that the object would be in."""
+        return self.versions.get(obj["metadata"]["namespace"], self.versions.get(None, 0))
 
 
 class Resync:
@@ -78,43 +91,39 @@ class Resync:
             self.missed_in_a_row = 0
         return len(suspects)
 
-    async def _list(self) -> dict[str, dict[str, Object]]:
-        """Uid to object, a kind at a time."""
-        found: dict[str, dict[str, Object]] = {}
+    async def _list(self) -> dict[str, _Listed]:
+        """Every kind, one after the other."""
+        found: dict[str, _Listed] = {}
         for kind, resource in WATCHED.items():
-            objects = [obj for space in self._namespaces for obj in await self._client.list(resource, space)]
-            found[kind] = {obj["metadata"]["uid"]: obj for obj in objects}
+            listed = _Listed({}, {})
+            for space in self._namespaces:
+                objects, listed.versions[space] = await self._client.list(resource, space)
+                listed.objects.update({obj["metadata"]["uid"]: obj for obj in objects})
+            found[kind] = listed
         return found
 
-    def _take(self, listed: dict[str, dict[str, Object]]) -> None:
-        for objects in listed.values():
-            for obj in objects.values():
+    def _take(self, listed: dict[str, _Listed]) -> None:
+        for kind in listed.values():
+            for obj in kind.objects.values():
                 self._tell(self._cache.put(obj))
 
-    def _differences(self, listed: dict[str, dict[str, Object]]) -> list[Object]:
-        fresh = [obj for objects in listed.values() for obj in objects.values()]
+    def _differences(self, listed: dict[str, _Listed]) -> list[Object]:
+        fresh = [obj for kind in listed.values() for obj in kind.objects.values()]
         known = [obj for kind in WATCHED for obj in self._cache.of_kind(kind)]
         return [obj for obj in (*fresh, *known) if self._differs(obj, listed)]
 
-    def _differs(self, obj: Object, listed: dict[str, dict[str, Object]]) -> bool:
+    def _differs(self, obj: Object, listed: dict[str, _Listed]) -> bool:
         """Whether the cache still lags behind the list in this object."""
         kind, uid = obj["kind"], obj["metadata"]["uid"]
         known = self._cache.get(key_of(obj))
-        if uid in listed[kind]:
-            return (
-                obj is listed[kind][uid]
-                and (known is None or newer(obj, known))
-                and not self._cache.is_dead(uid)
-            )
-        # Not in the list: gone, or made after it was taken.
-        return known is obj and not self._younger(obj, listed[kind])
+        found = listed[kind].objects.get(uid)
+        if found is not None:
+            return obj is found and (known is None or newer(obj, known)) and not self._cache.is_dead(uid)
+        # Not in the list: gone, unless it was made after the list was taken.
+        return known is obj and version(obj) <= listed[kind].version_of(obj)
 
-    def _younger(self, obj: Object, listed: dict[str, Object]) -> bool:
-        """Whether an object was written after everything in the list: it may be too new to be in it."""
-        return all(newer(obj, other) for other in listed.values())
-
-    def _settle(self, obj: Object, listed: dict[str, dict[str, Object]]) -> None:
-        gone = obj["metadata"]["uid"] not in listed[obj["kind"]]
+    def _settle(self, obj: Object, listed: dict[str, _Listed]) -> None:
+        gone = obj["metadata"]["uid"] not in listed[obj["kind"]].objects
         self._tell(self._cache.remove(obj) if gone else self._cache.put(obj))
 
     def _tell(self, change: Change | None) -> None:

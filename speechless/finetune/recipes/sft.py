@@ -7,6 +7,8 @@ on the same machine, straight through or taken up from a checkpoint.
 import logging
 from typing import Any
 
+from pydantic import JsonValue
+
 from speechless.contract import FailureReason, Lora, Method, Metric
 from speechless.errors import StageError
 from speechless.finetune import checkpoints
@@ -98,7 +100,7 @@ def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
             "device": where.name,
             "precision": "bf16" if where.bf16 else "fp32",
             "learningRate": job.learning_rate,
-            "targetModules": sorted(targets),
+            "targetModules": list[JsonValue](sorted(targets)),
         },
     )
 

@@ -240,8 +240,19 @@ def test_what_the_watches_miss_a_resync_finds_and_starts_them_again(
 
         wait_condition(kube, "FineTune", "tuned", namespace, "Reconciling", timeout=40)
         assert operator.metric("speechless_operator_resync_missed_total") >= 1
-        deaf.remove()
+        kube.create(resources.quantization("small", namespace, "tuned"))
+        wait_condition(kube, "Quantization", "small", namespace, "Ready", "False", reason="WaitingForInput")
         kube.delete("FineTune", "tuned", namespace)
+        gone = "waits for FineTune tuned, which does not exist yet"
+        wait_object(
+            kube,
+            "Quantization",
+            "small",
+            namespace,
+            lambda o: condition(o, "Ready")["message"] == gone,
+            "sees the end",
+        )
+        deaf.remove()
         kube.create(resources.fine_tune("next", namespace))
         wait_condition(kube, "FineTune", "next", namespace, "Reconciling", timeout=40)
 

@@ -32,11 +32,6 @@ def test_the_authors_example_gives_their_score() -> None:
     assert found == {"pass@1": 0.4999999999999999, "samples": 6, "timeouts": 1}
 
 
-def test_all_canonical_solutions_pass() -> None:
-    problems = read_problems(benchmark("humaneval/HumanEval.jsonl.gz"))
-    assert check_reference(problems, Limits(cpu_seconds=20), probe()) == 164
-
-
 def test_wrong_and_right_samples() -> None:
     samples = [{"task_id": "t/0", "completion": body} for body in ("    return 1", "    return 2", "")]
     outcomes = score(samples, {"t/0": PROBLEM}, LIMITS, probe())

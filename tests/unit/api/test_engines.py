@@ -1,0 +1,53 @@
+"""The serve stage's command: a list of words, the user's last, and no shell anywhere."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from speechless.api.engines import command
+from speechless.contract import ServeEngine, ServeSpec, Source
+from speechless.generate.llamacpp.tools import BIN_VARIABLE
+
+MODEL = Path("/models/m.gguf")
+
+
+def spec(**fields: object) -> ServeSpec:
+    return ServeSpec.model_validate({"model": Source(uri="file:///m"), "model_name": "a; b", **fields})
+
+
+def test_llama_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "llama-server").touch(mode=0o755)
+    monkeypatch.setenv(BIN_VARIABLE, str(tmp_path))
+    argv = command(spec(parallel=2, context_length=128, engine_args=("--no-warmup", "$(x)")), MODEL)
+    assert argv == [
+        *(str(tmp_path / "llama-server"), "--model", str(MODEL), "--alias", "a; b"),
+        *("--host", "0.0.0.0", "--port", "8080", "--parallel", "2", "--ctx-size", "256", "--metrics"),
+        *("--no-warmup", "$(x)"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "backbone"),
+    [(ServeEngine.LLAMA_CPP, "llamacpp"), (ServeEngine.TRANSFORMERS, "transformers")],
+)
+def test_in_process(
+    engine: ServeEngine, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(BIN_VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    argv = command(spec(engine=engine, port=9, context_length=64), MODEL)
+    assert argv == [
+        *(sys.executable, "-m", "speechless.api.server", "start", "--backbone", backbone),
+        *("--model", str(MODEL), "--model_name", "a; b", "--host", "0.0.0.0", "--port", "9"),
+        *("--parallel", "1", "--context_length", "64"),
+    ]
+
+
+def test_the_server_knows_these_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from speechless.api.server import build_parser
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(BIN_VARIABLE, raising=False)
+    argv = command(spec(engine=ServeEngine.TRANSFORMERS, context_length=64), MODEL)
+    assert build_parser().parse(argv[4:]).model_name == "a; b"
