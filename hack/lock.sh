@@ -29,6 +29,7 @@ compile images/torch/requirements.txt images/torch/requirements.in "$@"
 for image in train eval quantize; do
     compile "images/$image/requirements.txt" "images/$image/requirements.in" -c images/torch/requirements.txt "$@"
 done
+compile tests/e2e/images/probe/requirements.txt tests/e2e/images/probe/requirements.in "$@"
 for image in operator serve-llamacpp; do
     compile "images/$image/requirements.txt" "images/$image/requirements.in" "$@"
 done

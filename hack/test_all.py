@@ -41,7 +41,7 @@ STEPS = (
         folder="hack/cluster",
     ),
     Step("cluster", [".venv/bin/pytest", "tests/cluster"], ("setup", "prepare"), "tests/cluster"),
-    Step("apiserver", [".venv/bin/pytest", "tests/apiserver"], ("setup", "prepare"), "tests/apiserver"),
+    Step("apiserver", [".venv/bin/pytest", "tests/apiserver", "-n", "2"], ("setup", "prepare"), "tests/apiserver"),
     Step(
         "images",
         [".venv/bin/python", "hack/images.py", "--up", "--instance", "test-e2e"],
