@@ -17,9 +17,10 @@ from typing import NoReturn
 from speechless_operator.desired.settings import Image, Settings
 
 DESCRIPTION = """\
-The Kubernetes operator of Speechless: FineTune, Evaluation, Quantization, InferenceService.
+The Kubernetes operator of Speechless.
 
-It finds its API server by KUBECONFIG, or by the service account of its pod."""
+It makes FineTune, Evaluation, Quantization and InferenceService happen. It finds its API server by KUBECONFIG, or by
+the service account of its pod."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -80,14 +80,14 @@ def survey(
     row_format: DatasetFormat = DatasetFormat.AUTO,
     *,
     seed: int,
-    max_samples: int | None = None,
+    max_samples: float | None = None,
     eval_rows: float = 0,
     max_eval_rows: int | None = None,
 ) -> Survey:
     """Check every row of a file or folder, and choose by `seed` which rows are used and which of them are held out.
 
-    The rows' numbers are shuffled; the first `max_samples` (None: all) are used. Of these, `eval_rows` are held out: a
-    fraction if below 1, else a count, at most `max_eval_rows`. StageError(DATASET_INVALID) names file and line.
+    The rows' numbers are shuffled; the first `max_samples` are used (None: all). Of these, `eval_rows` are held out, at
+    most `max_eval_rows`. Both are a part if below 1, else a count. StageError(DATASET_INVALID) names file and line.
     """
     files, problems, found, count = data_files(path), Problems(), row_format, 0
     if not files:
@@ -123,16 +123,14 @@ def read_rows(dataset: Survey, *, heldout: bool) -> Iterator[Row]:
 
 
 def _parts(
-    count: int, seed: int, max_samples: int | None, eval_rows: float, max_eval_rows: int | None
+    count: int, seed: int, max_samples: float | None, eval_rows: float, max_eval_rows: int | None
 ) -> array[int]:
     """The part of each row: the first of the shuffled numbers are held out, the next are trained on."""
     order = array("L", range(count))
     random.Random(seed).shuffle(order)
-    used = count if max_samples is None else min(count, max_samples)
-    held = round(used * eval_rows) if eval_rows < 1 else round(eval_rows)
+    used = count if max_samples is None else min(count, _share(max_samples, count))
+    held = _share(eval_rows, used)
     held = held if max_eval_rows is None else min(held, max_eval_rows)
-    if 0 < eval_rows < 1 and held == 0 and max_eval_rows != 0:
-        held = 1
     if held >= used:
         what = f"{used} rows are used, {held} of them held out: none is left to train on"
         raise StageError(FailureReason.DATASET_INVALID, what, "hold out fewer rows, or bring more")
@@ -142,6 +140,11 @@ def _parts(
     for number in order[held:used]:
         parts[number] = _TRAIN
     return parts
+
+
+def _share(wanted: float, of: int) -> int:
+    """A part of `of` if below 1, else a count; something of what is not nothing."""
+    return max(1, round(of * wanted)) if 0 < wanted < 1 else round(wanted)
 
 
 def _unknown(line: Line) -> DatasetFormat:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 log = logging.getLogger(__name__)
 
 MARKER = "complete.json"
+_OTHER = "it is of other settings or other data"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -49,6 +50,11 @@ def newest(folder: Path, fingerprint: str) -> Checkpoint | None:
     return None
 
 
+def of_another_run(folder: Path, fingerprint: str) -> Checkpoint | None:
+    """A checkpoint in the folder that was written to the end by a run of other settings or other data, if any."""
+    return next((one for one in sorted(_all(folder)) if _problem(one.path, fingerprint) == _OTHER), None)
+
+
 def prune(folder: Path, keep: int, fingerprint: str) -> None:
     """Remove all but the newest `keep` whole checkpoints, and every one that is not whole or of another run.
 
@@ -79,7 +85,7 @@ def _problem(path: Path, fingerprint: str) -> str | None:
     except (ValueError, KeyError, TypeError):
         return f"its {MARKER} cannot be read"
     if other != fingerprint:
-        return "it is of other settings or other data"
+        return _OTHER
     for name, size in sizes.items():
         file = path / name
         if not file.is_file() or file.stat().st_size != size:

@@ -24,10 +24,9 @@ from speechless.contract import (
 )
 from speechless.contract.progress import PORT
 from speechless.errors import StageError
-from speechless.stage import display
+from speechless.progress import Reporter, display
 from speechless.stage.failures import failure_of
 from speechless.stage.report import report
-from speechless.stage.reporter import Reporter
 
 log = logging.getLogger("speechless.stage")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from speechless.contract import FailureReason, FetchSpec, Format, Source
 from speechless.errors import StageError
+from speechless.progress import Reporter
 from speechless.stage.frame import Definition, StageOutput
-from speechless.stage.reporter import Reporter
 from speechless.store import Opened
 
 

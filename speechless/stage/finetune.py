@@ -7,9 +7,9 @@ from speechless.contract import FailureReason, FineTuneSpec, Format, Lora, Metho
 from speechless.data import survey
 from speechless.errors import StageError
 from speechless.finetune.job import Job
+from speechless.progress import Reporter
 from speechless.stage import provenance
 from speechless.stage.frame import Definition, StageOutput
-from speechless.stage.reporter import Reporter
 from speechless.store import Opened, store_for
 
 

@@ -33,8 +33,8 @@ from speechless.contract import (
     StageResult,
 )
 from speechless.errors import StageError
+from speechless.progress import Reporter
 from speechless.stage import provenance
-from speechless.stage.reporter import Reporter
 from speechless.stage.waiting import await_source
 from speechless.store import ManifestFields, Opened, Published, Store, store_for
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from speechless.contract import FailureReason, Progress, ProgressPhase, StageName
 from speechless.errors import StageError
-from speechless.stage.reporter import Reporter
+from speechless.progress import Reporter
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -49,8 +49,11 @@ def is_made(out: Path, settings: Settings) -> bool:
 
 
 def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
-    """Make everything below `out/.partial`, then move it into place, so that a killed run leaves no half model."""
-    partial = out / ".partial"
+    """Make everything in a hidden folder and move it into place at the end: what has its name is whole.
+
+    A folder that is not there yet appears at once; in one that is (a volume's root), the parts do, `tiny.json` last.
+    """
+    partial = out / ".partial" if out.exists() else out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     seed = settings.seed
@@ -59,10 +62,13 @@ def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
     (partial / "text.txt").write_text(sets.perplexity_text(_TEXTS, seed))
     say(f"{settings.rows} training rows, {settings.problems} held-out problems")
     _base_model(partial / "base", settings, say)
-    for name in PARTS:
+    (partial / RECORD).write_text(json.dumps(asdict(settings), indent=1) + "\n")
+    if partial.parent != out:
+        os.replace(partial, out)
+        return
+    for name in (*PARTS, RECORD):
         os.replace(partial / name, out / name)
     partial.rmdir()
-    (out / RECORD).write_text(json.dumps(asdict(settings), indent=1) + "\n")
 
 
 def _base_model(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:

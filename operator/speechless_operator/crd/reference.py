@@ -7,8 +7,11 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from speechless_operator.api import reasons
 from speechless_operator.api.base import VALIDATIONS
+from speechless_operator.api.common import JobSpec
 from speechless_operator.api.kinds import GROUP, KINDS, VERSION, Kind
 from speechless_operator.crd.definition import crd
 
@@ -34,7 +37,7 @@ def page(kind: Kind) -> str:
         f"`kubectl get {kind.plural}.{GROUP}`, `kubectl explain {kind.singular}.spec`.\n",
         "## spec\n",
         f"{spec['description']}\n",
-        _table(spec),
+        _table(_own_first(spec)),
         "## Rules\n",
         "The API server refuses what breaks them.\n",
         *(f"- `{path}`: {message}" for path, message in _rules(schema)),
@@ -74,6 +77,12 @@ def _table(schema: Schema) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _own_first(spec: Schema) -> Schema:
+    """A kind's own fields before those that it shares with others."""
+    shared = {to_camel(name) for name in JobSpec.model_fields} | {"pod"}
+    return spec | {"properties": dict(sorted(spec["properties"].items(), key=lambda item: item[0] in shared))}
+
+
 def _fields(schema: Schema, above: str) -> Iterator[tuple[str, Schema, bool]]:
     for name, node in schema.get("properties", {}).items():
         path = f"{above}{name}"
@@ -99,9 +108,9 @@ def _type(node: Schema) -> str:
 def _bounds(node: Schema) -> str:
     parts = []
     if "minimum" in node:
-        parts.append(f"{'>' if node.get('exclusiveMinimum') else '≥'} {node['minimum']:g}")
+        parts.append(f"{'>' if node.get('exclusiveMinimum') else '≥'} {node['minimum']}")
     if "maximum" in node:
-        parts.append(f"{'<' if node.get('exclusiveMaximum') else '≤'} {node['maximum']:g}")
+        parts.append(f"{'<' if node.get('exclusiveMaximum') else '≤'} {node['maximum']}")
     return f" ({', '.join(parts)})" if parts else ""
 
 

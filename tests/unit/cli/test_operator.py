@@ -1,5 +1,7 @@
 """`speechless-operator`: what its command line answers."""
 
+from pathlib import Path
+
 import pytest
 
 import speechless
@@ -22,7 +24,7 @@ def test_its_version_is_the_librarys(capsys: pytest.CaptureFixture[str]) -> None
     ("word", "message"),
     [
         ("--versoin", "unknown argument --versoin; did you mean --version?"),
-        ("run", "unknown argument run (see"),
+        ("runn", "invalid choice: 'runn'"),
     ],
 )
 def test_an_unknown_word_is_an_error(word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +34,31 @@ def test_an_unknown_word_is_an_error(word: str, message: str, capsys: pytest.Cap
     shown = capsys.readouterr().err
     assert message in shown
     assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--artifact-stor=x"], "unknown argument --artifact-stor; did you mean --artifact-store?"),
+        (["--artifact-store=s3://bucket/x"], "--artifact-store s3://bucket/x: must be pvc://<claim>/<path>"),
+        (["--workers=many"], "argument --workers: invalid int value: 'many'"),
+        (["--log-level=loud"], "argument --log-level: invalid choice: 'loud'"),
+    ],
+)
+def test_a_wrong_flag_of_run_is_an_error(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", *flags])
+    assert exit_.value.code == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_without_a_cluster_it_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert main(["run"]) == 1
+    assert "set KUBECONFIG, or run in a pod with a service account" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from speechless.contract import Progress, ProgressPhase
 
-log = logging.getLogger("speechless.stage")
+log = logging.getLogger("speechless.progress")
 
 EVERY_SECONDS = 10.0
 """Between two log lines of one phase."""

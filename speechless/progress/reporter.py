@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from speechless.contract import FailureReason, Metric, Progress, ProgressPhase
 from speechless.errors import StageError
-from speechless.stage.display import Display
+from speechless.progress.display import Display
 
 _MOST_METRICS = 16
 

@@ -1,0 +1,131 @@
+"""`python -m speechless.finetune.finetune`: the trainer's command line. Exit status 0 done, 1 failed, 2 wrong usage."""
+
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from pydantic import JsonValue
+
+from speechless.contract import FailureReason, ProgressPhase
+from speechless.data import survey
+from speechless.errors import StageError
+from speechless.finetune import checkpoints
+from speechless.finetune.flags import Flags, parse
+from speechless.finetune.job import Job
+from speechless.finetune.outputs import Outputs
+from speechless.progress import Reporter, display
+from speechless.store import digest_tree
+
+log = logging.getLogger("speechless.finetune")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train by flags and return the exit status."""
+    flags = parse(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", force=True)
+    outputs = Outputs(flags.output_dir)
+    if outputs.completed and not flags.restart:
+        print(f"{flags.output_dir} holds a completed run; --restart trains again")
+        return 0
+    shown = display.choose()
+    reporter = Reporter(shown)
+    before = {number: signal.signal(number, _handler(reporter)) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _train(flags, outputs, reporter)
+    except StageError as error:
+        print(
+            f"speechless finetune: {error.message}" + (f" ({error.hint})" if error.hint else ""),
+            file=sys.stderr,
+        )
+        return 2 if error.reason is FailureReason.INVALID_SPEC else 1
+    except OSError as error:
+        print(f"speechless finetune: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shown.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
+    """Check every row, train, and put the result into its place."""
+    from speechless.finetune.recipes import sft
+
+    reporter.enter(ProgressPhase.FETCHING, f"reading {flags.dataset}")
+    outputs.prepare(restart=flags.restart)
+    data = survey(
+        flags.dataset,
+        flags.dataset_format,
+        seed=flags.hyperparameters.seed,
+        max_samples=flags.max_train_samples or None,
+        eval_rows=flags.eval_dataset_size,
+        max_eval_rows=flags.max_eval_samples,
+    )
+    reporter.enter(ProgressPhase.WORKING, f"{data.train_rows} rows")
+
+    def progress(step: int, total: int, values: Mapping[str, float]) -> None:
+        outputs.step(step, total, values)
+        reporter.progress(step, total, values)
+
+    with tempfile.TemporaryDirectory(prefix="speechless-finetune-") as scratch:
+        job = Job(
+            model=flags.model,
+            data=data,
+            method=flags.method,
+            hyperparameters=flags.hyperparameters,
+            lora=flags.lora,
+            out=outputs.partial,
+            checkpoints=outputs.folder,
+            scratch=Path(scratch),
+            every_steps=flags.save_steps,
+            keep=flags.save_total_limit,
+            logging_steps=flags.logging_steps,
+            eval_steps=flags.eval_steps,
+            precision=flags.precision,
+            base_name=str(flags.model),
+            identity=_identity(flags),
+        )
+        if other := checkpoints.of_another_run(outputs.folder, job.fingerprint):
+            what = f"{other.path} was written by a run of other settings or other data"
+            raise StageError(
+                FailureReason.INVALID_SPEC, what, "choose another --output_dir, or remove it with --restart"
+            )
+        outcome = sft.train(job, progress, reporter.stopping)
+    result = outputs.finish(outcome, flags.method)
+    reporter.enter(ProgressPhase.DONE, str(result))
+
+
+def _identity(flags: Flags) -> dict[str, JsonValue]:
+    """What makes this run another run; the model is told by its files' names and sizes, the rows by their bytes."""
+    model = {path.name: path.stat().st_size for path in sorted(flags.model.glob("*")) if path.is_file()}
+    return {
+        "model": {**model},
+        "dataset": digest_tree(flags.dataset)[0],
+        "method": flags.method.value,
+        "hyperparameters": flags.hyperparameters.model_dump(mode="json"),
+        "lora": flags.lora.model_dump(mode="json"),
+        "precision": flags.precision.value,
+        "samples": [flags.max_train_samples, flags.eval_dataset_size, flags.max_eval_samples],
+    }
+
+
+def _handler(reporter: Reporter) -> Callable[[int, FrameType | None], None]:
+    """The first signal asks the run to save and end; the second ends it at once."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if reporter.stopping():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        log.warning("%s: saving a checkpoint; once more to end at once", signal.Signals(number).name)
+        reporter.stop()
+
+    return handle
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""The trainer's flags, by the names that task directories have used for years.
+
+A flag is offered when it has an effect. `--bits 4` and its like are refused with a reason rather than ignored.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from speechless.arguments import Parser
+from speechless.contract import DatasetFormat, Hyperparameters, Lora, Method
+from speechless.finetune.job import Precision
+
+_FORMATS = {
+    "auto": DatasetFormat.AUTO,
+    "messages": DatasetFormat.MESSAGES,
+    "prompt_completion": DatasetFormat.PROMPT_COMPLETION,
+}
+_QUANTIZED = {"4", "8"}
+
+
+class Flags(NamedTuple):
+    """What a command line means."""
+
+    model: Path
+    dataset: Path
+    dataset_format: DatasetFormat
+    output_dir: Path
+    method: Method
+    hyperparameters: Hyperparameters
+    lora: Lora
+    precision: Precision
+    max_train_samples: float
+    eval_dataset_size: float
+    max_eval_samples: int | None
+    save_steps: int
+    save_total_limit: int
+    logging_steps: int
+    eval_steps: int | None
+    restart: bool
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog="speechless.finetune.finetune", description="Fine-tune a model on rows of text.")
+    model = parser.add_argument_group("model")
+    model.add_argument("--model_name_or_path", type=Path, required=True, metavar="DIR")
+    model.add_argument("--bits", default="auto", help="16 (bfloat16, on a GPU), 32 or auto (default)")
+    model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
+    model.add_argument("--lora_r", type=int, help="rank of the adapters (default: 64)")
+    model.add_argument("--lora_alpha", type=int, help="default: 16")
+    model.add_argument("--lora_dropout", type=float, help="default: 0")
+    model.add_argument("--lora_modules", help="all (default), or layers' names separated by commas")
+
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--dataset", type=Path, required=True, metavar="PATH", help="a JSON Lines file, or a folder"
+    )
+    data.add_argument("--dataset_format", default="auto", help=f"{', '.join(_FORMATS)} (default: auto)")
+    data.add_argument("--model_max_length", type=int, default=2048, help="tokens of a row (default: 2048)")
+    data.add_argument(
+        "--max_train_samples", type=float, default=0, help="0: all; below 1: a part; else so many"
+    )
+    data.add_argument(
+        "--eval_dataset_size", type=float, default=0.02, help="held out: a part, or so many rows"
+    )
+    data.add_argument("--max_eval_samples", type=int, help="rows held out at most")
+
+    run = parser.add_argument_group("run")
+    run.add_argument("--output_dir", type=Path, default=Path("outputs"), metavar="DIR")
+    run.add_argument("--learning_rate", type=float, help="default: 2e-4, with --full_finetune 2e-5")
+    run.add_argument("--num_train_epochs", type=float, default=3)
+    run.add_argument("--max_steps", type=int, help="optimizer steps; overrides epochs")
+    run.add_argument("--per_device_train_batch_size", type=int, default=1)
+    run.add_argument("--gradient_accumulation_steps", type=int, default=16)
+    run.add_argument(
+        "--lr_scheduler_type", default="constant", help="linear, cosine, constant, constant_with_warmup"
+    )
+    run.add_argument("--warmup_steps", type=int, default=0)
+    run.add_argument("--weight_decay", type=float, default=0.0)
+    run.add_argument("--max_grad_norm", type=float, default=0.3)
+    run.add_argument("--seed", type=int, default=10042)
+    run.add_argument("--logging_steps", type=int, default=1)
+    run.add_argument("--eval_steps", type=int, help="default: after every epoch")
+    run.add_argument("--save_steps", type=int, default=250, help="0: only when interrupted")
+    run.add_argument("--save_total_limit", type=int, default=1, help="checkpoints kept")
+    run.add_argument("--restart", action="store_true", help="train again although the run is complete")
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Flags:
+    """The meaning of a command line; one line on standard error and exit status 2 if it has none."""
+    parser = build_parser()
+    given = parser.parse([_renamed(word) for word in argv])
+    if given.bits in _QUANTIZED:
+        parser.error(
+            f"--bits {given.bits}: training on a quantized model is not offered yet; use 16, 32 or auto"
+        )
+    if given.bits not in set(Precision):
+        parser.error(f"--bits {given.bits}: one of {', '.join(Precision)}")
+    if given.dataset_format not in _FORMATS:
+        parser.error(f"--dataset_format {given.dataset_format} is not offered; one of {', '.join(_FORMATS)}")
+    for name in _LORA:
+        if given.full_finetune and getattr(given, name) is not None:
+            parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
+    if given.eval_steps is not None and not given.eval_dataset_size:
+        parser.error("--eval_steps has no effect without held-out rows: set --eval_dataset_size")
+    for name, least in (("logging_steps", 1), ("save_steps", 0), ("save_total_limit", 1), ("eval_steps", 1)):
+        if getattr(given, name) is not None and getattr(given, name) < least:
+            parser.error(f"--{name}: at least {least}")
+    for name in ("max_train_samples", "eval_dataset_size", "max_eval_samples"):
+        if (getattr(given, name) or 0) < 0:
+            parser.error(f"--{name}: 0 or more")
+    try:
+        return _flags(given)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        name = _FLAG_OF.get(str(first["loc"][0]), str(first["loc"][0]))
+        parser.error(f"--{name}: {first['msg']}")
+
+
+_LORA = {"lora_r": 64, "lora_alpha": 16, "lora_dropout": 0.0, "lora_modules": "all"}
+"""Flags of adapters, with their defaults."""
+_FLAG_OF = {
+    "maxLength": "model_max_length",
+    "r": "lora_r",
+    "alpha": "lora_alpha",
+    "dropout": "lora_dropout",
+    "target_modules": "lora_modules",
+}
+
+
+def _flags(given: argparse.Namespace) -> Flags:
+    lora = {
+        name: default if getattr(given, name) is None else getattr(given, name)
+        for name, default in _LORA.items()
+    }
+    modules = () if lora["lora_modules"] == "all" else tuple(filter(None, lora["lora_modules"].split(",")))
+    same = {
+        name: getattr(given, name)
+        for name in Hyperparameters.model_fields
+        if hasattr(given, name) and getattr(given, name) is not None
+    }
+    return Flags(
+        model=given.model_name_or_path,
+        dataset=given.dataset,
+        dataset_format=_FORMATS[given.dataset_format],
+        output_dir=given.output_dir,
+        method=Method.FULL if given.full_finetune else Method.LORA,
+        hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),
+        lora=Lora(
+            r=lora["lora_r"], alpha=lora["lora_alpha"], dropout=lora["lora_dropout"], target_modules=modules
+        ),
+        precision=Precision(given.bits),
+        max_train_samples=given.max_train_samples,
+        eval_dataset_size=given.eval_dataset_size,
+        max_eval_samples=given.max_eval_samples,
+        save_steps=given.save_steps,
+        save_total_limit=given.save_total_limit,
+        logging_steps=given.logging_steps,
+        eval_steps=given.eval_steps,
+        restart=given.restart,
+    )
+
+
+def _renamed(word: str) -> str:
+    """The one short form that was ever documented."""
+    name, equals, value = word.partition("=")
+    if name != "--model_max_len":
+        return word
+    print("--model_max_len is deprecated: use --model_max_length", file=sys.stderr)
+    return f"--model_max_length{equals}{value}"

@@ -1,0 +1,75 @@
+"""`python -m speechless.finetune.merge_peft_adapters`: merge an adapter into its base model."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechless.arguments import Parser
+from speechless.errors import StageError
+from speechless.finetune.outputs import ADAPTER
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(
+        prog="speechless.finetune.merge_peft_adapters",
+        description="Merge an adapter into its base model: summed in float32, saved in the base model's own type.",
+    )
+    parser.add_argument("--base_model_name_or_path", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--lora_model_path",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="an adapter, or a checkpoint that holds one",
+    )
+    parser.add_argument(
+        "--merged_model_name_or_path",
+        type=Path,
+        metavar="DIR",
+        help="default: the base model's path and -merged",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Merge and return the exit status: 0 done, 1 failed, 2 wrong usage."""
+    parser = build_parser()
+    given = parser.parse(argv)
+    base, out = given.base_model_name_or_path, given.merged_model_name_or_path
+    out = out or base.with_name(f"{base.name}-merged")
+    adapter = find_adapter(given.lora_model_path)
+    if adapter is None:
+        parser.error(
+            f"--lora_model_path {given.lora_model_path}: no adapter_config.json there or in {ADAPTER}/"
+        )
+    if out.exists() and any(out.iterdir()):
+        parser.error(f"--merged_model_name_or_path {out}: the folder is not empty; nothing is overwritten")
+    from speechless.finetune.merge import merge
+
+    try:
+        metrics = merge(base, adapter, out)
+    except StageError as error:
+        print(
+            f"speechless finetune: {error.message}" + (f" ({error.hint})" if error.hint else ""),
+            file=sys.stderr,
+        )
+        return 1
+    except OSError as error:
+        print(f"speechless finetune: {error}", file=sys.stderr)
+        return 1
+    print(f"{out}: {adapter} merged into {base} in float32, saved in the base model's own type")
+    for metric in metrics:
+        print(f"{metric.name}: {metric.value:.3g}")
+    return 0
+
+
+def find_adapter(path: Path) -> Path | None:
+    """The adapter's folder: the one named, or `adapter_model` in it; None if neither is one."""
+    return next(
+        (folder for folder in (path / ADAPTER, path) if (folder / "adapter_config.json").is_file()), None
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,87 @@
+"""Task directories: a folder with `task.env`, `run_finetune.sh`, `merge.sh` and `dataset/`."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ENV = "task.env"
+RUN = ("run_finetune.sh", "run_sft.sh")
+MERGE = ("merge.sh", "merge_sft.sh")
+"""File names; the second is that of older task directories."""
+
+_TEMPLATE = Path("speechless", "finetune", "template")
+
+
+class TaskError(Exception):
+    """A command that cannot be obeyed: what is wrong, and what to do."""
+
+
+def checked_name(name: str) -> str:
+    """A task's name: one folder directly under the current one; TaskError for a path or nothing."""
+    if not name or name in {".", ".."} or "/" in name or "\\" in name or "\0" in name or name.startswith("-"):
+        raise TaskError(f"--task_name {name!r}: the name of a folder in the current one, not a path")
+    return name
+
+
+def is_task(folder: Path) -> bool:
+    """Whether a folder is a task directory."""
+    return (folder / ENV).is_file() and _script(folder, RUN) is not None
+
+
+def find_template(root: str | None, environment: Mapping[str, str]) -> Path:
+    """The template: below the flag's root, else below $SPEECHLESS_ROOT, else the installed package's own."""
+    named = root or environment.get("SPEECHLESS_ROOT")
+    template = Path(named) / _TEMPLATE if named else Path(__file__).parent / "template"
+    if not is_task(template):
+        source = "--speechless_root" if root else "SPEECHLESS_ROOT" if named else "the installed package"
+        raise TaskError(f"{source}: {template} is no task template (it needs {ENV} and {RUN[0]})")
+    return template
+
+
+def init(parent: Path, name: str, template: Path) -> Path | None:
+    """Copy the template to `parent/name`; None if that exists already: nothing is overwritten."""
+    target = parent / checked_name(name)
+    if target.exists():
+        return None
+    shutil.copytree(template, target, ignore=shutil.ignore_patterns("__pycache__"))
+    for script in target.glob("*.sh"):
+        # A wheel may have lost the bit.
+        script.chmod(script.stat().st_mode | 0o111)
+    return target
+
+
+def tasks_in(parent: Path) -> list[str]:
+    """The names of the task directories directly in a folder, sorted."""
+    return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and is_task(entry))
+
+
+def run_script(parent: Path, name: str, names: tuple[str, str]) -> int:
+    """Run the first of a task's scripts that is there; its exit status (128 + n if signal n ended it)."""
+    folder = parent / checked_name(name)
+    if not is_task(folder):
+        raise TaskError(f"{name} is no task directory (it needs {ENV} and {RUN[0]}); 'init' makes one")
+    script = _script(folder, names)
+    if script is None:
+        raise TaskError(f"{name} has no {names[0]}")
+    # The script's `python3` is the one that runs this, unless the user names another.
+    environment = {"PYTHON": sys.executable, **os.environ}
+    child = subprocess.Popen(["bash", f"./{script.name}"], cwd=folder, env=environment)
+
+    def forward(number: int, _: object) -> None:
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        status = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return status if status >= 0 else 128 - status
+
+
+def _script(folder: Path, names: tuple[str, str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)

@@ -1,0 +1,5 @@
+"""How far long work is: one state, shown as a bar on a terminal or as log lines, and served by a stage."""
+
+from speechless.progress.reporter import Reporter
+
+__all__ = ["Reporter"]
