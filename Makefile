@@ -43,7 +43,7 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 	@hack/clean.sh
 
 ##@ Test
-.PHONY: test test-unit test-apiserver test-cluster test-library test-e2e
+.PHONY: test test-unit test-apiserver test-cluster test-library test-chain test-e2e
 test: ## Check everything: setup, lint, docs and every tier of tests, with a table of times
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py
@@ -58,7 +58,7 @@ test-apiserver: ## Run the tests against a real API server without nodes
 
 test-e2e: ## Run the tests on a one-node cluster where pods really run
 	@hack/ensure-python.sh
-	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,e2e
+	@exec $(PYTHON) hack/test_all.py --only setup,prepare,e2e
 
 test-cluster: ## Run the tests of the cluster program: kill -9, interrupted, damaged
 	@hack/ensure-python.sh
@@ -67,6 +67,10 @@ test-cluster: ## Run the tests of the cluster program: kill -9, interrupted, dam
 test-library: ## Run the tests of real training, scoring and quantizing: minutes, with torch
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,library
+
+test-chain: ## Run the tests of the whole chain, the demo first: a quarter of an hour or more
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,chain
 
 ##@ The demo
 .PHONY: demo demo-clean images
@@ -100,7 +104,7 @@ cluster-list: ## List the cluster instances of this machine
 	@$(cluster) list
 
 # A name that is no target. A folder's name needs a rule of its own: make would find the folder and be content.
-folders := $(filter-out docs,$(patsubst %/,%,$(wildcard */)))
+folders := $(filter-out docs images,$(patsubst %/,%,$(wildcard */)))
 no-target = @echo "make: there is no target '$@'; 'make help' lists the targets" >&2; exit 2
 .PHONY: $(folders)
 $(folders):

@@ -135,7 +135,7 @@ _FLAG_OF = {
 
 
 def _flags(given: argparse.Namespace) -> Flags:
-    lora = {
+    lora: dict[str, Any] = {
         name: default if getattr(given, name) is None else getattr(given, name)
         for name, default in _LORA.items()
     }

@@ -15,9 +15,9 @@ from tests.library.needs import needs_llama_server, needs_tool
 from tests.support.benchmarks import benchmark
 
 pytest_plugins = ("tests.library.model_fixtures",)
+pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.timeout(300)
 def test_all_164_canonical_solutions_pass() -> None:
     problems = read_problems(benchmark("humaneval/HumanEval.jsonl.gz"))
     assert check_reference(problems, Limits(cpu_seconds=20), probe()) == 164

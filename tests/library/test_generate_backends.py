@@ -11,6 +11,7 @@ from speechless.generate import Completion, Generator, Message, Sampling, open_g
 from tests.library.needs import GREEDY_PROMPTS, needs_binding, needs_llama_server
 
 pytest_plugins = ("tests.library.model_fixtures",)
+pytestmark = pytest.mark.timeout(600)
 
 GREEDY = Sampling(max_tokens=12)
 CONVERSATION: list[Message] = [{"role": "user", "content": "sum x"}]

@@ -15,6 +15,7 @@ from tests.library import random_model
 from tests.library.needs import needs_binding, needs_converter, needs_tool
 
 pytest_plugins = ("tests.library.model_fixtures",)
+pytestmark = pytest.mark.timeout(600)
 
 TENSORS = {
     GgufType.F16: {"F16": 15, "F32": 5},
@@ -38,7 +39,6 @@ def go(
     return {metric.name: metric.value for metric in metrics}
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("type", list(GgufType))
 @pytest.mark.parametrize("tools", [True, False], ids=["tools", "binding"])
 def test_types_sizes_and_perplexity(
@@ -101,7 +101,7 @@ def test_a_limit_that_is_passed(model: Path, text_file: Path, tmp_path: Path) ->
     needs_converter()
     needs_tool("llama-quantize")
     needs_tool("llama-perplexity")
-    with pytest.raises(StageError, match="perplexity on .* rose from .* to .*: by") as refused:
+    with pytest.raises(StageError, match=r"perplexity on .* rose from .* to .*: by") as refused:
         go(model, tmp_path / "out", GgufType.Q4_K_M, text_file, limit=0.001)
     assert refused.value.reason is FailureReason.PERPLEXITY_INCREASED
     assert list((tmp_path / "out").iterdir()) == []

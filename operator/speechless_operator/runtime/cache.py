@@ -6,6 +6,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from speechless_operator.api.kinds import API_VERSION
 from speechless_operator.desired.objects import LABEL_UID, Object
 from speechless_operator.plan import references
 from speechless_operator.runtime.resources import OURS
@@ -117,7 +118,7 @@ class Cache:
                 yield self._dependents, (other, namespace, name)  # type: ignore[misc]
         elif kind == "Event":
             yield self._events, obj["involvedObject"].get("uid", "")  # type: ignore[misc]
-        elif uid := obj["metadata"].get("labels", {}).get(LABEL_UID):
+        elif uid := _owner_uid(obj):
             yield self._children, uid  # type: ignore[misc]
 
 
@@ -131,6 +132,18 @@ def version(obj: Object) -> int:
     """An object's resourceVersion as a number."""
     # Comparable as a number since Kubernetes 1.35 says so (KEP-5504), and in every API server on etcd before.
     return int(obj["metadata"]["resourceVersion"])
+
+
+def _owner_uid(obj: Object) -> str | None:
+    """The uid of the resource that a child belongs to: a label is said quickly, an owner is what the cluster goes by.
+
+    Pods belong to a Job or a ReplicaSet first; theirs is the label.
+    """
+    meta = obj["metadata"]
+    if obj["kind"] == "Pod":
+        return str(meta.get("labels", {}).get(LABEL_UID, "")) or None
+    owner: Object = next((ref for ref in meta.get("ownerReferences", []) if ref.get("controller")), {})
+    return str(owner["uid"]) if owner.get("apiVersion") == API_VERSION else None
 
 
 def newer(a: Object, b: Object) -> bool:

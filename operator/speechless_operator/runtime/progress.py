@@ -89,9 +89,10 @@ class Poller:
 async def _directly(session: aiohttp.ClientSession, pod: Object) -> str:
     address = pod["status"]["podIP"]
     host = f"[{address}]" if ":" in address else address
-    async with session.get(f"http://{host}:{PORT}/progress") as answer:
+    # A pod runs what a user chose: it sends the operator nowhere else.
+    async with session.get(f"http://{host}:{PORT}/progress", allow_redirects=False) as answer:
         answer.raise_for_status()
-        # A pod runs what a user chose: no more is read of it than a progress has.
+        # Nor is more read of it than a progress has.
         return (await answer.content.read(_LIMIT)).decode(errors="replace")
 
 

@@ -52,7 +52,8 @@ def test_a_damaged_record_names_the_file_and_the_way_out(state: Path) -> None:
 def test_a_lock_names_its_holder(state: Path) -> None:
     with (
         instance.locked("x", "cluster up"),
-        pytest.raises(ClusterError, match=rf"cluster up x.*pid {os.getpid()}"),instance.locked("x", "cluster down")
+        pytest.raises(ClusterError, match=rf"cluster up x.*pid {os.getpid()}"),
+        instance.locked("x", "cluster down"),
     ):
         pass
     with instance.locked("x", "cluster down"):

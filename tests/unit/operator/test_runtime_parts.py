@@ -149,7 +149,11 @@ def test_the_end_of_an_earlier_object_does_not_take_the_later_one() -> None:
 def child(version: int, uid: str = "j", owner: str = "u", **more: Any) -> Any:
     """A Job of a resource."""
     labels = {"speechless.dev/kind": "FineTune", "speechless.dev/name": "tuned", "speechless.dev/uid": owner}
-    return at({"kind": "Job", "metadata": {"name": "tuned-1", "labels": labels}}, version, uid, **more)
+    references = [
+        {"apiVersion": "speechless.dev/v1alpha1", "kind": "FineTune", "uid": owner, "controller": True}
+    ]
+    meta = {"name": "tuned-1", "labels": labels, "ownerReferences": references}
+    return at({"kind": "Job", "metadata": meta}, version, uid, **more)
 
 
 def failed_create(version: int, job_uid: str) -> Any:
@@ -168,6 +172,14 @@ def test_children_are_found_by_their_owner_with_what_is_said_of_them() -> None:
     found = cache.children("u")
     assert {kind: len(objects) for kind, objects in found.items()} == {"Job": 1, "Event": 1}
     cache.remove(child(4))
+    assert cache.children("u") == {}
+
+
+def test_a_label_alone_makes_no_child() -> None:
+    cache = Cache()
+    stranger = child(1)
+    del stranger["metadata"]["ownerReferences"]
+    cache.put(stranger)
     assert cache.children("u") == {}
 
 

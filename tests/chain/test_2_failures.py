@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.chain.conftest import (
+from tests.chain.conftest import (
     CLAIM,
     NAMESPACE,
     SYSTEM,

@@ -16,14 +16,23 @@ import yaml
 
 from tests.support.cluster import ROOT, Cluster
 from tests.support.kube import Kube
+from tests.support.tier import RUN_FOLDER, cluster_of
 from tests.support.wait import wait_for, wait_gone
 
+INSTANCE = "test-e2e"
 NAMESPACE = "speechless-demo"
 SYSTEM = "speechless-system"
 CLAIM = "speechless-artifacts"
 MANIFESTS = ROOT / "examples" / "demo"
 API = "speechless.dev/v1alpha1"
 DEMO_SECONDS = 20 * 60
+
+
+@pytest.fixture(scope="session")
+def cluster(pytestconfig: pytest.Config, run_id: str) -> Iterator[Cluster]:
+    """The one-node cluster that tests/e2e uses, too: its images are there."""
+    with cluster_of(INSTANCE, 1, pytestconfig.stash[RUN_FOLDER], run_id) as cluster:
+        yield cluster
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Demo:
 def run_demo(*argv: str) -> Demo:
     """The program behind `make demo` and `make demo-clean`."""
     done = subprocess.run(
-        [sys.executable, "-m", "demo", *argv, "--instance", "test-e2e"],
+        [sys.executable, "-m", "demo", *argv, "--instance", INSTANCE],
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT / "hack"), "COLUMNS": "140"},
         capture_output=True,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.e2e.chain.conftest import NAMESPACE, Demo, conditions, ended, holds, manifests
+from tests.chain.conftest import NAMESPACE, Demo, conditions, ended, holds, manifests
 from tests.support.cluster import Cluster
 from tests.support.kube import Kube
 from tests.support.wait import wait_for, wait_gone

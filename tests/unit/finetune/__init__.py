@@ -1,0 +1,1 @@
+"""Task directories, flags, checkpoints and outputs, without torch."""

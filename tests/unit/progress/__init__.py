@@ -1,0 +1,1 @@
+"""How progress is counted and told."""

@@ -1,0 +1,1 @@
+"""The store: URIs, digests, and publishing that is whole or nothing."""
