@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from speechless.contract import ServeEngine
 from speechless_operator.api.base import ApiModel, Atomic, Cel, ListMap, rules
 from speechless_operator.api.common import ModelSource, PodSettings, Reference
 from speechless_operator.api.status import ArtifactStatus, BaseStatus, Line, Text, Word
@@ -47,7 +46,7 @@ class InferenceServiceSpec(ApiModel):
 
     model: ModelSource
     """The model to serve."""
-    engine: ServeEngine = ServeEngine.LLAMA_CPP
+    engine: Literal["LlamaCpp"] = "LlamaCpp"
     """LlamaCpp: llama.cpp's server, for GGUF."""
     model_name: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
     """What clients ask for as `model`; without it, this resource's name."""
