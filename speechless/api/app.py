@@ -94,6 +94,10 @@ class Service:
         ]
         if not prompts or not all(prompts):
             raise RequestError(400, "prompt: is empty", param="prompt")
+        size = self.engine.vocabulary_size
+        if any(not 0 <= token < size for prompt in prompts for token in prompt):
+            # On a GPU such a token would end the process, not the request.
+            raise RequestError(400, f"prompt: a token id is not from 0 to {size - 1}", param="prompt")
         jobs = [
             (prompt, self._sampling(body, prompt, fallback=OPENAI_COMPLETION_TOKENS)) for prompt in prompts
         ]

@@ -6,7 +6,7 @@ A field that OpenAI does not have is an error, and so is a value that is not don
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
@@ -104,8 +104,8 @@ class CompletionRequest(GenerationRequest):
         if isinstance(self.prompt, str):
             return [self.prompt]
         if self.prompt and isinstance(self.prompt[0], int):
-            return [self.prompt]  # type: ignore[list-item] - a list of numbers is one prompt
-        return self.prompt  # type: ignore[return-value]
+            return [self.prompt]  # a list of numbers is one prompt
+        return cast("list[str] | list[list[int]]", self.prompt)
 
 
 class ChatRequest(GenerationRequest):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -20,6 +20,10 @@ class Engine(Protocol):
     @property
     def context_length(self) -> int | None:
         """Tokens of prompt and completion together; None: no limit is known."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below it."""
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt."""
@@ -49,7 +53,7 @@ class Worker:
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling, *, arrived: float
-    ) -> AsyncIterator[str | Completion]:
+    ) -> AsyncGenerator[str | Completion, None]:
         """Pieces of text as they come, and the completion at the end. Closing the iterator ends the generation."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[str | None] = asyncio.Queue()

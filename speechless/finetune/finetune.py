@@ -1,6 +1,7 @@
 """`python -m speechless.finetune.finetune`: the trainer's command line. Exit status 0 done, 1 failed, 2 wrong usage."""
 
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -54,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
     """Check every row, train, and put the result into its place."""
+    # Read when torch is loaded: threads that wait by spinning would take the time of those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from speechless.finetune.recipes import sft
 
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.dataset}")

@@ -46,6 +46,11 @@ class HuggingFace:
         known = [limit for limit in (self._context_length, own) if limit]
         return min(known, default=None)
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below it."""
+        return int(self.model.config.get_text_config().vocab_size)
+
     def __enter__(self) -> Self:
         """Load model and tokenizer."""
         import torch

@@ -49,7 +49,7 @@ class Watch(StoppingCriteria):
         for row, budget in enumerate(self.budgets):
             if not self.done[row]:
                 self.done[row] = everything or made >= budget or self._stopped(input_ids[row])
-        return torch.tensor(self.done, device=input_ids.device)  # type: ignore[return-value]
+        return torch.tensor(self.done, device=input_ids.device)
 
     def _stopped(self, ids: torch.Tensor) -> bool:
         if not self.stops:

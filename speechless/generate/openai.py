@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
-from speechless.generate.base import Completion, Message, Sampling, ignore_progress, never
+from speechless.generate.base import Completion, FinishReason, Message, Sampling, ignore_progress, never
 from speechless.generate.http import NoAnswerError, ask
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class OpenAIEndpoint:
             stop = {"stop": list(sampling.stop)} if sampling.stop else {}
             answer = self._post(route, {**settings, **stop, **bodies[index]}, stopping)
             choice, usage = answer["choices"][0], answer.get("usage") or {}
-            ended = "length" if choice.get("finish_reason") == "length" else "stop"
+            ended: FinishReason = "length" if choice.get("finish_reason") == "length" else "stop"
             return Completion(
                 text(choice), usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), ended
             )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def quantize(
     metrics: dict[str, float] = {"size/before": weight_bytes(files)}
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{name or model.name.removesuffix('.gguf')}.{type.value}.gguf"
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".quantize-") as scratch:
+    with tempfile.TemporaryDirectory(dir=out, prefix=".quantize-") as scratch:
         plain = unquantized(files, Path(scratch) / "model.F16.gguf", stopping=stopping)
         progress(STEPS, total, dict(metrics))
         made = Path(scratch) / target.name
@@ -78,7 +78,7 @@ def quantize(
                 stopping,
             )
             _refuse_above(metrics, max_increase_percent, type, verify_text)
-        _place(made, target, keep=made in {files.path})
+        _place(made, target, keep=made == files.path)
     _report(out, type, target, fallback, metrics)
     progress(total, total, dict(metrics))
     return [Metric(name=name, value=value) for name, value in metrics.items()]
@@ -193,15 +193,11 @@ def _refuse_above(metrics: dict[str, float], limit: float | None, type: GgufType
 
 
 def _place(made: Path, target: Path, *, keep: bool) -> None:
-    """Bring the file to its place; a file that is the input itself is linked or copied, not taken away."""
-    if not keep:
+    """Bring the file to its place; a file that is the input itself is copied, not taken away."""
+    if keep:
+        shutil.copyfile(made, target)
+    else:
         made.replace(target)
-        return
-    import shutil
-
-    with contextlib.suppress(FileNotFoundError):
-        target.unlink()
-    shutil.copyfile(made, target)
 
 
 def _report(

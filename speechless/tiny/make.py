@@ -72,6 +72,8 @@ def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def _base_model(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
+    # Read when torch is loaded: threads that wait by spinning would take the time of those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     import transformers
 

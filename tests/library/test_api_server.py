@@ -188,6 +188,8 @@ def test_errors_have_openais_shape(server: Server) -> None:
     ) as refused:
         server.client.completions.create(model="tiny", prompt="x", extra_body={"foo": 1})
     assert refused.value.param == "foo"
+    with pytest.raises(openai.BadRequestError, match="a token id is not from 0 to"):
+        server.client.completions.create(model="tiny", prompt=[1, 1_000_000])
     with pytest.raises(openai.NotFoundError) as missing:
         server.client.completions.create(model="other", prompt="x")
     assert missing.value.code == "model_not_found"

@@ -51,6 +51,11 @@ class Binding:
         """The binding's, which fixes llama.cpp's."""
         return {"llama-cpp-python": importlib.metadata.version("llama-cpp-python")}
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below it."""
+        return int(self.llama.n_vocab())
+
     def __enter__(self) -> Self:
         """Load the file."""
         self.llama = load(self.model, context_length=self.context_length)

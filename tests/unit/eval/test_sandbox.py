@@ -163,6 +163,20 @@ def test_without_seccomp_a_daemon_is_killed_with_its_sample(survivor: str) -> No
     assert run(survivor, LIMITS, BARE).passed
 
 
+def test_without_seccomp_a_forked_copy_has_no_say() -> None:
+    failed(
+        run("import os\nif os.fork():\n    os.wait()\n    assert False, 'the parent'", LIMITS, BARE),
+        "the parent",
+    )
+
+
+@pytest.mark.skipif(
+    os.getuid() == 0, reason="the limit on processes does not hold root: the bomb would be one"
+)
+def test_without_seccomp_a_fork_bomb_is_put_out() -> None:
+    assert not run("import os\nwhile True: os.fork()", LIMITS, BARE).passed
+
+
 def test_without_seccomp_it_cannot_answer_for_a_sample_that_kills_its_supervisor() -> None:
     failed(run("import os; os.kill(os.getppid(), 9)", LIMITS, BARE), "supervisor was killed")
 
