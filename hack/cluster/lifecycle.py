@@ -90,6 +90,8 @@ def environment(instance: Instance) -> dict[str, str]:
     """What a user's shell needs to work with it."""
     return {
         "KUBECONFIG": str(instance.kubeconfig),
+        # kubectl remembers what an address serves; another instance may have had this address before
+        "KUBECACHEDIR": str(instance.dir / "kubectl-cache"),
         "SPEECHLESS_CLUSTER": instance.name,
         "BUILDKIT_HOST": f"unix://{instance.buildkit_socket}",
         "CONTAINERD_ADDRESS": str(instance.containerd_socket),

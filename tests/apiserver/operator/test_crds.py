@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,7 +234,11 @@ def test_scale_names_the_pods(kube: Kube, namespace: str) -> None:
     assert scale["spec"]["replicas"] == 1
 
 
-def test_kubectl_knows_names_columns_and_explanations(cluster: Cluster, kube: Kube, namespace: str) -> None:
+def test_kubectl_knows_names_columns_and_explanations(
+    cluster: Cluster, kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # kubectl remembers for hours which kinds an address serves; a category it does not know makes it ask nobody.
+    monkeypatch.setenv("KUBECACHEDIR", str(tmp_path))
     for kind in ("FineTune", "Evaluation", "Quantization", "InferenceService"):
         kube.create(valid(kind, namespace))
 
