@@ -44,7 +44,7 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 
 ##@ Test
 .PHONY: test test-unit test-apiserver test-cluster test-library test-chain test-e2e
-test: ## Check everything: setup, lint, docs and every tier of tests, with a table of times
+test: ## Check all that decides what lands: setup, lint, docs, unit, cluster, apiserver, e2e; a table of times
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py
 
