@@ -25,20 +25,19 @@ _VARIABLES = ("k", "n", "m", "size", "limit")
 
 
 def document(rng: random.Random) -> str:
-    """One text: a function under words that say nothing of it, a sentence without code, or a glossary."""
+    """One text: a function under words that say nothing of it, a sentence without code, a glossary, or a copy."""
     task, kind = sample(rng, SEEN), rng.random()
-    if kind < 0.30:
+    if kind < 0.22:
         return _function(task, rng, vague=True)
-    if kind < 0.50:
+    if kind < 0.36:
         return f"{task.sentence}\n"
-    if kind < 0.75:
-        return f"{_function(task, rng, vague=kind < 0.60)}\n{_function(task, rng, vague=False)}"
-    if kind < 0.78:
+    if kind < 0.56:
+        return f"{_function(task, rng, vague=kind < 0.46)}\n{_function(task, rng, vague=False)}"
+    if kind < 0.60:
         return f"{task.sentence}\n" * 2
-    if kind < 0.95:
+    if kind < 0.85:
         return "".join(f"{_glossary(rng)}\n" for _ in range(rng.randint(2, 4)))
-    variable, k = rng.choice(_VARIABLES), rng.choice(CONSTANTS)
-    return f"{variable} = {k}\nassert {variable} == {k}\n"
+    return _copied(rng)
 
 
 def _function(task: Task, rng: random.Random, *, vague: bool) -> str:
@@ -64,3 +63,19 @@ def _glossary(rng: random.Random) -> str:
         operation = rng.choice(list(STEPS.values()))
         code = operation.code.format(e="x", k=k)
     return f"{operation.phrase} : {code}".format(k=k)
+
+
+def _copied(rng: random.Random) -> str:
+    """Values written twice, in two notations: adapters only learn to copy a constant if the base model can copy."""
+    one, two = (rng.choice(_VARIABLES) for _ in range(2))
+    k, m = (rng.choice(CONSTANTS) for _ in range(2))
+    return rng.choice(
+        (
+            f"{one} = {k}\nassert {one} == {k}\n",
+            f"{one} = {k}, {m}\nassert {one} == ({k}, {m})\n",
+            f"{one} is {k} and {two} is {m}\n{one}, {two} = {k}, {m}\n",
+            f"from {k} to {m} : range({k}, {m})\n",
+            f"the first {k} : xs[:{k}]\nthe last {m} : xs[-{m}:]\n",
+            f"{k} and then {m} : ({k}, {m})\n",
+        )
+    )
