@@ -1,0 +1,90 @@
+"""The trainer's flags: what they mean, and which are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from speechless.contract import DatasetFormat, Method
+from speechless.finetune.flags import parse
+
+NEEDED = ["--model_name_or_path", "m", "--dataset", "d.jsonl"]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        parse([*NEEDED, *argv])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_the_documented_defaults() -> None:
+    flags = parse(NEEDED)
+    assert flags.method is Method.LORA
+    assert (flags.lora.r, flags.lora.alpha, flags.lora.dropout, flags.lora.target_modules) == (64, 16, 0, ())
+    given = flags.hyperparameters
+    assert (given.max_length, given.seed, given.per_device_train_batch_size) == (2048, 10042, 1)
+    assert (given.gradient_accumulation_steps, given.max_grad_norm, given.lr_scheduler_type) == (
+        16,
+        0.3,
+        "constant",
+    )
+    assert (flags.output_dir, flags.save_steps, flags.save_total_limit) == (Path("outputs"), 250, 1)
+    assert flags.dataset_format is DatasetFormat.AUTO
+
+
+def test_flags_reach_the_settings() -> None:
+    flags = parse(
+        [
+            *NEEDED,
+            "--lora_r",
+            "8",
+            "--lora_modules",
+            "q_proj,v_proj",
+            "--learning_rate",
+            "1e-3",
+            "--max_steps=7",
+        ]
+    )
+    assert flags.lora.r == 8
+    assert flags.lora.target_modules == ("q_proj", "v_proj")
+    assert (flags.hyperparameters.learning_rate, flags.hyperparameters.max_steps) == (1e-3, 7)
+    full = parse([*NEEDED, "--full_finetune", "--bits", "32", "--dataset_format", "messages"])
+    assert (full.method, full.precision, full.dataset_format) == (Method.FULL, "32", DatasetFormat.MESSAGES)
+
+
+def test_the_old_short_form_is_taken_with_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse([*NEEDED, "--model_max_len", "99"]).hyperparameters.max_length == 99
+    assert parse([*NEEDED, "--model_max_len=98"]).hyperparameters.max_length == 98
+    assert capsys.readouterr().err.count("deprecated: use --model_max_length") == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--bits", "4"], "--bits 4: training on a quantized model is not offered yet"),
+        (["--bits", "8"], "--bits 8: training on a quantized model"),
+        (["--bits", "64"], "--bits 64: one of auto, 16, 32"),
+        (["--dataset_format", "conversations"], "--dataset_format conversations is not offered; one of auto"),
+        (["--full_finetune", "--lora_r", "8"], "--lora_r has no effect with --full_finetune"),
+        (
+            ["--eval_dataset_size", "0", "--eval_steps", "5"],
+            "--eval_steps has no effect without held-out rows",
+        ),
+        (["--lora_r", "0"], "--lora_r: Input should be greater than or equal to 1"),
+        (["--model_max_length", "1"], "--model_max_length: Input should be"),
+        (["--learning_rate", "-1"], "--learning_rate: Input should be greater than 0"),
+        (["--lr_scheduler_type", "polynomial"], "--lr_scheduler_type: Input should be 'linear'"),
+        (["--save_steps", "-1"], "--save_steps: at least 0"),
+        (["--max_train_samples", "-3"], "--max_train_samples: 0 or more"),
+        (["--lora_module", "all"], "unknown flag --lora_module; did you mean --lora_modules?"),
+        (["--sample_packing"], "unknown flag --sample_packing"),
+        (["--deepspeed", "x.json"], "unknown flag --deepspeed"),
+        (["--learning_rate", "fast"], "invalid float value: 'fast'"),
+    ],
+)
+def test_what_is_not_offered_is_refused_by_name(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refusal(capsys, *argv)
