@@ -126,7 +126,7 @@ def parse(argv: Sequence[str]) -> Flags:
 _LORA = {"lora_r": 64, "lora_alpha": 16, "lora_dropout": 0.0, "lora_modules": "all"}
 """Flags of adapters, with their defaults."""
 _FLAG_OF = {
-    "maxLength": "model_max_length",
+    "max_length": "model_max_length",
     "r": "lora_r",
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",

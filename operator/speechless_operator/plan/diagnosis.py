@@ -85,6 +85,9 @@ def obstacle(pod: Object) -> tuple[Reason, str] | None:
     reason = _WAITING.get(state.get("reason", ""))
     if reason is not None:
         return reason, f"pod {_name(pod)}: {state['reason']}: {state.get('message', '')}".rstrip(": ")
+    # A node's word outweighs the scheduler's: a container that has a state has a node.
+    if container_status(pod):
+        return None
     for condition in pod.get("status", {}).get("conditions", []):
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return Reason.UNSCHEDULABLE, f"pod {_name(pod)}: {condition.get('message', '')}"

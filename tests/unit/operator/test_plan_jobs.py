@@ -365,6 +365,12 @@ NO_NODE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         ({"phase": "Pending"}, "Starting", "starts"),
         ({"phase": "Pending", "containerStatuses": [NO_IMAGE]}, "ImagePullFailed", "ErrImagePull: no"),
         ({"phase": "Pending", "conditions": [NO_NODE]}, "Unschedulable", "0/3 nodes"),
+        # Two that write the status at the same time: the node's word is the newer one, whatever the scheduler left.
+        (
+            {"phase": "Running", "conditions": [NO_NODE], "containerStatuses": [container(running={})]},
+            "Running",
+            "runs",
+        ),
     ],
 )
 def test_what_a_pod_does_is_told(world: World, status: Any, reason: str, part: str) -> None:
