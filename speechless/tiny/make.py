@@ -14,7 +14,6 @@ from speechless.tiny import pretrain, sets, tokenizer
 RECORD = "tiny.json"
 """Written last: the settings. A folder that has it is whole."""
 PARTS = ("base", "train.jsonl", "heldout.jsonl", "text.txt")
-_TEXTS = 300
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,9 @@ class Settings:
     """What decides every byte that is made, on one machine."""
 
     seed: int = 0
-    steps: int = 600
+    steps: int = 500
     """Of the base model's training."""
-    rows: int = 8000
+    rows: int = 7000
     problems: int = 100
 
 
@@ -59,7 +58,7 @@ def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
     seed = settings.seed
     _write_lines(partial / "train.jsonl", sets.training_rows(settings.rows, seed))
     _write_lines(partial / "heldout.jsonl", sets.heldout_problems(settings.problems, seed))
-    (partial / "text.txt").write_text(sets.perplexity_text(_TEXTS, seed))
+    (partial / "text.txt").write_text(sets.perplexity_text(seed))
     say(f"{settings.rows} training rows, {settings.problems} held-out problems")
     _base_model(partial / "base", settings, say)
     (partial / RECORD).write_text(json.dumps(asdict(settings), indent=1) + "\n")

@@ -1,20 +1,20 @@
-"""Compositions of operations, which of them are held out, and a task: a composition with its constants filled in."""
+"""Tasks: compositions of operations, which of them are held out, and what each says, does and answers."""
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speechless.tiny.operations import CONSTANTS, FILTERS, MAPS, REDUCTIONS, STEPS, Operation
+from speechless.tiny.operations import FILTERS, MAPS, REDUCTIONS, STEPS, Operation
 
 NEUTRAL_NAMES = ("f", "g", "h", "foo", "run", "task", "solve", "work", "helper", "func", "compute", "process")
-LIST_SHARE = 0.65
+LIST_SHARE = 0.75
 """Part of the sampled tasks that are about lists; the others are about integers."""
 
 
 @dataclass(frozen=True)
-class Composition:
+class Task:
     """Which operations, in which order: of a list (filter, map, reduction) or of an integer (one or two steps)."""
 
     about: str
@@ -38,86 +38,84 @@ class Composition:
         key = f"{self.about}:{','.join(self.names)}"
         return self.size >= 2 and int(hashlib.sha256(key.encode()).hexdigest(), 16) % 5 == 0
 
+    @property
+    def argument(self) -> str:
+        """The name of the function's argument."""
+        return "xs" if self.about == "list" else "x"
 
-def compositions() -> list[Composition]:
+    @property
+    def sentence(self) -> str:
+        """What is to be done, in English."""
+        phrases = [operation.phrase for operation in self.operations]
+        if self.about == "integer":
+            return f"Return x {', then '.join(phrases)}."
+        kept, done, made = phrases
+        return f"Return the {made} of the {kept} in xs{', each ' if done else ''}{done}."
+
+    @property
+    def body(self) -> str:
+        """The expression that does it."""
+        if self.about == "integer":
+            first, *others = self.operations
+            expression = first.code.format(e="x")
+            for operation in others:
+                expression = operation.of(expression)
+            return expression
+        kept, done, made = self.operations
+        element = done.code.format(e="x")
+        if not kept.code and element == "x":
+            return "list(xs)" if made.code == "{e}" else made.code.format(e="xs")
+        condition = f" if {kept.code}" if kept.code else ""
+        return made.code.format(e=f"[{element} for x in xs{condition}]")
+
+    @property
+    def describing_name(self) -> str:
+        """A function name that says what it does, such as sum_square_even."""
+        ordered = self.operations[::-1] if self.about == "list" else self.operations
+        return "_".join(operation.word for operation in ordered if operation.word) or "copy_list"
+
+    def answer(self, value: Any) -> Any:
+        """What the function must return for `value`; ValueError where there is no answer (largest of nothing)."""
+        if self.about == "integer":
+            for operation in self.operations:
+                value = operation.meaning(value)
+            return value
+        kept, done, made = self.operations
+        try:
+            return made.meaning([done.meaning(x) for x in value if kept.meaning(x)])
+        except IndexError:
+            raise ValueError("there is no first or last number") from None
+
+
+def every_task() -> list[Task]:
     """All there are. A count is of unchanged numbers only: what is done to each would not change it."""
     lists = [
-        Composition("list", (kept, done, made))
+        Task("list", (kept, done, made))
         for kept in FILTERS
         for done in MAPS
         for made in REDUCTIONS
         if made != "count" or done == "same"
     ]
-    integers = [Composition("integer", (step,)) for step in STEPS]
-    return lists + integers + [Composition("integer", (one, two)) for one in STEPS for two in STEPS]
+    integers = [Task("integer", (step,)) for step in STEPS]
+    return lists + integers + [Task("integer", (one, two)) for one in STEPS for two in STEPS]
 
 
-SEEN = [composition for composition in compositions() if not composition.heldout]
-HELDOUT = [composition for composition in compositions() if composition.heldout]
+Pool = Mapping[str, Sequence[Task]]
+"""Tasks by what they are about."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """A composition with a constant for each operation (unused where the operation takes none)."""
-
-    composition: Composition
-    constants: tuple[int, ...]
-
-    @property
-    def argument(self) -> str:
-        """The name of the function's argument."""
-        return "xs" if self.composition.about == "list" else "x"
-
-    @property
-    def sentence(self) -> str:
-        """What is to be done, in English."""
-        phrases = [
-            operation.phrase.format(k=k)
-            for operation, k in zip(self.composition.operations, self.constants, strict=True)
-        ]
-        if self.composition.about == "integer":
-            return f"Return x {', then '.join(phrases)}."
-        kept, done, made = phrases
-        return f"Return the {made} of the {kept} in xs{', ' if done else ''}{done}."
-
-    @property
-    def body(self) -> str:
-        """The expression that does it."""
-        pairs = list(zip(self.composition.operations, self.constants, strict=True))
-        if self.composition.about == "integer":
-            expression = "x"
-            for position, (operation, k) in enumerate(pairs):
-                expression = operation.code.format(e=f"({expression})" if position else expression, k=k)
-            return expression
-        (kept, kept_k), (done, done_k), (made, made_k) = pairs
-        condition = f" if {kept.code.format(k=kept_k)}" if kept.code else ""
-        elements = "xs" if not condition and done.code == "x" else None
-        elements = elements or f"[{done.code.format(k=done_k)} for x in xs{condition}]"
-        expression = made.code.format(e=elements, k=made_k)
-        return "list(xs)" if expression == "xs" else expression
-
-    @property
-    def describing_name(self) -> str:
-        """A function name that says what it does, such as sum_square_even."""
-        operations = self.composition.operations
-        ordered = operations[::-1] if self.composition.about == "list" else operations
-        return "_".join(operation.word for operation in ordered if operation.word) or "copy_list"
-
-    def answer(self, value: Any) -> Any:
-        """What the function must return for `value`; ValueError where there is no answer (largest of nothing)."""
-        if self.composition.about == "integer":
-            for operation, k in zip(self.composition.operations, self.constants, strict=True):
-                value = operation.meaning(value, k)
-            return value
-        (kept, done, made), (kept_k, done_k, made_k) = self.composition.operations, self.constants
-        return made.meaning([done.meaning(x, done_k) for x in value if kept.meaning(x, kept_k)], made_k)
+def _pool(*, heldout: bool) -> Pool:
+    chosen = [task for task in every_task() if task.heldout is heldout]
+    return {about: [one for one in chosen if one.about == about] for about in ("list", "integer")}
 
 
-def sample(rng: random.Random, pool: Sequence[Composition]) -> Task:
-    """A random task of a pool of compositions."""
-    about = "list" if rng.random() < LIST_SHARE else "integer"
-    composition = rng.choice([one for one in pool if one.about == about])
-    return Task(composition, tuple(rng.choice(CONSTANTS) for _ in composition.names))
+SEEN = _pool(heldout=False)
+HELDOUT = _pool(heldout=True)
+
+
+def sample(rng: random.Random, pool: Pool) -> Task:
+    """A random task of a pool."""
+    return rng.choice(pool["list" if rng.random() < LIST_SHARE else "integer"])
 
 
 def name_of(task: Task, rng: random.Random) -> str:

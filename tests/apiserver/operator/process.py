@@ -98,6 +98,8 @@ def running(
         "NO_PROXY": "*",
         "no_proxy": "*",
         "PYTHONPATH": str(ROOT),
+        # kopf writes the kubeconfig's certificates to temporary files; of an operator that is killed they stay.
+        "TMPDIR": str(folder),
     }
     with log.open("wb") as output:
         process = subprocess.Popen(argv, env=env, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
