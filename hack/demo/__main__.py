@@ -94,22 +94,22 @@ def apply(kube: Tools, console: Console) -> None:
 def clean(instance: str, console: Console) -> None:
     """Take away the demo's resources and the operator; the cluster and the images stay."""
     kube = tools.connect(instance)
-    kube.run(
-        "kubectl",
-        "delete",
-        "namespace",
-        NAMESPACE,
-        "--ignore-not-found",
-        "--wait",
-        "--timeout=120s",
-        seconds=150,
-    )
+    delete_namespace(kube, NAMESPACE)
     releases = kube.run("helm", "list", "--namespace", SYSTEM, "--short").split()
     if "speechless" in releases:
         kube.run(
             "helm", "uninstall", "speechless", "--namespace", SYSTEM, "--wait", "--timeout", "2m", seconds=150
         )
+    # With its Lease: the next operator would wait until that has run out.
+    delete_namespace(kube, SYSTEM)
     console.print(f"the demo is gone from {instance!r}; `make cluster-down` stops the cluster")
+
+
+def delete_namespace(kube: Tools, name: str) -> None:
+    """Delete a namespace, if it is there, and wait until it is gone."""
+    kube.run(
+        "kubectl", "delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s", seconds=150
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from demo.tools import NAMESPACE, DemoError, Tools
 
-PROMPT = 'def twice(xs):\n    """Return each times 2 of the odd numbers."""\n'
+PROMPT = 'def answer(xs):\n    """Return the sum of the odd numbers in xs, each halved."""\n'
 
 
 @contextlib.contextmanager

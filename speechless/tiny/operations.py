@@ -64,6 +64,6 @@ REDUCTIONS = {
     "count": Operation("count", "len({e})", "count", len),
     "sorted": Operation("sorted list", "sorted({e})", "sort", sorted),
     "reversed": Operation("reversed list", "{e}[::-1]", "reverse", lambda xs: xs[::-1]),
-    "first": Operation("first", "{e}[0]", "first", lambda xs: xs[0]),
-    "last": Operation("last", "{e}[-1]", "last", lambda xs: xs[-1]),
+    "tuple": Operation("tuple", "tuple({e})", "tuple", tuple),
+    "set": Operation("set", "set({e})", "set", set),
 }

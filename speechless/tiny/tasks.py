@@ -81,10 +81,7 @@ class Task:
                 value = operation.meaning(value)
             return value
         kept, done, made = self.operations
-        try:
-            return made.meaning([done.meaning(x) for x in value if kept.meaning(x)])
-        except IndexError:
-            raise ValueError("there is no first or last number") from None
+        return made.meaning([done.meaning(x) for x in value if kept.meaning(x)])
 
 
 def every_task() -> list[Task]:
