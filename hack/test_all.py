@@ -42,10 +42,11 @@ STEPS = (
         env={"PYTHONPATH": "hack"},
         folder="hack/cluster",
     ),
-    Step("cluster", [".venv/bin/pytest", "tests/cluster"], ("setup", "prepare"), "tests/cluster"),
+    # These wait more than they compute: for processes to start, leases to run out, retries to come.
+    Step("cluster", [".venv/bin/pytest", "tests/cluster", "-n", "4"], ("setup", "prepare"), "tests/cluster"),
     Step(
         "apiserver",
-        [".venv/bin/pytest", "tests/apiserver", "-n", "2"],
+        [".venv/bin/pytest", "tests/apiserver", "-n", "6"],
         ("setup", "prepare"),
         "tests/apiserver",
     ),

@@ -93,12 +93,12 @@ def _program(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Pr
 
 
 @pytest.fixture
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """An instance without a node; not started."""
-    yield from _program(tmp_path_factory, "test-own-api")
+def control_plane(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Program]:
+    """An instance without a node, of this process alone; not started."""
+    yield from _program(tmp_path_factory, f"test-own-api-{worker_id}")
 
 
 @pytest.fixture
-def one_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """An instance with a node; not started."""
-    yield from _program(tmp_path_factory, "test-own-node")
+def one_node(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Program]:
+    """An instance with a node, of this process alone; not started."""
+    yield from _program(tmp_path_factory, f"test-own-node-{worker_id}")

@@ -8,8 +8,8 @@ import re
 import subprocess
 from pathlib import Path
 
-OTHERS = re.compile(r"slc\d+[hn]|speechless[-_]|speechless-cluster|veth|proto")
-"""Names of instances that others may bring up or down meanwhile; our own names are looked for by `of_instance`."""
+OTHERS = re.compile(r"slc\d+[hn]|speechless[-_]|speechless-cluster|veth|proto|/pytest-")
+"""Names of what others may bring up or down meanwhile, other tests too; our own are looked for by `of_instance`."""
 
 
 def _out(*argv: str) -> str:
