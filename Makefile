@@ -44,9 +44,9 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 
 ##@ Test
 .PHONY: test test-unit test-apiserver test-cluster test-library test-chain test-e2e
-test: ## Check all that decides what lands: setup, lint, docs, unit, cluster, apiserver, e2e; a table of times
+test: ## Check all that decides what lands, every tier of tests; a table of times (SKIP=images,library,chain: minutes)
 	@hack/ensure-python.sh
-	@exec $(PYTHON) hack/test_all.py
+	@exec $(PYTHON) hack/test_all.py $(if $(SKIP),--skip '$(SKIP)')
 
 test-unit: ## Run the unit tests: seconds, no cluster
 	@hack/ensure-python.sh

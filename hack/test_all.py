@@ -1,6 +1,6 @@
 """Everything that is checked before a change lands, in order, with a table of times at the end: `make test`.
 
-    python3 hack/test_all.py [--only STEP[,STEP...]] [--skip STEP[,STEP...]] [--all]
+    python3 hack/test_all.py [--only STEP[,STEP...]] [--skip STEP[,STEP...]]
 
 A tier of tests is a step once its folder is here. A failed step does not stop the others, but for those that build on
 it; the exit status is 1 if any step failed. Standard library only: it runs before anything is installed.
@@ -27,8 +27,6 @@ class Step:
     needs: tuple[str, ...] = ()
     folder: str = "."
     env: dict[str, str] = field(default_factory=dict)
-    asked: bool = False
-    """Runs only when it is asked for by --only or --all: it takes a quarter of an hour or more."""
 
 
 STEPS = (
@@ -56,11 +54,10 @@ STEPS = (
         [".venv/bin/python", "hack/images.py", "--up", "--instance", "test-e2e"],
         ("setup", "prepare"),
         "images",
-        asked=True,
     ),
     # After the images: it uses llama.cpp's tools from the one that carries them.
-    Step("library", ["hack/test_library.sh"], ("images",), "tests/library", asked=True),
-    Step("chain", [".venv/bin/pytest", "tests/chain"], ("setup", "images"), "tests/chain", asked=True),
+    Step("library", ["hack/test_library.sh"], ("images",), "tests/library"),
+    Step("chain", [".venv/bin/pytest", "tests/chain"], ("setup", "images"), "tests/chain"),
 )
 
 
@@ -118,10 +115,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def choose(steps: Sequence[Step], only: str | None, skip: str | None, everything: bool = False) -> list[Step]:
+def choose(steps: Sequence[Step], only: str | None, skip: str | None) -> list[Step]:
     """Return the chosen steps in their order; raise ValueError naming a step that is not here."""
     names = [step.name for step in steps]
-    wanted = only.split(",") if only else [step.name for step in steps if everything or not step.asked]
+    wanted = only.split(",") if only else names
     unwanted = skip.split(",") if skip else []
     for name in [*wanted, *unwanted]:
         if name not in names:
@@ -141,12 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", metavar="STEP[,STEP]", help="run these steps alone")
     parser.add_argument("--skip", metavar="STEP[,STEP]", help="run all steps but these")
-    parser.add_argument(
-        "--all", action="store_true", help="all steps, those that run only when asked for, too"
-    )
     options = parser.parse_args(argv)
     try:
-        chosen = choose(here, options.only, options.skip, options.all)
+        chosen = choose(here, options.only, options.skip)
     except ValueError as error:
         parser.error(str(error))
     outcomes = run_steps(chosen, execute)

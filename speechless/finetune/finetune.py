@@ -1,7 +1,6 @@
 """`python -m speechless.finetune.finetune`: the trainer's command line. Exit status 0 done, 1 failed, 2 wrong usage."""
 
 import logging
-import os
 import signal
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from speechless.finetune import checkpoints
 from speechless.finetune.flags import Flags, parse
 from speechless.finetune.job import Job
 from speechless.finetune.outputs import Outputs
+from speechless.openmp import spin_briefly
 from speechless.progress import Reporter, display
 from speechless.store import digest_tree
 
@@ -55,8 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
     """Check every row, train, and put the result into its place."""
-    # Read when torch is loaded: threads that wait by spinning would take the time of those that work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
     from speechless.finetune.recipes import sft
 
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.dataset}")

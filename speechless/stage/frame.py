@@ -33,6 +33,7 @@ from speechless.contract import (
     StageResult,
 )
 from speechless.errors import StageError
+from speechless.openmp import spin_briefly
 from speechless.progress import Reporter
 from speechless.stage import provenance
 from speechless.stage.waiting import await_source
@@ -132,9 +133,7 @@ def scratch(work_dir: str, name: str) -> Iterator[Path]:
         raise StageError(FailureReason.INVALID_SPEC, what, "mount an emptyDir there") from error
     # Stages read what they were given and nothing else; a library must not look for more on a network.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    # On a shared or limited CPU, OpenMP threads that wait by spinning take the time of those that work: a training step
-    # took eight times as long (measured). Read once, when torch is loaded, which is after this.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
     os.environ.setdefault("HF_HOME", str(root / "huggingface"))
     with folder as path:
         yield Path(path)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from speechless.openmp import spin_briefly
 from speechless.tiny import pretrain, sets, tokenizer
 
 RECORD = "tiny.json"
@@ -71,8 +72,7 @@ def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def _base_model(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
-    # Read when torch is loaded: threads that wait by spinning would take the time of those that work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
     import torch
     import transformers
 

@@ -171,7 +171,7 @@ def test_an_unreachable_api_server_costs_the_lease_and_ends_the_process(
         operator.wait_leading()
         fault_proxy.fault(Answer(503), path="/leases/")
 
-        assert operator.process.wait(30) == 1
+        assert operator.wait(30) == 1
 
         assert "was lost" in operator.tail()
 
