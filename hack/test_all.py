@@ -48,7 +48,7 @@ STEPS = (
         ("setup", "prepare"),
         "tests/apiserver",
     ),
-    Step("e2e", [".venv/bin/pytest", "tests/e2e"], ("setup", "prepare"), "tests/e2e"),
+    Step("e2e", [".venv/bin/pytest", "tests/e2e", "-n", "3"], ("setup", "prepare"), "tests/e2e"),
     Step(
         "images",
         [".venv/bin/python", "hack/images.py", "--up", "--instance", "test-e2e"],

@@ -78,6 +78,7 @@ def _base_model(folder: Path, settings: Settings, say: Callable[[str], None]) ->
 
     transformers.utils.logging.disable_progress_bar()
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     words = tokenizer.build(settings.seed)
     model = pretrain.build(words, settings.seed)
     say(f"base model: {sum(weight.numel() for weight in model.parameters()):,} parameters")

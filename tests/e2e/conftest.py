@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, locked
 from tests.support.tier import RUN_FOLDER, cluster_of
 
 
@@ -18,5 +18,6 @@ def cluster(pytestconfig: pytest.Config, run_id: str) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def base_image(cluster: Cluster) -> str:
-    """An image with Python that the node has."""
-    return cluster.base_image()
+    """An image with Python that the node has; made by the first of this run's processes, if it is not there."""
+    with locked("base-image"):
+        return cluster.base_image()
