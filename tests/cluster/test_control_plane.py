@@ -33,7 +33,7 @@ def test_up_twice_kill_all_down_and_nothing_is_left(control_plane: Program) -> N
         os.kill(pid, signal.SIGKILL)
         while control_plane.pids().get(name) == pid:
             time.sleep(0.05)
-    assert control_plane.status()["state"] == "partial"
+    assert control_plane.status()["state"] == "stopped"
     control_plane.done("up")
     assert control_plane.status()["state"] == "running"
     assert not set(control_plane.pids().values()) & set(first.values())
