@@ -188,9 +188,11 @@ def test_the_old_revision_serves_until_the_new_one_passed_and_is_ready(
 
     wait_for(lambda: serving_digest(kube, namespace) == DIGESTS["f"], "the new revision to serve")
     wait_condition(kube, "InferenceService", "chat", namespace, "Ready")
+    # What served before is deleted after the new revision serves, and collected by the cluster in its own time.
+    wait_gone(kube, "Deployment", f"chat-slis-{first}", namespace)
+    wait_gone(kube, "ConfigMap", f"chat-slis-{first}", namespace)
     (left,) = kube.list("Deployment", namespace)
     assert left["metadata"]["labels"]["speechless.dev/revision"] != first
-    wait_gone(kube, "ConfigMap", f"chat-slis-{first}", namespace)
 
 
 def test_scaling_changes_the_served_revision_alone(
