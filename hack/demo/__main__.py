@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rich.console import Console
+from rich.text import Text
 
 from demo import answer, report, tools, watch
 from demo.tools import NAMESPACE, ROOT, SYSTEM, DemoError, Tools
@@ -60,7 +61,8 @@ def run(instance: str, console: Console, seconds: float) -> None:
     step("The resources", lambda: apply(kube, console))
     rows = step("The chain", lambda: watch.watch(kube, console, seconds))
     text = step("An answer", lambda: answer.ask(kube, "coder", answer.PROMPT, "coder"))
-    console.print(f"[dim]{answer.PROMPT}[/dim][green]{text.rstrip()}[/green]", highlight=False)
+    # Not as markup: a list comprehension in brackets would be taken for a style, and vanish.
+    console.print(Text.assemble((answer.PROMPT, "dim"), (text.rstrip(), "green")))
     console.print()
     console.print(report.results(rows))
     console.print("\nTimes", style="bold")

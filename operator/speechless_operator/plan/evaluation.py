@@ -17,6 +17,8 @@ from speechless_operator.plan.outcome import unique
 
 SHOWN = 4
 """Metrics in status.score."""
+COUNTS = frozenset({"samples", "tokens", "timeouts", "errors"})
+"""What a suite counts beside its score, by the last part of a metric's name: in status.metrics, not in status.score."""
 
 
 def _data(spec: EvaluationSpec, settings: Settings) -> tuple[Input, ...]:
@@ -40,7 +42,8 @@ def _check(spec: EvaluationSpec, model: Input, settings: Settings) -> None:
 def _judge(spec: EvaluationSpec, result: StageResult) -> tuple[list[Aspect], Object]:
     metrics = unique(result.metrics)
     passed = judge(spec.gates, metrics)
-    score = ", ".join(f"{name} {number(value)}" for name, value in list(metrics.items())[:SHOWN])
+    scores = [(name, value) for name, value in metrics.items() if name.rpartition("/")[2] not in COUNTS]
+    score = ", ".join(f"{name} {number(value)}" for name, value in scores[:SHOWN])
     return [passed] if passed else [], {"score": score} if score else {}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import FailureReason, Format, parse_spec
+from speechless.contract import FailureReason, Format, Metric, parse_spec
 from speechless.contract.spec import EvaluateSpec, FineTuneSpec, QuantizeSpec
 from speechless_operator.plan import Refusal
 from tests.unit.operator.make import (
@@ -338,6 +338,16 @@ def test_gates_decide_whether_an_evaluation_passed(
     told = stage_spec(world, "Evaluation", "scored")
     assert isinstance(told, EvaluateSpec)
     assert told.allow_code_execution
+
+
+def test_the_score_of_the_table_leaves_out_what_is_counted_beside_it(world: World) -> None:
+    beside = tuple(Metric(name=f"humaneval/{name}", value=3) for name in ("samples", "timeouts", "errors"))
+    scored = a_score(0.9)
+    world.put(an_evaluation().on("pvc://models/base").obj())
+    world.succeed("Evaluation", "scored", scored.model_copy(update={"metrics": (*beside, *scored.metrics)}))
+    status = world.status("Evaluation", "scored")
+    assert status["score"] == "humaneval/pass@1 0.9"
+    assert len(status["metrics"]) == 4
 
 
 def test_a_gate_on_what_was_not_measured_says_what_was(world: World) -> None:
