@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import shlex
 import subprocess
@@ -93,6 +94,9 @@ def main() -> int:
     )
     parser.add_argument("--up", action="store_true", help="start that cluster first if it is not up")
     parser.add_argument(
+        "--down", action="store_true", help="with --up: stop it afterwards if it was not up before"
+    )
+    parser.add_argument(
         "--print", choices=["docker"], help="print the commands for this engine instead of building"
     )
     parser.add_argument(
@@ -109,11 +113,32 @@ def main() -> int:
         parser.error(f"no image {unknown[0]!r}: there are {', '.join(IMAGES)}")
     base = args.base_image or (BASE_IMAGE if not args.print else "python:3.11-slim-bookworm")
     labels = {"VERSION": args.version, "REVISION": revision()}
-    if args.up:
-        env = {**os.environ, "PYTHONPATH": str(ROOT / "hack")}
-        up = [sys.executable, "-m", "cluster", "up", args.instance, "--nodes", "1"]
-        if status := subprocess.run(up, check=False, env=env, stdout=subprocess.DEVNULL).returncode:
-            return status
+    if args.down and not args.up:
+        parser.error("--down goes with --up")
+    stop = args.down and state(args.instance) != "running"
+    if args.up and (status := cluster_program("up", args.instance, "--nodes", "1").returncode):
+        return status
+    try:
+        return build_all(args, base, labels)
+    finally:
+        if stop:
+            cluster_program("down", args.instance)
+
+
+def state(instance: str) -> str:
+    """What the cluster program says of an instance: running, partial, stopped or absent."""
+    return str(json.loads(cluster_program("status", instance, "--json").stdout)["state"])
+
+
+def cluster_program(*argv: str) -> subprocess.CompletedProcess[str]:
+    """Run the cluster program; its progress and errors go to standard error."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "hack")}
+    command_line = [sys.executable, "-m", "cluster", *argv]
+    return subprocess.run(command_line, check=False, env=env, stdout=subprocess.PIPE, text=True)
+
+
+def build_all(args: argparse.Namespace, base: str, labels: dict[str, str]) -> int:
+    """Build the images asked for, or print how; 1 after the first that fails."""
     for name in with_needs(args.names):
         given = build_args(name, args.version, base) | (labels if name in SHIPPED else {})
         if args.print:

@@ -51,7 +51,7 @@ STEPS = (
     Step("e2e", [".venv/bin/pytest", "tests/e2e", "-n", "3"], ("setup", "prepare"), "tests/e2e"),
     Step(
         "images",
-        [".venv/bin/python", "hack/images.py", "--up", "--instance", "test-e2e"],
+        [".venv/bin/python", "hack/images.py", "--up", "--down", "--instance", "test-e2e"],
         ("setup", "prepare"),
         "images",
     ),

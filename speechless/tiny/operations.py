@@ -1,8 +1,8 @@
 """The words of the tasks: a phrase, the Python that it means, and the meaning itself.
 
 No phrase has a number to be filled in. A model of this size learns in minutes which words stand for which code, and how
-they compose; to carry a number from a sentence to its place in the code it needs several times as long, and with some
-seeds does not learn it at all.
+they compose; whether it learns in that time to carry a number from a sentence to its place in the code depends on the
+seed (docs/decisions.md, 14).
 
 The meaning is a function of its own, so that expected answers never come from running the text they are to test.
 """

@@ -2,7 +2,7 @@
 
 Its functions stand under words that say nothing of them, so that it learns to write the family's functions and not to
 heed a docstring: that is left to fine-tuning. Glossary lines teach what a phrase is in Python; they are fragments and
-never functions. Without them only full fine-tuning learns the tasks, adapters do not.
+never functions.
 """
 
 import random

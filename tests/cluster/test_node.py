@@ -50,6 +50,8 @@ def test_each_component_killed_is_repaired_and_down_leaves_nothing(one_node: Pro
         deadline = time.monotonic() + 20
         while one_node.pids().get(name) == pid:
             assert time.monotonic() < deadline, f"{name} survived SIGKILL"
+        assert name not in one_node.pids()
+        assert one_node.status()["state"] == "partial"
         one_node.done("up")
         assert one_node.status()["state"] == "running", f"after kill -9 of {name}"
     one_node.kubectl("rollout", "status", "deployment/kept", "--timeout=60s")

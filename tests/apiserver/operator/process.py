@@ -134,7 +134,7 @@ def running(
         "TMPDIR": str(folder),
     }
     log.touch()
-    process = _forks().Process(target=_operator, args=(argv, dict(env), log))
+    process = _forks().Process(target=_operator, args=(argv, env, log))
     process.start()
     operator = Operator(process, port, log)
     try:
