@@ -49,11 +49,11 @@ def up(name: str, nodes: int | None, say: Say) -> Instance:
         _start(instance, component)
         if component.name == "kube-apiserver":
             say(f"API server ready after {time.monotonic() - began:.1f} s: {instance.server}")
-            manifests.apply(instance, programs)  # the rights that the components after it need
+            manifests.apply(instance)  # the rights that the components after it need
         if component.name == "buildkitd":
             images.ensure_pause(instance, programs)
     if instance.nodes:
-        process.wait(instance, "kubelet", lambda: manifests.node_ready(instance, programs), 90, "the node")
+        process.wait(instance, "kubelet", lambda: manifests.node_ready(instance), 90, "the node")
         say(f"node ready after {time.monotonic() - began:.1f} s")
     return instance
 

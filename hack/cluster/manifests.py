@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
-from .binaries import Binaries
+from . import client
 from .components import provisioner
+from .errors import ClusterError
 from .instance import DNS_SERVICE, NODE, Instance
-from .run import run
+
+WHERE = {
+    "Service": "/api/v1/namespaces/{namespace}/services",
+    "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+    "StorageClass": "/apis/storage.k8s.io/v1/storageclasses",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+}
 
 
-def apply(instance: Instance, binaries: Binaries) -> None:
+def apply(instance: Instance) -> None:
     """Server-side apply: the same objects again change nothing."""
-    objects = {"apiVersion": "v1", "kind": "List", "items": _objects(instance)}
-    options = ["--server-side", "--field-manager=speechless-cluster", "--force-conflicts"]
-    run([*_kubectl(instance, binaries), "apply", *options, "-f", "-"], stdin=json.dumps(objects))
+    for wanted in _objects(instance):
+        name = cast(dict[str, str], wanted["metadata"])
+        folder = WHERE[str(wanted["kind"])].format(namespace=name.get("namespace"))
+        client.apply(instance, f"{folder}/{name['name']}", wanted)
 
 
-def node_ready(instance: Instance, binaries: Binaries) -> bool:
+def node_ready(instance: Instance) -> bool:
     """Whether the node says it is ready."""
-    path = '{.status.conditions[?(@.type=="Ready")].status}'
-    return (
-        run(
-            [
-                *_kubectl(instance, binaries),
-                "get",
-                "node",
-                NODE,
-                "--ignore-not-found",
-                "-o",
-                f"jsonpath={path}",
-            ]
-        )
-        == "True"
-    )
-
-
-def _kubectl(instance: Instance, binaries: Binaries) -> list[str]:
-    return [str(binaries.kubernetes), "kubectl", "--kubeconfig", str(instance.kubeconfig)]
+    status, body = client.request(instance, "GET", f"/api/v1/nodes/{NODE}")
+    if status == 404:  # the kubelet has not announced it yet
+        return False
+    if status != 200:
+        raise ClusterError(f"the API server answered {status} when asked about the node {NODE}")
+    conditions = json.loads(body).get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def _objects(instance: Instance) -> list[dict[str, object]]:

@@ -6,6 +6,10 @@ gone with it; every bridge, rule, port and route but the one link to the host st
 
 from __future__ import annotations
 
+import ctypes
+import os
+import socket
+import threading
 from pathlib import Path
 
 from . import paths
@@ -14,6 +18,8 @@ from .instance import PODS, Instance
 from .run import run, succeeds
 
 NETNS = Path("/run/netns")
+CLONE_NEWNET = 0x40000000  # sched.h
+_LIBC = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
 
 
 def _mount_file(instance: Instance) -> Path:
@@ -97,6 +103,30 @@ def ensure_network(instance: Instance) -> None:
 def enter_network(instance: Instance) -> list[str]:
     """The argv prefix for the network namespace alone."""
     return ["nsenter", f"--net={NETNS / instance.netns}", "--"]
+
+
+def connect(instance: Instance, host: str, port: int, seconds: float) -> socket.socket:
+    """A TCP connection made inside the network namespace; OSError if there is none.
+
+    setns(2) moves the calling thread alone: one of its own goes in, and a socket stays where it was made.
+    """
+    made: list[socket.socket | OSError] = []
+
+    def inside() -> None:
+        try:
+            with open(NETNS / instance.netns, "rb") as namespace:
+                if _LIBC.setns(namespace.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
+            made.append(socket.create_connection((host, port), timeout=seconds))
+        except OSError as problem:
+            made.append(problem)
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return made[0]
 
 
 def _table(instance: Instance) -> str:

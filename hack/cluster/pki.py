@@ -22,6 +22,9 @@ USERS = {
     "provisioner": "/CN=speechless:provisioner",
 }
 
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+"""P-256: twelve RSA keys are seconds of a new cluster's start."""
+
 
 def ensure(instance: Instance) -> None:
     """Make what is missing. The authority is made once: with a new one, every token and certificate would be void."""
@@ -33,7 +36,7 @@ def ensure(instance: Instance) -> None:
                 f"`cluster reset {instance.name}` starts it anew",
             )
         pki.mkdir(parents=True, exist_ok=True, mode=0o700)
-        run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=speechless-ca",
+        run(["openssl", "req", "-x509", *NEW_KEY, "-days", "3650", "-subj", "/CN=speechless-ca",
              "-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature",
              "-keyout", pki / "ca.key", "-out", pki / "ca.crt"])  # fmt: skip
         run(["openssl", "genrsa", "-out", pki / "sa.key", "2048"])
@@ -70,7 +73,7 @@ def _certificate(pki: Path, name: str, subject: str, names: str = "") -> None:
     what = f"{subject} {names}"
     if crt.exists() and key.exists() and wanted.exists() and wanted.read_text() == what:
         return
-    request = run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", subject, "-keyout", key])
+    request = run(["openssl", "req", *NEW_KEY, "-subj", subject, "-keyout", key])
     extensions = pki / f"{name}.ext"
     extensions.write_text(
         "keyUsage=critical,digitalSignature,keyEncipherment\nextendedKeyUsage=serverAuth,clientAuth\n"

@@ -104,7 +104,7 @@ def start(instance: Instance, name: str, argv: list[str], env: dict[str, str], c
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **env},
             cwd="/",
             start_new_session=True,
-            preexec_fn=enter,  # noqa: PLW1509 - this program has one thread
+            preexec_fn=enter,  # noqa: PLW1509 - no thread runs beside this one
         )
     stat = _stat(child.pid)
     if stat is None:

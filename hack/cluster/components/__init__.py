@@ -59,16 +59,3 @@ def all_components() -> list[Factory]:
         coredns.component,
         provisioner.component,
     ]
-
-
-def http_ok(instance: Instance, url: str) -> bool:
-    """Whether a URL inside the instance's network namespace answers 200."""
-    from ..namespaces import enter_network
-    from ..run import succeeds
-
-    probe = (
-        "import ssl,sys,urllib.request as u\n"
-        "c=ssl._create_unverified_context()\n"
-        "sys.exit(u.urlopen(sys.argv[1],timeout=2,context=c).status!=200)"
-    )
-    return succeeds([*enter_network(instance), "python3", "-c", probe, url])

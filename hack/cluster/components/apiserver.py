@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import ssl
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+from .. import client
 from ..binaries import Binaries
+from ..errors import ClusterError
 from ..instance import SERVICES, Instance
 from . import Component
 
@@ -68,11 +67,7 @@ def audit_log(instance: Instance) -> Path:
 
 def ready(instance: Instance) -> bool:
     """/readyz, asked as the administrator."""
-    pki = instance.pki
-    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
     try:
-        with urllib.request.urlopen(f"{instance.server}/readyz", timeout=2, context=context) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        return client.request(instance, "GET", "/readyz")[0] == 200
+    except ClusterError:
         return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..binaries import Binaries
+from ..client import healthy
 from ..instance import Instance
-from . import Component, http_ok
+from . import Component
 
 
 def component(instance: Instance, binaries: Binaries) -> Component:
@@ -22,6 +23,6 @@ def component(instance: Instance, binaries: Binaries) -> Component:
             "--cluster-signing-cert-file", f"{pki}/ca.crt", "--cluster-signing-key-file", f"{pki}/ca.key",
             "--use-service-account-credentials", "--profiling=false",
         ],
-        ready=lambda: http_ok(instance, "https://127.0.0.1:10257/healthz"),
+        ready=lambda: healthy(instance, "https://127.0.0.1:10257/healthz"),
         ports=(10257,),
     )  # fmt: skip

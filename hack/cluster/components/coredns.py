@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..binaries import Binaries
+from ..client import healthy
 from ..instance import DOMAIN, Instance
-from . import Component, http_ok
+from . import Component
 from .kubelet import upstream_resolvers
 
 
@@ -27,7 +28,7 @@ def component(instance: Instance, binaries: Binaries) -> Component:
         name="coredns",
         argv=[str(binaries.addons), "dns", "-conf", str(config)],
         files={config: corefile},
-        ready=lambda: http_ok(instance, "http://127.0.0.1:8181/ready"),
+        ready=lambda: healthy(instance, "http://127.0.0.1:8181/ready"),
         ports=(53, 8181),
         node=True,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..binaries import Binaries
+from ..client import healthy
 from ..instance import Instance
-from . import Component, http_ok
+from . import Component
 
 
 def component(instance: Instance, binaries: Binaries) -> Component:
@@ -23,6 +24,6 @@ def component(instance: Instance, binaries: Binaries) -> Component:
             "--unsafe-no-fsync", "--log-level", "warn",
             "--auto-compaction-retention", "10m", "--quota-backend-bytes", str(4 << 30),
         ],
-        ready=lambda: http_ok(instance, f"{client}/health"),
+        ready=lambda: healthy(instance, f"{client}/health"),
         ports=(2379, 2380),
     )  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from ..binaries import Binaries
+from ..client import healthy
 from ..instance import NODE, PODS, Instance
-from . import Component, http_ok
+from . import Component
 
 
 def component(instance: Instance, binaries: Binaries) -> Component:
@@ -29,7 +30,7 @@ def component(instance: Instance, binaries: Binaries) -> Component:
         name="kube-proxy",
         argv=[str(binaries.kubernetes), "kube-proxy", "--config", str(config)],
         files={config: json.dumps(settings, indent=1)},
-        ready=lambda: http_ok(instance, "http://127.0.0.1:10249/healthz"),
+        ready=lambda: healthy(instance, "http://127.0.0.1:10249/healthz"),
         ports=(10249, 10256),
         node=True,
     )

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from ..binaries import Binaries
+from ..client import healthy
 from ..instance import DNS_SERVICE, DOMAIN, NODE, Instance
-from . import Component, http_ok
+from . import Component
 
 
 def upstream_resolvers() -> list[str]:
@@ -63,7 +64,7 @@ def component(instance: Instance, binaries: Binaries) -> Component:
             config: json.dumps(settings, indent=1),
             resolv: "".join(f"nameserver {server}\n" for server in upstream_resolvers()),
         },
-        ready=lambda: http_ok(instance, "http://127.0.0.1:10248/healthz"),
+        ready=lambda: healthy(instance, "http://127.0.0.1:10248/healthz"),
         ports=(10248, 10250),
         node=True,
     )  # fmt: skip

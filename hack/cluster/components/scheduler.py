@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..binaries import Binaries
+from ..client import healthy
 from ..instance import Instance
-from . import Component, http_ok
+from . import Component
 
 
 def component(instance: Instance, binaries: Binaries) -> Component:
@@ -18,6 +19,6 @@ def component(instance: Instance, binaries: Binaries) -> Component:
             "--authentication-kubeconfig", kubeconfig, "--authorization-kubeconfig", kubeconfig,
             "--leader-elect=false", "--bind-address", "127.0.0.1", "--profiling=false",
         ],
-        ready=lambda: http_ok(instance, "https://127.0.0.1:10259/healthz"),
+        ready=lambda: healthy(instance, "https://127.0.0.1:10259/healthz"),
         ports=(10259,),
     )  # fmt: skip
