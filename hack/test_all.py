@@ -3,7 +3,8 @@
     python3 hack/test_all.py [--only STEP[,STEP...]] [--skip STEP[,STEP...]]
 
 A tier of tests is a step once its folder is here. A failed step does not stop the others, but for those that build on
-it; the exit status is 1 if any step failed. Standard library only: it runs before anything is installed.
+it; the exit status is 1 if any step failed. A step that computes runs beside one that waits; what it prints is shown
+when it has ended. Standard library only: it runs before anything is installed.
 """
 
 import argparse
@@ -12,8 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,13 +31,14 @@ class Step:
     needs: tuple[str, ...] = ()
     folder: str = "."
     env: dict[str, str] = field(default_factory=dict)
+    beside: str = ""
+    """The earlier step that it starts with, when that one is chosen, too."""
 
 
 STEPS = (
     Step("setup", ["hack/setup.sh"]),
     Step("lint", [".venv/bin/python", "hack/lint.py"], needs=("setup",)),
     Step("docs", ["hack/docs.sh", "build"], needs=("setup",), folder="docs"),
-    Step("unit", [".venv/bin/pytest", "tests/unit", "-n", "2"], needs=("setup",), folder="tests/unit"),
     Step(
         "prepare",
         [sys.executable, "-m", "cluster", "prepare"],
@@ -42,6 +47,7 @@ STEPS = (
     ),
     # These wait more than they compute: for processes to start, leases to run out, retries to come.
     Step("cluster", [".venv/bin/pytest", "tests/cluster", "-n", "4"], ("setup", "prepare"), "tests/cluster"),
+    Step("unit", [".venv/bin/pytest", "tests/unit", "-n", "2"], ("setup",), "tests/unit", beside="cluster"),
     Step(
         "apiserver",
         [".venv/bin/pytest", "tests/apiserver", "-n", "6"],
@@ -61,9 +67,12 @@ STEPS = (
 )
 
 
+INTERRUPTED = "INTERRUPTED"
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step: "ok", "FAILED (exit status N)" or "not run: ..."; and its seconds of wall time."""
+    """What became of a step ("ok", "FAILED (exit status N)", "not run: ...", INTERRUPTED); its seconds of wall time."""
 
     step: str
     result: str
@@ -75,40 +84,88 @@ class Outcome:
         return self.result == "ok"
 
 
-def execute(step: Step) -> int:
-    """Run a step in the root of the checkout, its output going where ours goes, and return its exit status."""
+Execute = Callable[[Step, IO[bytes] | None], int]
+
+
+def execute(step: Step, output: IO[bytes] | None) -> int:
+    """Run a step in the root of the checkout and return its exit status; None: its output goes where ours goes."""
+    env = {**os.environ, **step.env}
     try:
-        return subprocess.run(step.argv, cwd=ROOT, env={**os.environ, **step.env}, check=False).returncode
+        return subprocess.run(
+            step.argv, cwd=ROOT, env=env, stdout=output, stderr=output, check=False
+        ).returncode
     except OSError as error:
         print(f"test: {step.name}: {step.argv[0]} cannot be started: {error}", file=sys.stderr)
         return 127
 
 
-def run_steps(steps: Sequence[Step], execute: Callable[[Step], int]) -> list[Outcome]:
+def run_steps(steps: Sequence[Step], execute: Execute) -> list[Outcome]:
     """Run the steps in order; one that builds on a step that did not succeed is not run. An interrupt ends the row."""
     outcomes: list[Outcome] = []
+    names = {step.name for step in steps}
     for step in steps:
-        missing = [done.step for done in outcomes if done.step in step.needs and not done.ok]
-        if missing:
-            outcomes.append(Outcome(step.name, f"not run: {missing[0]} failed", 0))
+        if step.beside in names:
             continue
-        print(f"\n== {step.name}: {' '.join(step.argv)}", flush=True)
-        start = time.monotonic()
-        try:
-            status = execute(step)
-        except KeyboardInterrupt:
-            outcomes.append(Outcome(step.name, "INTERRUPTED", time.monotonic() - start))
+        group = [step, *(other for other in steps if other.beside == step.name)]
+        ready: list[Step] = []
+        for each in group:
+            missing = [done.step for done in outcomes if done.step in each.needs and not done.ok]
+            if missing:
+                outcomes.append(Outcome(each.name, f"not run: {missing[0]} failed", 0))
+            else:
+                ready.append(each)
+        outcomes += run_group(ready, execute)
+        if outcomes[-1].result == INTERRUPTED:
             break
-        result = "ok" if status == 0 else f"FAILED (exit status {status})"
-        outcomes.append(Outcome(step.name, result, time.monotonic() - start))
     return outcomes
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Return the table of times: a line a step, then the sum, then what failed if anything did."""
+def run_group(steps: Sequence[Step], execute: Execute) -> list[Outcome]:
+    """Run the first step, the others beside it; the row of outcomes ends with the interrupted one if one was."""
+    outcomes: list[Outcome] = []
+    with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
+        others = [(step, pool.submit(run_aside, step, execute)) for step in steps[1:]]
+        for step in steps[:1]:
+            along = "".join(f", and {other.name} beside it" for other, _ in others)
+            print(f"\n== {step.name}: {' '.join(step.argv)}{along}", flush=True)
+            start = time.monotonic()
+            try:
+                outcomes.append(outcome_of(step, execute(step, None), time.monotonic() - start))
+            except KeyboardInterrupt:  # the others, of the same terminal, have got it, too
+                return [Outcome(step.name, INTERRUPTED, time.monotonic() - start)]
+        return outcomes + [show_aside(step, future) for step, future in others]
+
+
+def run_aside(step: Step, execute: Execute) -> tuple[Outcome, bytes]:
+    """Run a step with its output kept: that of two steps at once could not be read."""
+    start = time.monotonic()
+    with TemporaryFile() as output:
+        status = execute(step, output)
+        output.seek(0)
+        return outcome_of(step, status, time.monotonic() - start), output.read()
+
+
+def show_aside(step: Step, future: Future[tuple[Outcome, bytes]]) -> Outcome:
+    """Wait for a step that ran aside and print what it printed."""
+    try:
+        outcome, output = future.result()
+    except KeyboardInterrupt:
+        return Outcome(step.name, INTERRUPTED, 0)
+    print(f"\n== {step.name}, which ran beside {step.beside}: {' '.join(step.argv)}", flush=True)
+    print(output.decode(errors="replace"), end="", flush=True)
+    return outcome
+
+
+def outcome_of(step: Step, status: int, seconds: float) -> Outcome:
+    """What an exit status means."""
+    return Outcome(step.name, "ok" if status == 0 else f"FAILED (exit status {status})", seconds)
+
+
+def table(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """Return the table of times: a line a step, then the whole wall time, then what failed if anything did."""
     width = max(len("total"), *(len(outcome.step) for outcome in outcomes))
     lines = [f"{o.step:<{width}}  {o.seconds:8.1f} s  {o.result}" for o in outcomes]
-    lines.append(f"{'total':<{width}}  {sum(o.seconds for o in outcomes):8.1f} s")
+    lines.append(f"{'total':<{width}}  {seconds:8.1f} s")
     bad = [outcome.step for outcome in outcomes if not outcome.ok]
     if bad:
         lines.append(f"not green: {', '.join(bad)}")
@@ -143,8 +200,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = choose(here, options.only, options.skip)
     except ValueError as error:
         parser.error(str(error))
+    start = time.monotonic()
     outcomes = run_steps(chosen, execute)
-    print(f"\n{table(outcomes)}", flush=True)
+    print(f"\n{table(outcomes, time.monotonic() - start)}", flush=True)
     return 0 if len(outcomes) == len(chosen) and all(outcome.ok for outcome in outcomes) else 1
 
 

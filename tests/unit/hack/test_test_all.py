@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from typing import IO
 
 import pytest
 
@@ -18,7 +20,7 @@ STEPS = (
 
 
 def results(failing: set[str]) -> dict[str, str]:
-    outcomes = test_all.run_steps(STEPS, lambda step: 3 if step.name in failing else 0)
+    outcomes = test_all.run_steps(STEPS, lambda step, output: 3 if step.name in failing else 0)
     return {outcome.step: outcome.result for outcome in outcomes}
 
 
@@ -36,19 +38,57 @@ def test_a_failure_stops_only_what_builds_on_it() -> None:
 
 
 def test_an_interrupt_ends_the_row() -> None:
-    def interrupt(step: Step) -> int:
+    def interrupt(step: Step, output: IO[bytes] | None) -> int:
         raise KeyboardInterrupt
 
     outcomes = test_all.run_steps(STEPS, interrupt)
     assert [(outcome.step, outcome.result) for outcome in outcomes] == [("setup", "INTERRUPTED")]
 
 
+BESIDE = (
+    Step("setup", ["true"]),
+    Step("cluster", ["true"]),
+    Step("unit", ["true"], ("setup",), beside="cluster"),
+)
+
+
+def test_a_step_beside_another_runs_at_the_same_time(capfd: pytest.CaptureFixture[str]) -> None:
+    both = threading.Barrier(2, timeout=20)  # passed only by two at once
+
+    def meet(step: Step, output: IO[bytes] | None) -> int:
+        if step.name != "setup":
+            both.wait()
+        if output is not None:
+            output.write(b"853 passed\n")
+        return 3 if step.name == "unit" else 0
+
+    outcomes = test_all.run_steps(BESIDE, meet)
+    assert [(o.step, o.result) for o in outcomes] == [
+        ("setup", "ok"),
+        ("cluster", "ok"),
+        ("unit", "FAILED (exit status 3)"),
+    ]
+    assert capfd.readouterr().out.endswith("== unit, which ran beside cluster: true\n853 passed\n")
+
+
+def test_a_step_whose_neighbour_is_not_chosen_runs_alone() -> None:
+    chosen = test_all.choose(BESIDE, None, "cluster")
+    assert [o.step for o in test_all.run_steps(chosen, lambda step, output: 0)] == ["setup", "unit"]
+
+
+def test_a_step_beside_another_is_not_run_either_without_what_it_builds_on() -> None:
+    outcomes = test_all.run_steps(BESIDE, lambda step, output: int(step.name == "setup"))
+    assert {o.step: o.result for o in outcomes}["unit"] == "not run: setup failed"
+
+
 def test_the_table_names_what_failed() -> None:
-    shown = test_all.table([Outcome("setup", "ok", 1.25), Outcome("unit", "FAILED (exit status 1)", 61)])
+    shown = test_all.table(
+        [Outcome("setup", "ok", 1.25), Outcome("unit", "FAILED (exit status 1)", 61)], 61.5
+    )
     assert shown.splitlines() == [
         "setup       1.2 s  ok",
         "unit       61.0 s  FAILED (exit status 1)",
-        "total      62.2 s",
+        "total      61.5 s",
         "not green: unit",
     ]
 
@@ -74,12 +114,12 @@ def test_leaving_nothing_to_run_is_an_error() -> None:
 @pytest.mark.parametrize(("failing", "status"), [(set(), 0), ({"lint"}, 1)])
 def test_the_exit_status(failing: set[str], status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_all, "STEPS", STEPS)
-    monkeypatch.setattr(test_all, "execute", lambda step: int(step.name in failing))
+    monkeypatch.setattr(test_all, "execute", lambda step, output: int(step.name in failing))
     assert test_all.main([]) == status
 
 
 def test_a_program_that_is_not_there_is_a_failure(capfd: pytest.CaptureFixture[str]) -> None:
-    assert test_all.execute(Step("x", ["./no-such-program"])) == 127
+    assert test_all.execute(Step("x", ["./no-such-program"]), None) == 127
     assert "x: ./no-such-program cannot be started" in capfd.readouterr().err
 
 
