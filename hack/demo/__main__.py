@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -27,13 +28,18 @@ def main() -> int:
         "--instance", default="speechless", help="the cluster of hack/cluster (default: speechless)"
     )
     parser.add_argument("--minutes", type=float, default=30, help="how long the chain may take (default: 30)")
+    parser.add_argument(
+        "--manifests", type=Path, default=MANIFESTS, help="the resources to apply (default: examples/demo)"
+    )
     args = parser.parse_args()
+    if not args.manifests.is_dir():
+        parser.error(f"--manifests {args.manifests} is not a folder")
     console = Console()
     try:
         if args.what == "clean":
             clean(args.instance, console)
         else:
-            run(args.instance, console, args.minutes * 60)
+            run(args.instance, console, args.minutes * 60, args.manifests)
     except DemoError as problem:
         console.print(f"\ndemo: {problem}", style="red", markup=False, highlight=False)
         return 1
@@ -43,7 +49,7 @@ def main() -> int:
     return 0
 
 
-def run(instance: str, console: Console, seconds: float) -> None:
+def run(instance: str, console: Console, seconds: float, manifests: Path) -> None:
     """All steps, with their times."""
     times: list[tuple[str, float]] = []
 
@@ -58,7 +64,7 @@ def run(instance: str, console: Console, seconds: float) -> None:
     kube = tools.connect(instance)
     step("The images", lambda: images(instance))
     step("The operator", lambda: install(kube))
-    step("The resources", lambda: apply(kube, console))
+    step("The resources", lambda: apply(kube, console, manifests))
     rows = step("The chain", lambda: watch.watch(kube, console, seconds))
     text = step("An answer", lambda: answer.ask(kube, "coder", answer.PROMPT, "coder"))
     # Not as markup: a list comprehension in brackets would be taken for a style, and vanish.
@@ -88,9 +94,9 @@ def install(kube: Tools) -> None:
     )  # fmt: skip
 
 
-def apply(kube: Tools, console: Console) -> None:
-    """`kubectl apply -f examples/demo`."""
-    console.print(kube.run("kubectl", "apply", "-f", str(MANIFESTS)).rstrip(), highlight=False, markup=False)
+def apply(kube: Tools, console: Console, manifests: Path) -> None:
+    """`kubectl apply -f examples/demo`, or another folder with the same resources."""
+    console.print(kube.run("kubectl", "apply", "-f", str(manifests)).rstrip(), highlight=False, markup=False)
 
 
 def clean(instance: str, console: Console) -> None:

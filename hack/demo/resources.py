@@ -69,6 +69,10 @@ def _row(kind: str, name: str, item: dict[str, Any] | None) -> Row:
             condition(status, "Failed").get("message", "") or "train a small base model, write its dataset"
         )
         return Row(kind, name, phase, 100 if done else None, None, message, done, failed, status)
+    if (
+        status.get("observedGeneration") != item["metadata"]["generation"]
+    ):  # what it says is of an earlier spec
+        return Row(kind, name, "Pending", None, None, "applied", False, False, {})
     progress = status.get("progress", {})
     goal = "Ready" if kind == "InferenceService" else "Succeeded"
     done = condition(status, goal).get("status") == "True"

@@ -130,15 +130,18 @@ def make(demo: Demo, kube: Kube) -> Iterator[Callable[..., dict[str, Any]]]:
 
 
 @pytest.fixture
-def in_volume(demo: Demo, kube: Kube, cluster: Cluster) -> Iterator[Callable[[str, str], str]]:
-    """Run a Python program in a pod that has the artifact claim at /artifacts; what it printed."""
+def in_volume(demo: Demo, kube: Kube, cluster: Cluster) -> Iterator[Callable[..., str]]:
+    """Run a Python program in a pod that has the artifact claim at /artifacts; what it printed.
+
+    In Debian's base image, unless another is named.
+    """
     names: list[str] = []
 
-    def run(name: str, program: str) -> str:
+    def run(name: str, program: str, image: str | None = None) -> str:
         job = example("Job", "inputs")
         job["metadata"]["name"] = name
         container = job["spec"]["template"]["spec"]["containers"][0]
-        container["image"] = cluster.base_image()
+        container["image"] = image or cluster.base_image()
         container["command"] = ["python3", "-c", program]
         names.append(name)
         kube.create(job)

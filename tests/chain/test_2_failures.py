@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chain.conftest import (
     CLAIM,
+    MANIFESTS,
     NAMESPACE,
     SYSTEM,
     Demo,
@@ -17,6 +21,7 @@ from tests.chain.conftest import (
     conditions,
     ended,
     holds,
+    run_demo,
 )
 from tests.support.cluster import Cluster
 from tests.support.kube import ApiError, Kube
@@ -63,9 +68,7 @@ def test_a_gate_that_fails_serves_nothing_and_says_which_number(make: Make, kube
     assert kube.find("Service", "blocked", NAMESPACE) is None, "nothing is served"
 
 
-def test_a_bad_row_is_named_by_file_and_line(
-    make: Make, kube: Kube, in_volume: Callable[[str, str], str]
-) -> None:
+def test_a_bad_row_is_named_by_file_and_line(make: Make, kube: Kube, in_volume: Callable[..., str]) -> None:
     rows = [json.dumps({"prompt": "a", "completion": "b"})] * 6 + ['{"prompt": "a"}']
     in_volume("bad-row", f"open('/artifacts/bad.jsonl','w').write({chr(10).join(rows)!r})")
     make("FineTune", "tuned", "bad-row", dataset={"uri": f"pvc://{CLAIM}/bad.jsonl"})
@@ -82,7 +85,7 @@ def test_a_bad_row_is_named_by_file_and_line(
 
 
 def test_an_altered_artifact_is_refused_by_its_digest(
-    make: Make, kube: Kube, in_volume: Callable[[str, str], str]
+    make: Make, kube: Kube, in_volume: Callable[..., str]
 ) -> None:
     make("Quantization", "tuned-q8", "to-alter", type="F16", verify=None)
     made = ended(kube, "Quantization", "to-alter")
@@ -159,13 +162,34 @@ def test_an_unknown_field_is_refused_by_the_api_server(make: Make) -> None:
         make("FineTune", "tuned", "unknown-field", hyperparameters={"learningrate": 0.1})
 
 
-def test_a_failed_demo_prints_the_resources_own_diagnosis(demo: Demo, cluster: Cluster) -> None:
-    # The demo's own words for a failure are those of the resource: read them as it would.
-    from demo.resources import diagnosis, read
-    from demo.tools import connect
+def test_a_fork_bomb_in_a_sample_is_put_out_by_the_limit_on_processes_alone(
+    in_volume: Callable[..., str],
+) -> None:
+    # Here, because the unit tests often run as root, whom RLIMIT_NPROC does not hold.
+    program = """
+from speechless.eval.sandbox.model import Isolation, Limits
+from speechless.eval.sandbox.pool import run
 
-    rows = read(connect("test-e2e"))
-    assert all(row.done for row in rows)
-    text = diagnosis(connect("test-e2e"), rows[1])
-    assert "FineTune tuned" in text
-    assert "kubectl -n speechless-demo describe" in text
+bare = Isolation(processes="kill", network="none", files="user")
+limits = Limits(cpu_seconds=1)
+print("bomb:", run("import os\\nwhile True: os.fork()", limits, bare).verdict.name)
+print("after it:", run("x = 1", limits, bare).verdict.name)
+"""
+    said = in_volume("fork-bomb", program, image="localhost/speechless/eval:dev")
+    assert said.splitlines() == ["bomb: FAILED", "after it: PASSED"]
+
+
+def test_a_failed_demo_prints_the_resources_own_diagnosis_and_says_so_by_its_status(
+    demo: Demo, tmp_path: Path
+) -> None:
+    # The last test of the folder: it leaves the demo with a gate that nothing passes.
+    shutil.copytree(MANIFESTS, tmp_path / "demo")
+    file = tmp_path / "demo" / "40-evaluations.yaml"
+    file.write_text(file.read_text().replace("min: 0.5", "min: 1.01"))
+    failed = run_demo("run", "--minutes", "10", "--manifests", str(tmp_path / "demo"))
+    assert failed.status == 1, failed.screen
+    assert "An answer" not in failed.screen
+    told = failed.screen[failed.screen.index("demo: ") :]
+    assert "InferenceService coder: Stalled" in told
+    assert re.search(r"GatePassed=False \(GateFailed\): .*humaneval/pass@1 \S+ < 1\.01", told), told
+    assert "kubectl -n speechless-demo describe" in told
