@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.chain.conftest import (
     CLAIM,
-    MANIFESTS,
     NAMESPACE,
     SYSTEM,
     Demo,
@@ -21,6 +20,7 @@ from tests.chain.conftest import (
     conditions,
     ended,
     holds,
+    manifests,
     run_demo,
 )
 from tests.support.cluster import Cluster
@@ -180,13 +180,16 @@ print("after it:", run("x = 1", limits, bare).verdict.name)
 
 
 def test_a_failed_demo_prints_the_resources_own_diagnosis_and_says_so_by_its_status(
-    demo: Demo, tmp_path: Path
+    demo: Demo, kube: Kube, tmp_path: Path
 ) -> None:
     # The last test of the folder: it leaves the demo with a gate that nothing passes.
-    shutil.copytree(MANIFESTS, tmp_path / "demo")
-    file = tmp_path / "demo" / "40-evaluations.yaml"
-    file.write_text(file.read_text().replace("min: 0.5", "min: 1.01"))
-    failed = run_demo("run", "--minutes", "10", "--manifests", str(tmp_path / "demo"))
+    objects = manifests()
+    (gated,) = [o for o in objects if o["kind"] == "Evaluation" and o["metadata"]["name"] == "quantized"]
+    gated["spec"]["gates"][0]["min"] = 1.01
+    (tmp_path / "demo.yaml").write_text(yaml.safe_dump_all(objects))
+    kube.delete("Evaluation", "quantized", NAMESPACE)  # a spec does not change under its result
+    wait_gone(kube, "Evaluation", "quantized", NAMESPACE)
+    failed = run_demo("run", "--minutes", "10", "--manifests", str(tmp_path))
     assert failed.status == 1, failed.screen
     assert "An answer" not in failed.screen
     told = failed.screen[failed.screen.index("demo: ") :]
