@@ -56,10 +56,11 @@ def where_next(console: Console, instance: str, kubeconfig: str) -> None:
     for command in (
         f"make cluster-shell NAME={instance}",
         f"kubectl -n {NAMESPACE} get ft,slev,slq,slis",
-        f"kubectl -n {NAMESPACE} get finetune tuned -o yaml       # inputs with digests, metrics, provenance",
+        f"kubectl -n {NAMESPACE} get finetune tuned -o yaml  # inputs, metrics, provenance",
         f"kubectl -n {NAMESPACE} get events --sort-by=.lastTimestamp",
         "kubectl explain finetune.spec",
         f"kubectl -n {SYSTEM} logs deployment/speechless-operator",
-        "make demo-clean                                         # takes the demo away; the cluster stays",
+        f"make demo-clean NAME={instance}  # the cluster stays",
     ):
-        console.print(f"  {command}", highlight=False, markup=False)
+        # To be copied: the terminal may wrap it, a line break of ours would cut it in two.
+        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
