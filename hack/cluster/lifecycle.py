@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -172,5 +175,11 @@ def status(instance: Instance) -> dict[str, object]:
 
 
 def disk_used(folder: Path) -> int:
-    """Bytes of files below a folder."""
-    return sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
+    """Bytes of files below a folder. It may be in use: what vanishes while we look is not counted."""
+    used = 0
+    for parent, _, files in os.walk(folder):  # which passes over a folder that is gone
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                found = os.lstat(os.path.join(parent, file))
+                used += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return used

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import binaries, images, instance, preflight, process
+from cluster import binaries, images, instance, lifecycle, preflight, process
 from cluster.errors import ClusterError
 
 
@@ -145,3 +145,15 @@ def test_too_little_disk_names_the_numbers_and_the_variable(tmp_path: Path) -> N
     with pytest.raises(ClusterError, match="GiB are free") as refused:
         preflight.disk(tmp_path / "not" / "there", 1 << 60)
     assert "SPEECHLESS_CLUSTER_STATE" in refused.value.hint
+
+
+def test_the_disk_of_an_instance_that_runs_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"x" * 1000)
+    (tmp_path / "link").symlink_to("kept")
+    churn = "import os\nwhile True: os.makedirs('a/b'); open('a/b/c', 'w'); os.remove('a/b/c'); os.removedirs('a/b')"
+    with subprocess.Popen([sys.executable, "-c", churn], cwd=tmp_path) as writer:
+        try:
+            counted = {lifecycle.disk_used(tmp_path) for _ in range(2000)}
+        finally:
+            writer.kill()
+    assert counted == {1000}
