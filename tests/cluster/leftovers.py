@@ -30,24 +30,40 @@ def listing() -> set[str]:
     return found
 
 
+def _number_of_another(name: str, index: int) -> bool:
+    """Whether another instance is up with that number. After a `down` it is free: a test beside ours may take it."""
+    for file in Path("/run/speechless-cluster").glob("*/instance.json"):
+        try:
+            if file.parent.name != name and json.loads(file.read_text())["index"] == index:
+                return True
+        except FileNotFoundError:  # it is down since
+            continue
+    return False
+
+
 def of_instance(name: str, index: int) -> list[str]:
     """Everything on the machine that carries the instance's name or number, processes included."""
-    mine = re.compile(
-        rf"speechless-{name}\b|speechless-cluster/{name}\b|slc{index}[hn]\b|speechless_{index}\b"
-    )
-    found = [line for line in listing() if mine.search(line)]
+    words = rf"speechless-{name}\b|speechless-cluster/{name}\b"
+    number = rf"slc{index}[hn]\b|speechless_{index}\b"
+    # An `up` is recorded before its link is made, a `down` after it is gone: asked before and after the listing, and
+    # no instance can hide between.
+    taken = _number_of_another(name, index)
+    lines = listing()
+    taken |= _number_of_another(name, index)
+    mine = re.compile(words if taken else f"{words}|{number}")
+    found = [line for line in lines if mine.search(line)]
     for proc in Path("/proc").iterdir():
         if proc.name.isdigit():
             try:
-                words = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 groups = (proc / "cgroup").read_text()
                 state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if state == "Z":  # dead already: it waits for the machine's init to take note
                 continue
-            if f"speechless-{name}" in groups or (words and mine.search(words)):
-                found.append(f"process {proc.name} {words[:80]}")
+            if f"speechless-{name}" in groups or (command and mine.search(command)):
+                found.append(f"process {proc.name} {command[:80]}")
     return sorted(found)
 
 
