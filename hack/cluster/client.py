@@ -30,10 +30,9 @@ def request(
     asked = urllib.request.Request(
         instance.server + path, data, {"Content-Type": content_type}, method=method
     )
-    direct = (
-        urllib.request.build_opener(  # whatever proxy the environment names: the address is this machine's
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
+    # No proxy, whatever the environment names: the address is this machine's.
+    direct = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     )
     try:
         with direct.open(asked, timeout=SECONDS) as answer:
