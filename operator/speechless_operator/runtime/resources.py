@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from speechless_operator.api.kinds import GROUP, KINDS, VERSION
-from speechless_operator.desired.objects import SELECTOR
+from speechless_operator.desired.children import CHILDREN as TABLE
+from speechless_operator.desired.objects import Object
+
+
+def _as_it_is(obj: Object) -> Object:
+    return obj
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,10 @@ class Resource:
     labels: str = ""
     """What is watched of it."""
     fields: str = ""
+    optional: bool = False
+    """Whether a cluster may lack it."""
+    slim: Callable[[Object], Object] = _as_it_is
+    """What is kept of an object."""
 
     @property
     def api_version(self) -> str:
@@ -36,16 +46,11 @@ class Resource:
 
 OURS = {kind.name: Resource(kind.name, GROUP, VERSION, kind.plural) for kind in KINDS.values()}
 CHILDREN = {
-    resource.kind: resource
-    for resource in (
-        Resource("ConfigMap", "", "v1", "configmaps", labels=SELECTOR),
-        Resource("Service", "", "v1", "services", labels=SELECTOR),
-        Resource("Pod", "", "v1", "pods", labels=SELECTOR),
-        Resource("Job", "batch", "v1", "jobs", labels=SELECTOR),
-        Resource("Deployment", "apps", "v1", "deployments", labels=SELECTOR),
-        # What the Job controller says of pods that were refused: nothing else tells it.
-        Resource("Event", "", "v1", "events", fields="involvedObject.kind=Job,reason=FailedCreate"),
+    row.kind: Resource(
+        row.kind, row.group, row.version, row.plural, row.labels, row.fields, row.optional, row.slim
     )
+    for row in TABLE.values()
 }
-WATCHED = OURS | CHILDREN
+WATCHED = OURS | {kind: child for kind, child in CHILDREN.items() if not child.optional}
+"""What every cluster has."""
 LEASE = Resource("Lease", "coordination.k8s.io", "v1", "leases")
