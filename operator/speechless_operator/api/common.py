@@ -8,14 +8,14 @@ from pydantic import Field, StringConstraints
 
 from speechless_operator.api.base import ApiModel, Atomic, Cel, Immutable, ListMap, rules
 
-MAX_NAME = 49
-"""Of a resource's name. A child's name adds a hyphen, a kind (4), a hyphen and 8 hexadecimal digits, and a Job's name
-must fit a label's 63 characters: 63 - 14."""
+MAX_NAME = 40
+"""Of a new resource's name. A Job's name is `<name>-<kind>-<hash>`: a hyphen, a kind (4 at most), a hyphen and 8
+hexadecimal digits, so 40 + 14 = 54. The pods of an Indexed Job have the host name `<job>-<index>`, which is a label's
+63 characters at most: 63 - 54 leaves a hyphen and 8 more, enough for 100,000 indices (5) and for a word that a newer
+version may put in between."""
 
-Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
-]
-"""Of a resource of ours."""
+Name = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+"""Of a resource of ours that is referred to. Resources of earlier versions have names of up to 49 characters."""
 ObjectName = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
 ]
@@ -87,7 +87,8 @@ class ModelSource(ApiModel):
 class Output(ApiModel):
     """Where the artifact goes."""
 
-    uri: Uri
+    # The limit is the schema's alone: an object that an earlier version let in is still read.
+    uri: Annotated[Uri, Field(json_schema_extra={"maxLength": 512})]
     """The folder under which `<namespace>/<kind>/<name>/<run>/` is made, such as `pvc://<claim>/<path>`."""
 
 
@@ -188,6 +189,8 @@ class PodSettings(ApiModel):
 
 # ---------------------------------------------------------------------------------------------------------------- run
 
+_QUEUE = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+"""Of a LocalQueue: it is a label's value on the Job."""
 JOB_FREE = ("suspend", "ttlSecondsAfterFinished")
 
 
@@ -212,6 +215,8 @@ class JobSpec(ApiModel):
     backoff_limit: Annotated[int, Field(ge=0, le=100)] = 3
     """How often a run that failed for a passing cause is tried again. Bad input and lack of memory are not tried again;
     what a node's end interrupts is not counted."""
+    queue_name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_QUEUE)] | None = None
+    """The Kueue LocalQueue of this namespace that decides when the run may begin; without it, at once."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
     """This resource is deleted so long after its end; its artifact stays. May change."""
     pod: PodSettings = PodSettings()

@@ -62,6 +62,9 @@ class InferenceServiceSpec(ApiModel):
     """Pods of the served revision. `kubectl scale` and autoscalers set it, too."""
     gate: ServiceGate | None = None
     """What must have passed before a model is served."""
+    upgrade_policy: Literal["Manual", "Automatic"] = "Manual"
+    """Manual: pods keep the image and pod template that they were made with when the operator is upgraded; a change of
+    the spec takes the new one. Automatic: an upgrade of the operator makes a new revision."""
     pod: PodSettings = PodSettings()
     """How a pod looks."""
 

@@ -14,7 +14,9 @@ Object = dict[str, Any]
 
 _NAME_RULES = (
     {
-        "rule": f"self.metadata.name.size() <= {MAX_NAME}",
+        # Only when it is created: a resource that an earlier version let in can still be updated.
+        "rule": f"oldSelf.hasValue() || self.metadata.name.size() <= {MAX_NAME}",
+        "optionalOldSelf": True,
         "message": f"metadata.name may have {MAX_NAME} characters at most: longer names are made from it",
     },
     {

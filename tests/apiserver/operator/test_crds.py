@@ -129,7 +129,7 @@ REFUSED = {
     "an argument that is ours, with =": ("InferenceService", "engineArgs", ["--model=x"], "are set by the operator"),
     "a gate without evaluations": ("InferenceService", "gate.evaluations", [], "should have at least 1 items"),
     "an unknown field": ("InferenceService", "replica", 2, 'unknown field "spec.replica"'),
-    "a long name": ("FineTune", "metadata.name", "x" * 50, "49 characters at most"),
+    "a long name": ("FineTune", "metadata.name", "x" * 41, "40 characters at most"),
     "a name that begins with a digit": ("InferenceService", "metadata.name", "1x", "must begin with a letter"),
     "a negative patience": ("FineTune", "backoffLimit", -1, "greater than or equal to 0"),
 }  # fmt: skip
