@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from speechless_operator.api.base import ApiModel, Atomic, Cel, Immutable, ListMap, rules
+from speechless_operator.api.base import ApiModel, Cel, Immutable, rules
+from speechless_operator.api.pod import PodSettings
 
 MAX_NAME = 40
 """Of a new resource's name. A Job's name is `<name>-<kind>-<hash>`: a hyphen, a kind (4 at most), a hyphen and 8
@@ -16,10 +17,6 @@ version may put in between."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 """Of a resource of ours that is referred to. Resources of earlier versions have names of up to 49 characters."""
-ObjectName = Annotated[
-    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
-]
-"""Of any other object."""
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 _URI_PATTERN = r"^(pvc|file)://.+$"
 _URI_RULES = Cel(
@@ -90,101 +87,6 @@ class Output(ApiModel):
     # The limit is the schema's alone: an object that an earlier version let in is still read.
     uri: Annotated[Uri, Field(json_schema_extra={"maxLength": 512})]
     """The folder under which `<namespace>/<kind>/<name>/<run>/` is made, such as `pvc://<claim>/<path>`."""
-
-
-# ---------------------------------------------------------------------------------------------------------------- pod
-
-Quantity = Annotated[int | str, Field()]
-_Label = Annotated[str, StringConstraints(max_length=316)]
-_LabelValue = Annotated[str, StringConstraints(max_length=63)]
-
-
-class Resources(ApiModel):
-    """What the container asks for and may use, as in a pod."""
-
-    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = {}
-    """What the scheduler sets aside, such as `cpu: 2`, `memory: 8Gi`."""
-    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = {}
-    """What it may use at most, such as `memory: 8Gi`, `nvidia.com/gpu: 1`."""
-
-
-class Toleration(ApiModel):
-    """A taint that the pod does not mind, as in a pod."""
-
-    key: _Label | None = None
-    """The taint's key; without it, every taint (operator Exists)."""
-    operator: Annotated[str, StringConstraints(pattern="^(Exists|Equal)$", max_length=6)] = "Equal"
-    """`Equal`: key and value; `Exists`: the key, whatever its value."""
-    value: _LabelValue | None = None
-    """The taint's value."""
-    effect: (
-        Annotated[str, StringConstraints(pattern="^(NoSchedule|PreferNoSchedule|NoExecute)$", max_length=16)]
-        | None
-    ) = None
-    """NoSchedule, PreferNoSchedule or NoExecute; without it, all of them."""
-    toleration_seconds: int | None = None
-    """NoExecute: how long the pod stays on a node after the taint came."""
-
-
-class SecretKey(ApiModel):
-    """One key of a Secret of this namespace."""
-
-    name: ObjectName
-    """The Secret's name."""
-    key: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    """The key in it."""
-
-
-class EnvSource(ApiModel):
-    """Where a variable's value comes from."""
-
-    secret_key_ref: SecretKey
-    """A Secret. The operator never reads it: the kubelet does."""
-
-
-class EnvVar(ApiModel):
-    """A variable of the container's environment."""
-
-    model_config = rules(
-        Cel(rule="has(self.value) != has(self.valueFrom)", message="set exactly one of value and valueFrom")
-    )
-
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
-    """Its name."""
-    value: Annotated[str, StringConstraints(max_length=4096)] | None = None
-    """Its value, as it stands: `$(OTHER)` is not expanded."""
-    value_from: EnvSource | None = None
-    """Where its value comes from."""
-
-
-class SecretReference(ApiModel):
-    """A Secret of this namespace."""
-
-    name: ObjectName
-    """Its name."""
-
-
-class PodSettings(ApiModel):
-    """How the pod looks. What is not here is set by the operator: it always passes Pod Security `restricted`."""
-
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    """Instead of the operator's image for this kind; best with a digest."""
-    resources: Resources = Resources()
-    """What the container asks for and may use."""
-    env: Annotated[list[EnvVar], ListMap(), Field(max_length=64)] = []
-    """More variables for the container."""
-    node_selector: Annotated[dict[str, _LabelValue], Field(max_length=16)] = {}
-    """Labels that the node must have."""
-    tolerations: Annotated[list[Toleration], Atomic(), Field(max_length=16)] = []
-    """Taints of nodes that the pod does not mind."""
-    service_account_name: ObjectName | None = None
-    """The pod's service account. Its token is not mounted."""
-    image_pull_secrets: Annotated[list[SecretReference], ListMap(), Field(max_length=8)] = []
-    """Secrets with credentials for the image's registry."""
-    priority_class_name: ObjectName | None = None
-    """How the scheduler ranks the pod."""
-    runtime_class_name: ObjectName | None = None
-    """A container runtime of the cluster, such as a sandbox for code that a model wrote."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- run

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from speechless_operator.api.base import ApiModel, Atomic, Cel, ListMap, rules
-from speechless_operator.api.common import ModelSource, PodSettings, Reference
+from speechless_operator.api.common import ModelSource, Reference
+from speechless_operator.api.pod import PodSettings
 from speechless_operator.api.status import ArtifactStatus, BaseStatus, Line, Text, Word
 
 GATE_OVERRIDE = "speechless.dev/gate-override"

@@ -8,7 +8,7 @@ from speechless_operator.desired.inputs import Run, uris
 from speechless_operator.desired.job import RUN_ANNOTATION
 from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.objects import LABEL_NAME, LABEL_REVISION, LABEL_UID, Object, Owner
-from speechless_operator.desired.pod import stage_pod
+from speechless_operator.desired.pod import stage_pod, template_metadata
 
 PORT = 8080
 START_SECONDS = 1800
@@ -45,7 +45,7 @@ def deployment(
             "progressDeadlineSeconds": START_SECONDS + 60,
             "selector": {"matchLabels": selector},
             "template": {
-                "metadata": {"labels": owner.labels | {LABEL_REVISION: revision}},
+                "metadata": template_metadata(owner.labels | {LABEL_REVISION: revision}, spec.pod),
                 "spec": pod,
             },
         },

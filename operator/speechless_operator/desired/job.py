@@ -7,7 +7,7 @@ from speechless_operator.api.common import JobSpec
 from speechless_operator.desired.inputs import Run, uris
 from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.objects import Object, Owner
-from speechless_operator.desired.pod import CONTAINER, stage_pod
+from speechless_operator.desired.pod import CONTAINER, stage_pod, template_metadata
 
 RUN_ANNOTATION = "speechless.dev/run"
 GRACE_SECONDS = 300
@@ -38,7 +38,7 @@ def job(owner: Owner, name: str, *, stage: StageName, image: str, spec: JobSpec,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
             "template": {
-                "metadata": {"labels": owner.labels},
+                "metadata": template_metadata(owner.labels, spec.pod),
                 "spec": pod | {"restartPolicy": "Never"},
             },
         },
