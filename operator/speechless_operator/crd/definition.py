@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 from typing import Any
 
 from speechless_operator.api.base import VALIDATIONS
@@ -11,6 +13,9 @@ from speechless_operator.api.kinds import CATEGORY, GROUP, KINDS, VERSION, Colum
 from speechless_operator.crd.schema import structural_schema
 
 Object = dict[str, Any]
+
+SCHEMA_HASH = f"{GROUP}/schema-hash"
+"""Annotation of a CRD: which schema it is. The operator compares it with its own at start."""
 
 _NAME_RULES = (
     {
@@ -37,10 +42,14 @@ def crd(kind: Kind) -> Object:
     Raises:
         SchemaError: Its models say something that a CRD cannot.
     """
-    return {
+    made: Object = {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": kind.crd_name, "labels": {"app.kubernetes.io/part-of": "speechless"}},
+        "metadata": {
+            "name": kind.crd_name,
+            "labels": {"app.kubernetes.io/part-of": "speechless"},
+            "annotations": {},
+        },
         "spec": {
             "group": GROUP,
             "scope": "Namespaced",
@@ -65,6 +74,14 @@ def crd(kind: Kind) -> Object:
             ],
         },
     }
+    made["metadata"]["annotations"][SCHEMA_HASH] = schema_hash(made)
+    return made
+
+
+def schema_hash(definition: Object) -> str:
+    """Sixteen hexadecimal digits of a definition's spec, as this project writes it."""
+    text = json.dumps(definition["spec"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _schema(kind: Kind) -> Object:
