@@ -94,11 +94,25 @@ class Ceilings(_FileModel):
     """Which of the engine's allowed arguments may be used, by their flags."""
 
 
+class AdministratorFile(_FileModel):
+    """The file of `--config`: what is too nested for a flag."""
+
+    stage_pods: PodDefaults = PodDefaults()
+    """Defaults for the pods of stages."""
+    ceilings: Ceilings = Ceilings()
+    """What resources may not go beyond."""
+
+
+def image_names() -> tuple[str, ...]:
+    """The images there are: each is a flag, `--image-<name>`."""
+    return tuple(image.value for image in Image)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Flags that children and their stages are made from."""
 
-    images: Mapping[Image, str] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
     artifact_store: str = ""
     """`pvc://<claim>/<prefix>`; the claim lives in each resource's namespace. Empty: every resource must say."""
     allow_code_execution: bool = False

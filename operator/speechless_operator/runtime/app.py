@@ -44,6 +44,7 @@ class Options:
     settings: Settings
     identity: str
     lease_namespace: str
+    lease_name: str = LEASE_NAME
     namespaces: Sequence[str] = ()
     listen: str = "0.0.0.0:8081"
     leader_elect: bool = True
@@ -76,7 +77,10 @@ class Operator:
             deaf=self._source.restart,
         )
         self._elector = Elector(
-            self._client, namespace=options.lease_namespace, name=LEASE_NAME, identity=options.identity
+            self._client,
+            namespace=options.lease_namespace,
+            name=options.lease_name,
+            identity=options.identity,
         )
         self._health = Health(
             options.listen, live=self._not_live, ready=self._not_ready, before_metrics=self._gauges

@@ -41,7 +41,14 @@ def test_an_unknown_word_is_an_error(word: str, message: str, capsys: pytest.Cap
     [
         (["--artifact-stor=x"], "unknown argument --artifact-stor; did you mean --artifact-store?"),
         (["--artifact-store=s3://bucket/x"], "--artifact-store s3://bucket/x: must be pvc://<claim>/<path>"),
-        (["--workers=many"], "argument --workers: invalid int value: 'many'"),
+        (["--workers=many"], "argument --workers: not a whole number: many"),
+        (["--workers=0"], "argument --workers: must be 1 or more: 0"),
+        (["--burst=0"], "argument --burst: must be 1 or more: 0"),
+        (["--qps=-1"], "argument --qps: must be 0 or more: -1"),
+        (["--qps=nan"], "argument --qps: must be 0 or more: nan"),
+        (["--resync-seconds=0"], "argument --resync-seconds: must be 1 or more: 0"),
+        (["--resync-seconds=soon"], "argument --resync-seconds: not a number: soon"),
+        (["--lease-name=Mine"], "argument --lease-name: not a name of an object"),
         (["--log-level=loud"], "argument --log-level: invalid choice: 'loud'"),
     ],
 )

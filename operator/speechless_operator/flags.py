@@ -1,0 +1,241 @@
+"""The flags of `speechless-operator`, and what `--help` teaches of them."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from speechless_operator.desired.settings import image_names
+
+DESCRIPTION = """\
+The Kubernetes operator of Speechless.
+
+It makes FineTune, Evaluation, Quantization and InferenceService happen. It finds its API server by KUBECONFIG, or by
+the service account of its pod."""
+
+RUN = """\
+Run the operator until SIGTERM. The chart (charts/speechless) sets these flags from its values.
+
+Outside a cluster, for one namespace:
+  speechless-operator run --namespace demo --progress-via apiserver --artifact-store pvc://artifacts/store \\
+    --image-train registry.example/train:1 --image-eval registry.example/eval:1"""
+
+CONFIG = """\
+The file of --config, in YAML or JSON; every part may be left out:
+  stagePods:                      # how every pod of a stage looks unless a resource says otherwise
+    imagePullPolicy: Always
+    imagePullSecrets: [{name: registry}]   # in each resource's namespace
+    labels: {team: ml}
+    annotations: {sidecar.istio.io/inject: "false"}
+    env: [{name: HTTPS_PROXY, value: "http://proxy.example:3128"}]
+    uid: null                     # the cluster chooses (OpenShift); without it 65532
+    nodeSelector: {pool: ml}
+    tolerations: [{key: ml, operator: Exists}]
+    priorityClassName: batch
+    runtimeClassName: gvisor
+  ceilings:                       # what resources may not go beyond; absent or null: anything, []: nothing
+    imagePrefixes: [registry.example/ml/]
+    allowEnv: false
+    allowVolumes: false
+    serviceAccounts: []
+    priorityClasses: [batch, low]
+    runtimeClasses: [gvisor]
+    uriPrefixes: [pvc://models, pvc://artifacts]
+    engineArgs: [--threads, --batch-size]
+What each means: docs/security.md."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line. (The library has one too; the operator imports only its contract.)"""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line on standard error and exit with status 2."""
+        self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse a whole command line; a word nobody knows is an error that names the nearest known one."""
+        parsed, unknown = self.parse_known_args(argv)
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(word, ["run", *self._known()], n=1)
+            self.error(f"unknown argument {word}" + (f"; did you mean {near[0]}?" if near else ""))
+        return parsed
+
+    def _known(self) -> list[str]:
+        subparsers = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        below = [flag for action in subparsers for sub in action.choices.values() for flag in sub._known()]
+        return [*self._option_string_actions, *below]
+
+
+def build_parser() -> Parser:
+    """Return the parser of the operator's command line."""
+    parser = Parser(
+        prog="speechless-operator",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    # The library and the operator are one distribution and have one version, set in speechless/__init__.py.
+    parser.add_argument("--version", action="version", version=f"speechless-operator {own_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="run the operator until SIGTERM",
+        description=RUN,
+        epilog=CONFIG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_what(run.add_argument_group("what resources may do"))
+    _add_where(run.add_argument_group("what is watched, and by whom"))
+    _add_how(run.add_argument_group("how it works"))
+    return parser
+
+
+def _add_what(what: argparse._ArgumentGroup) -> None:
+    what.add_argument(
+        "--artifact-store",
+        default="",
+        metavar="URI",
+        help="where artifacts go unless a resource says otherwise: pvc://<claim>/<path>; the claim is looked for in "
+        "each resource's namespace",
+    )
+    for image in image_names():
+        what.add_argument(f"--image-{image}", default="", metavar="IMAGE", help=f"the image {image}")
+    what.add_argument(
+        "--allow-code-execution",
+        action="store_true",
+        help="let Evaluations run what a model wrote, where they ask for it, too",
+    )
+    what.add_argument(
+        "--allow-file-uris", action="store_true", help="let resources name paths in their image (file:///...)"
+    )
+    what.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="defaults for the pods of stages, and what resources may not go beyond; see below",
+    )
+
+
+def _add_where(where: argparse._ArgumentGroup) -> None:
+    where.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="watch this namespace only (repeatable; default: all)",
+    )
+    where.add_argument(
+        "--leader-elect",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="work only while holding the Lease (default: yes)",
+    )
+    where.add_argument(
+        "--lease-name",
+        type=_object_name,
+        default="speechless-operator",
+        metavar="NAME",
+        help="the Lease: replicas that share it take turns, so operators that watch other namespaces need another one "
+        "(default: %(default)s)",
+    )
+    where.add_argument(
+        "--lease-namespace", default="", metavar="NAME", help="where the Lease is (default: own)"
+    )
+    where.add_argument(
+        "--identity", default="", help="this replica's name (default: host name and a random part)"
+    )
+
+
+def _add_how(how: argparse._ArgumentGroup) -> None:
+    how.add_argument(
+        "--listen",
+        default="0.0.0.0:8081",
+        metavar="HOST:PORT",
+        help="/livez, /readyz and /metrics (default: %(default)s)",
+    )
+    how.add_argument(
+        "--workers", type=_at_least(1), default=8, help="resources worked on at once (default: %(default)s)"
+    )
+    how.add_argument(
+        "--resync-seconds",
+        type=_seconds,
+        default=300,
+        help="between two comparisons with the API server (default: 300)",
+    )
+    how.add_argument(
+        "--progress-via",
+        choices=["pod", "apiserver"],
+        default="pod",
+        help="how running stages are asked: at their pod's address, or through the API server, which an operator "
+        "outside the cluster needs (default: pod)",
+    )
+    how.add_argument(
+        "--qps",
+        type=_rate,
+        default=0,
+        help="requests a second to the API server at most; 0: no limit of our own, the API server's priority and "
+        "fairness decides. The Lease is never limited (default: 0)",
+    )
+    how.add_argument(
+        "--burst",
+        type=_at_least(1),
+        default=200,
+        help="with --qps: requests at once above that (default: %(default)s)",
+    )
+    how.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="(default: info)"
+    )
+
+
+class _at_least:  # noqa: N801 - used as a function
+    """An integer of a least size; argparse shows the message."""
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def __call__(self, text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"not a whole number: {text}") from error
+        if number < self._least:
+            raise argparse.ArgumentTypeError(f"must be {self._least} or more: {text}")
+        return number
+
+
+def _number(text: str, least: float) -> float:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not a number: {text}") from error
+    if not least <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be {least:g} or more: {text}")
+    return number
+
+
+def _rate(text: str) -> float:
+    return _number(text, 0)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 1)
+
+
+def _object_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(
+            f"not a name of an object (lower-case letters, digits, -, .): {text}"
+        )
+    return text
+
+
+def own_version() -> str:
+    """The version of the distribution."""
+    return version("speechless-llm")
