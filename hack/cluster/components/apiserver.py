@@ -24,6 +24,9 @@ AUDIT = {
     ],
 }
 
+PLUGINS = "NodeRestriction,OwnerReferencesPermissionEnforcement"
+"""Beside the default ones. The second is on in OpenShift: who sets an owner that waits for a child must be allowed to."""
+
 
 def component(instance: Instance, binaries: Binaries) -> Component:
     """It advertises the instance's address: loopback is refused, and pods could not reach it there."""
@@ -35,7 +38,7 @@ def component(instance: Instance, binaries: Binaries) -> Component:
             "--etcd-servers", "http://127.0.0.1:2379",
             "--bind-address", "0.0.0.0", "--secure-port", "6443", "--advertise-address", instance.address,
             "--service-cluster-ip-range", SERVICES,
-            "--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction",
+            "--authorization-mode", "Node,RBAC", "--enable-admission-plugins", PLUGINS,
             "--anonymous-auth=false",
             "--client-ca-file", f"{pki}/ca.crt",
             "--tls-cert-file", f"{pki}/apiserver.crt", "--tls-private-key-file", f"{pki}/apiserver.key",

@@ -1,0 +1,108 @@
+"""CRDs that Helm does not own.
+
+fluxcd/flagger#1199, kedacore/charts#88, StarRocks/starrocks-kubernetes-operator#449. Expected: the ways
+that are documented work, for CRDs applied beforehand and for those that an uninstalled release left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.apiserver.operator.cases.conftest import crd_files, install_crds
+from tests.apiserver.operator.test_chart import CHART
+from tests.support.cluster import ROOT, Cluster
+from tests.support.wait import wait_gone
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.own_cluster]
+SETTINGS = ("--set", "replicas=0", "--set", "image.registry=registry.invalid", "--set", "image.tag=test")
+WAYS = ("--take-ownership", "--set=crds.install=false")
+
+
+@contextmanager
+def installed(cluster: Cluster, namespace: str, *flags: str) -> Iterator[None]:
+    """A release of the chart, which goes."""
+    where = ("--namespace", namespace)
+    cluster.run("helm", "install", "speechless", CHART, *where, "--create-namespace", *SETTINGS, *flags)
+    try:
+        yield
+    finally:
+        cluster.run("helm", "uninstall", "speechless", *where, "--wait")
+
+
+def crds_there(cluster: Cluster) -> list[str]:
+    """Those of the four that are there."""
+    names = [str(crd["metadata"]["name"]) for crd in crd_files()]  # type: ignore[index]
+    return [name for name in names if cluster.kube.find("CustomResourceDefinition", name)]
+
+
+def refused(cluster: Cluster, namespace: str) -> str:
+    """What Helm says to a plain install."""
+    where = ("--namespace", namespace, "--create-namespace")
+    done = cluster.try_run("helm", "install", "speechless", CHART, *where, *SETTINGS)
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_over_crds_that_kubectl_applied(throw_away: Cluster, way: str) -> None:
+    throw_away.run("kubectl", "apply", "--server-side", "-f", ROOT / "crds")
+    assert "cannot be imported into the current release" in refused(throw_away, "sp-applied")
+
+    with installed(throw_away, "sp-applied", way):
+        assert len(crds_there(throw_away)) == 4
+    assert len(crds_there(throw_away)) == 4, "with them all resources would go"
+    throw_away.kube.delete("Namespace", "sp-applied")
+    wait_gone(throw_away.kube, "Namespace", "sp-applied")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_again_elsewhere_after_an_uninstall(throw_away: Cluster, way: str) -> None:
+    with installed(throw_away, "sp-first"):
+        assert len(crds_there(throw_away)) == 4
+    assert len(crds_there(throw_away)) == 4
+    assert "invalid ownership metadata" in refused(throw_away, "sp-second")
+
+    with installed(throw_away, "sp-second", way):
+        assert len(crds_there(throw_away)) == 4
+    for namespace in ("sp-first", "sp-second"):
+        throw_away.kube.delete("Namespace", namespace)
+        wait_gone(throw_away.kube, "Namespace", namespace)
+
+
+def test_two_releases_one_of_which_has_the_crds(throw_away: Cluster) -> None:
+    with (
+        installed(throw_away, "sp-first", "--set", "watchNamespaces={team-a}", "--set", "aggregatedRoles=false"),
+        installed(
+            throw_away, "sp-second", "--set", "watchNamespaces={team-b}", "--set", "crds.install=false",
+            "--set", "aggregatedRoles=false",
+        ),
+    ):  # fmt: skip
+        assert len(crds_there(throw_away)) == 4
+
+
+def test_the_ways_out_are_documented() -> None:
+    pages = "\n".join(
+        page.read_text() for page in [*ROOT.glob("docs/*.md"), *ROOT.glob("crds/*.md"), *CHART.glob("*.md")]
+    )
+    assert "--take-ownership" in pages
+    assert "crds.install=false" in pages
+    assert "cannot be imported into the current release" in pages, "the error, as people search for it"
+
+
+def test_chart_and_folder_have_the_same_definitions(throw_away: Cluster) -> None:
+    """The CRDs as the chart has them are those of the folder: whichever way, the same is installed."""
+    install_crds(throw_away.kube)
+    with installed(throw_away, "sp-same", "--take-ownership"):
+        for crd in crd_files():
+            name = str(crd["metadata"]["name"])  # type: ignore[index]
+            found = throw_away.kube.get("CustomResourceDefinition", name)
+            wanted = crd["spec"]["versions"][0]["schema"]  # type: ignore[index]
+            assert (
+                found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"]
+                == (wanted["openAPIV3Schema"]["description"])
+            )
+    throw_away.kube.delete("Namespace", "sp-same")
+    wait_gone(throw_away.kube, "Namespace", "sp-same")

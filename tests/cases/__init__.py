@@ -1,0 +1,1 @@
+"""Reports of faults in other operators, tried on this one: `python -m tests.cases` lists them and runs one by one."""
