@@ -6,7 +6,6 @@ import os
 import ssl
 from dataclasses import dataclass
 
-import kopf
 from kubernetes import client, config
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -44,20 +43,6 @@ class Access:
         if self.configuration.cert_file:
             context.load_cert_chain(self.configuration.cert_file, self.configuration.key_file)
         return context
-
-    def kopf_login(self) -> kopf.ConnectionInfo:
-        """The same access for kopf."""
-        scheme, _, token = (self.authorization() or "").partition(" ")
-        tls = self.server.startswith("https://")
-        return kopf.ConnectionInfo(
-            server=self.server,
-            ca_path=self.configuration.ssl_ca_cert if tls else None,
-            insecure=not self.configuration.verify_ssl if tls else None,
-            certificate_path=self.configuration.cert_file,
-            private_key_path=self.configuration.key_file,
-            scheme=scheme or None,
-            token=token or None,
-        )
 
 
 def load() -> Access:

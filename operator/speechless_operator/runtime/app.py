@@ -1,40 +1,44 @@
-"""The running operator: source, cache, queue, workers, resync, lease, progress and health, wired together."""
+"""The running operator: ears, cache, queue, workers, resync, lease, progress and health, wired together."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from speechless_operator.api.kinds import GROUP, KINDS, VERSION
 from speechless_operator.desired.objects import Object
 from speechless_operator.desired.settings import Settings
 from speechless_operator.runtime import metrics
 from speechless_operator.runtime.access import Access
 from speechless_operator.runtime.cache import Cache, Change, Key
-from speechless_operator.runtime.client import ApiError, KubeClient
+from speechless_operator.runtime.client import KubeClient
+from speechless_operator.runtime.ears import Ears
+from speechless_operator.runtime.events import Recorder
 from speechless_operator.runtime.health import Health, ResourceCollector
-from speechless_operator.runtime.lease import Elector, LeaseLostError
+from speechless_operator.runtime.intake import Inbox, Intake
+from speechless_operator.runtime.lease import RENEW_WITHIN, Elector, LeaseLostError
 from speechless_operator.runtime.progress import Poller
 from speechless_operator.runtime.queue import WorkQueue
 from speechless_operator.runtime.reconciler import Reconciler, run_workers
 from speechless_operator.runtime.resources import OURS
 from speechless_operator.runtime.resync import Resync
-from speechless_operator.runtime.source import KopfSource
+from speechless_operator.runtime.source import KopfSource, Source
+from speechless_operator.runtime.start import StartError, check_kinds, compare_schemas
+from speechless_operator.runtime.supervise import supervised
 from speechless_operator.runtime.wake import concerned
 
 LEASE_NAME = "speechless-operator"
-_DRAIN_SECONDS = 15.0
+_DRAIN_SECONDS = 10.0
+_LAST_EVENTS_SECONDS = 2.0
+_END_SECONDS = 20.0
+"""After the order to stop the process is gone by then, whatever hangs: less than a pod's grace of 30 s."""
 _STUCK_SECONDS = 30.0
 _log = logging.getLogger(__name__)
-
-
-class StartError(Exception):
-    """The operator cannot start; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,11 @@ class Options:
     workers: int = 8
     resync_seconds: float = 300
     progress_by_proxy: bool = False
-    qps: float = 100
+    qps: float = 0
+    """Requests a second to the API server; 0: as many as it takes."""
     burst: int = 200
+    kopf: bool = True
+    """Whether kopf watches the four kinds; without it a reflector does."""
 
 
 class Operator:
@@ -62,22 +69,24 @@ class Operator:
         """Make the parts; nothing runs yet."""
         self._access, self._options = access, options
         self._cache = Cache()
-        self._queue: WorkQueue[Key] = WorkQueue()
-        self._stop = asyncio.Event()
+        self._queue: WorkQueue[Key] = WorkQueue(lambda key: key[1])
+        self._stop, self._synced = asyncio.Event(), asyncio.Event()
+        self._started = False
         self._ticked = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._client = KubeClient(access, qps=options.qps, burst=options.burst)
-        self._source = KopfSource(access, self._heard, options.namespaces)
-        self._resync = Resync(
-            self._client,
-            self._cache,
-            namespaces=options.namespaces,
-            seconds=options.resync_seconds,
-            changed=self._changed,
-            deaf=self._source.restart,
+        # Nothing that the work asks for may stand before the Lease's renewal: other connections, no limit.
+        self._lease_client = KubeClient(access, timeout=RENEW_WITHIN / 2, connections=4)
+        self._intake = Intake(self._cache, self._changed)
+        inbox = Inbox(self._loop, self._take)
+        self._source: Source | None = (
+            KopfSource(access, inbox.put, options.namespaces) if options.kopf else None
         )
+        self._ears = Ears(self._client, self._intake, options.namespaces, self._source)
+        self._resync = Resync(self._client, self._intake, self._ears, seconds=options.resync_seconds)
+        self._recorder = Recorder(self._client, options.identity)
         self._elector = Elector(
-            self._client,
+            self._lease_client,
             namespace=options.lease_namespace,
             name=options.lease_name,
             identity=options.identity,
@@ -94,82 +103,110 @@ class Operator:
             LeaseLostError: Another replica may lead by now.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stop.set)
-        metrics.REGISTRY.register(ResourceCollector(self._cache, lambda: self._elector.leading))
+            self._loop.add_signal_handler(number, self._ordered_to_stop)
+        collector = ResourceCollector(self._cache.tally, lambda: self._elector.leading)
+        metrics.REGISTRY.register(collector)
         try:
-            await self._check_crds()
             await self._listen()
-            self._source.start()
-            await self._until_stopped(self._tick(), self._resync.run(), self._lead())
+            if await self._start():
+                await self._until_stopped()
         finally:
+            metrics.REGISTRY.unregister(collector)
             self._queue.close()
             await self._health.stop()
-            self._source.stop()
+            if self._source is not None:
+                self._source.stop()
             await self._elector.release()
             await self._client.close()
+            await self._lease_client.close()
 
-    async def _until_stopped(self, *parts: Coroutine[Any, Any, None]) -> None:
-        """Run all parts; the first that fails, or the order to stop, ends all."""
-        tasks = [asyncio.create_task(part) for part in parts]
+    async def _start(self) -> bool:
+        """Wait for the API server; whether it came before the order to stop."""
+        check = asyncio.create_task(check_kinds(self._client, self._access.server))
         stop = asyncio.create_task(self._stop.wait())
-        done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
-        self._queue.close()
-        if stop in done and self._elector.leading:
-            _log.info("stopping: finishing what is under way")
-            await asyncio.wait([tasks[-1]], timeout=_DRAIN_SECONDS)
-        for task in (*tasks, stop):
-            task.cancel()
-        await asyncio.gather(*tasks, stop, return_exceptions=True)
-        for task in done - {stop}:
-            task.result()
+        done, _ = await asyncio.wait([check, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if check not in done:
+            check.cancel()
+            return False
+        check.result()
+        self._started = True
+        return True
+
+    async def _until_stopped(self) -> None:
+        """Run all parts. Each is started again when it fails; the Lease alone, once lost, ends all of them."""
+        if self._source is not None:
+            self._source.start()
+        beside = [
+            asyncio.create_task(supervised("tick", self._tick)),
+            asyncio.create_task(supervised("ears", self._ears.run)),
+            asyncio.create_task(supervised("sync", self._wait_synced)),
+            asyncio.create_task(supervised("resync", self._resync.run)),
+            asyncio.create_task(supervised("schemas", lambda: compare_schemas(self._client))),
+        ]
+        lead = asyncio.create_task(self._lead())
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([lead, stop], return_when=asyncio.FIRST_COMPLETED)
+            self._queue.close()
+            if self._elector.leading and not lead.done():
+                _log.info("stopping: finishing what is under way")
+                await asyncio.wait([lead], timeout=_DRAIN_SECONDS)
+        finally:
+            for task in (*beside, lead, stop):
+                task.cancel()
+            ends = await asyncio.gather(lead, *beside, stop, return_exceptions=True)
+        if isinstance(ends[0], Exception):
+            raise ends[0]
 
     async def _lead(self) -> None:
-        """Wait for the Lease, then work. Everything that writes is in here."""
-        while not self._resync.synced:
-            await asyncio.sleep(0.05)
+        """Wait for the Lease, then work. Everything that writes is in here. Returns when the queue is closed."""
+        await self._synced.wait()
         if self._options.leader_elect:
-            await self._elector.acquire()
+            await supervised("lease", self._elector.acquire, delays=(1, 2))
         else:
             self._elector.leading = True
             metrics.LEADER.set(1)
-        for key in self._cache.keys(OURS):
-            self._queue.add(key)
+        keys = self._cache.keys(OURS)
+        for key in keys:
+            self._queue.add(key, changed=False)
         reconciler = Reconciler(
             self._client,
             self._cache,
             self._queue,
             self._options.settings,
-            keep=self._keep,
-            identity=self._options.identity,
+            keep=self._intake.keep,
+            recorder=self._recorder,
         )
-        poller = Poller(self._client, self._cache, keep=self._keep, proxy=self._options.progress_by_proxy)
-        beside = [asyncio.create_task(poller.run())]
-        if self._options.leader_elect:
-            beside.append(asyncio.create_task(self._elector.keep()))
-        workers = asyncio.create_task(run_workers(reconciler, self._options.workers))
+        reconciler.begin(keys)
+        poller = Poller(
+            self._client, self._cache, keep=self._intake.keep, proxy=self._options.progress_by_proxy
+        )
+        beside = [
+            asyncio.create_task(supervised("progress", poller.run)),
+            asyncio.create_task(supervised("events", self._recorder.run)),
+        ]
+        work = asyncio.create_task(
+            supervised("workers", lambda: run_workers(reconciler, self._options.workers))
+        )
+        lease = asyncio.create_task(self._keep_lease())
         try:
-            done, _ = await asyncio.wait([*beside, workers], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([work, lease], return_when=asyncio.FIRST_COMPLETED)
+            if work in done:
+                await self._recorder.flush(_LAST_EVENTS_SECONDS)
             for task in done:
                 task.result()
         finally:
-            for task in (*beside, workers):
+            for task in (*beside, work, lease):
                 task.cancel()
-            await asyncio.gather(*beside, workers, return_exceptions=True)
+            await asyncio.gather(*beside, work, lease, return_exceptions=True)
 
-    async def _check_crds(self) -> None:
-        """kopf would listen to nothing, without a word, where a kind is not served."""
-        try:
-            served = {r["name"] for r in (await self._discover()).get("resources", [])}
-        except ApiError as error:
-            if error.code != 404:
-                raise StartError(f"the API server at {self._access.server}: {error}") from error
-            served = set()
-        missing = [kind.crd_name for kind in KINDS.values() if kind.plural not in served]
-        if missing:
-            raise StartError(
-                f"the API server does not serve {', '.join(missing)} ({VERSION}): install the CRDs first "
-                "(kubectl apply --server-side -f crds/, or the chart with crds.install=true)"
-            )
+    async def _keep_lease(self) -> None:
+        """Keep it; whatever happens in there is over in time: the deadline is the Lease's, not this loop's."""
+        if self._options.leader_elect:
+            await supervised("lease", self._elector.keep, fatal=(LeaseLostError,), delays=(0.5, 1))
+        else:
+            await asyncio.Event().wait()
 
     async def _listen(self) -> None:
         try:
@@ -177,31 +214,29 @@ class Operator:
         except OSError as error:
             raise StartError(f"--listen {self._options.listen}: {error.strerror or error}") from error
 
-    async def _discover(self) -> Object:
-        return await self._client.discover(f"/apis/{GROUP}/{VERSION}")
+    def _ordered_to_stop(self) -> None:
+        self._stop.set()
+        # A thread that hangs (a library's, or the disk's) would keep the process until SIGKILL.
+        end = threading.Timer(_END_SECONDS, _end)
+        end.daemon = True
+        end.start()
 
     # -- what is heard ---------------------------------------------------------------------------------------------
 
-    def _heard(self, kind: str | None, obj: Object) -> None:
-        """Called in kopf's thread."""
-        self._loop.call_soon_threadsafe(self._take, kind, obj)
-
     def _take(self, kind: str | None, obj: Object) -> None:
-        metrics.EVENTS_SEEN.labels(obj["kind"]).inc()
-        if kind != "DELETED":
-            self._keep(obj)
-        elif (change := self._cache.remove(obj)) is not None:
-            self._changed(change)
-
-    def _keep(self, obj: Object) -> None:
-        """Heard or written by ourselves, it is the same: known at once, and told to whom it concerns, once."""
-        if (change := self._cache.put(obj)) is not None:
-            self._changed(change)
+        metrics.EVENTS_SEEN.labels(metrics.kind_label(obj["kind"])).inc()
+        self._intake.take(kind, obj)
 
     def _changed(self, change: Change) -> None:
         if self._elector.leading:  # a standby only remembers; a new leader looks at everything
             for key in concerned(change, self._cache):
                 self._queue.add(key)
+
+    async def _wait_synced(self) -> None:
+        while self._ears.missing():
+            await asyncio.sleep(0.02)
+        self._synced.set()
+        metrics.LAST_RESYNC.set(time.time())
 
     # -- how it is -------------------------------------------------------------------------------------------------
 
@@ -213,20 +248,27 @@ class Operator:
     def _not_live(self) -> list[str]:
         """What only a restart mends. An API server that is away is not in here: all replicas would restart for it."""
         found = []
-        if time.monotonic() - self._ticked > _STUCK_SECONDS:
+        if time.monotonic() - self._ticked > _STUCK_SECONDS and self._started:
             found.append("the main loop is stuck")
-        if self._source.silent_seconds() > _STUCK_SECONDS:
+        if self._started and self._source is not None and self._source.silent_seconds() > _STUCK_SECONDS:
             found.append("the thread that listens is stuck or dead")
         if self._resync.missed_in_a_row > 1:
             found.append("the watches miss changes, also after a restart of theirs")
         return found
 
     def _not_ready(self) -> list[str]:
-        return [] if self._resync.synced else ["the cache is not filled yet"]
+        if not self._started:
+            return [f"the API server at {self._access.server} does not serve our kinds yet"]
+        return [] if self._synced.is_set() else ["the cache is not filled yet", *self._ears.missing()]
 
     def _gauges(self) -> None:
         metrics.QUEUE_DEPTH.set(len(self._queue))
         metrics.QUEUE_AGE.set(self._queue.oldest_seconds())
+
+
+def _end() -> None:
+    _log.error("something still hangs %.0f s after the order to stop: ended without it", _END_SECONDS)
+    os._exit(1)
 
 
 __all__ = ["LeaseLostError", "Operator", "Options", "StartError"]

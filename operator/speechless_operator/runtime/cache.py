@@ -6,15 +6,20 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from speechless_operator.api.kinds import API_VERSION
+from speechless_operator.api.kinds import GROUP, KINDS
 from speechless_operator.desired.objects import LABEL_UID, Object
 from speechless_operator.plan import references
+from speechless_operator.runtime.keep import Kept, kept, slim, uid_of, version_of, whole
 from speechless_operator.runtime.resources import OURS
+from speechless_operator.runtime.tally import Tally
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
-_REMEMBERED = 4096
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+MAX_DEAD = 16_384
+MAX_STRAYS = 4_096
+"""Objects that look like ours and whose owner is not known: of more, the oldest are forgotten."""
+_DEEP = 6
+"""How many owners one above the other are looked at: a pod, its Job, its JobSet, the resource."""
 
 
 @dataclass(frozen=True)
@@ -26,70 +31,111 @@ class Change:
 
 
 class Cache:
-    """Objects as they were last seen. Used by one event loop, so nothing is locked."""
+    """Objects as they were last seen. Used by one event loop, so nothing is locked.
+
+    What is kept of an object is what plans read (`keep.slim`). What does not belong to one of our resources is not
+    kept: an object belongs to the controller that its owner references name, whatever its labels say.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
-        self._objects: dict[Key, Object] = {}
+        self._kinds: defaultdict[str, dict[tuple[str, str], Kept]] = defaultdict(dict)
         self._keys: dict[str, Key] = {}
-        self._children: defaultdict[str, set[Key]] = defaultdict(set)
-        self._events: defaultdict[str, set[Key]] = defaultdict(set)
+        self._owned: defaultdict[str, set[Key]] = defaultdict(set)
         self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
-        # A reply to a write may come after the watch has told of the object's end.
-        self._dead: OrderedDict[str, None] = OrderedDict()
+        self._strays: OrderedDict[Key, None] = OrderedDict()
+        # The end of an object, by uid, and at which version. The answer to a write may come after the watch told of the
+        # end, and is older than it. An object that left a selector and comes back is newer.
+        self._dead: OrderedDict[str, int] = OrderedDict()
+        self.tally = Tally()
+
+    # -- what is put in ---------------------------------------------------------------------------------------------
 
     def put(self, obj: Object) -> Change | None:
         """Keep an object, if it is newer than what is known; say what changed."""
-        key, meta = key_of(obj), obj["metadata"]
-        old = self._objects.get(key)
-        if meta["uid"] in self._dead or (old is not None and version(obj) <= version(old)):
+        key, uid, version = key_of(obj), obj["metadata"]["uid"], version_of(obj)
+        entry = self._kinds[key[0]].get(key[1:])
+        if version <= self._dead.get(uid, -1) or (entry is not None and version <= version_of(entry)):
             return None
+        old = None if entry is None else whole(entry)
+        if not belongs(obj):
+            # It may have been ours until now: somebody took the owner reference away.
+            return self._drop(key, old) if old is not None else None
+        self._dead.pop(uid, None)
         if old is not None:
             self._unindex(key, old)
-        slim = _slim(obj)
-        self._objects[key] = slim
-        self._index(key, slim)
-        return Change(old, slim)
+        new = slim(obj)
+        self._kinds[key[0]][key[1:]] = kept(new)
+        self._index(key, new)
+        if key[0] in OURS:
+            self.tally.replace(old, new)
+        elif self.root(new) is None:
+            self._stray(key)
+        return Change(old, new)
 
     def remove(self, obj: Object) -> Change | None:
         """Forget an object, unless another one of its name has come since."""
-        key, uid = key_of(obj), obj["metadata"]["uid"]
-        self._dead[uid] = None
-        while len(self._dead) > _REMEMBERED:
+        return self.forget(key_of(obj), obj["metadata"]["uid"], version_of(obj))
+
+    def forget(self, key: Key, uid: str, version: int) -> Change | None:
+        """The same by key: the object of that uid was gone at that version."""
+        entry = self._kinds[key[0]].get(key[1:])
+        known = entry is not None and uid_of(entry) == uid
+        if known and entry is not None and version_of(entry) > version:
+            return None  # it came back since
+        self._dead[uid] = max(version, self._dead.get(uid, 0))
+        self._dead.move_to_end(uid)
+        while len(self._dead) > MAX_DEAD:
             self._dead.popitem(last=False)
-        old = self._objects.get(key)
-        if old is None or old["metadata"]["uid"] != uid:
-            return None
-        del self._objects[key]
-        self._unindex(key, old)
-        return Change(old, None)
+        return self._drop(key, whole(entry)) if known and entry is not None else None
+
+    def lose(self, key: Key) -> Change | None:
+        """Forget an object that can be seen no more, though it may live: seen again, it is taken again."""
+        old = self.get(key)
+        return None if old is None else self._drop(key, old)
+
+    # -- what is asked ----------------------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Object | None:
         """The object of a key."""
-        return self._objects.get(key)
+        entry = self._kinds[key[0]].get(key[1:])
+        return None if entry is None else whole(entry)
 
-    def is_dead(self, uid: str) -> bool:
-        """Whether an object's end was seen."""
-        return uid in self._dead
+    def stands(self, key: Key) -> tuple[str, int] | None:
+        """The uid and version of a key's object."""
+        entry = self._kinds[key[0]].get(key[1:])
+        return None if entry is None else (uid_of(entry), version_of(entry))
+
+    def ended_at(self, uid: str) -> int:
+        """The version at which an object's end was seen; -1 if it was not."""
+        return self._dead.get(uid, -1)
 
     def of_kind(self, kind: str) -> Iterator[Object]:
         """All objects of a kind."""
-        return (obj for key, obj in list(self._objects.items()) if key[0] == kind)
+        return (whole(entry) for entry in list(self._kinds[kind].values()))
 
     def keys(self, kinds: Iterable[str]) -> list[Key]:
         """The keys of all objects of some kinds."""
-        wanted = set(kinds)
-        return [key for key in self._objects if key[0] in wanted]
+        return [(kind, *rest) for kind in kinds for rest in self._kinds[kind]]
 
     def children(self, uid: str) -> dict[str, tuple[Object, ...]]:
-        """The children of a resource by kind, and what is said of its Jobs."""
+        """What belongs to a resource, by kind: its own children, theirs, and the Events about its Jobs."""
         found: defaultdict[str, list[Object]] = defaultdict(list)
-        for key in sorted(self._children.get(uid, ())):
-            child = self._objects[key]
+        for key, child in self._below(uid, _DEEP):
             found[key[0]].append(child)
-            for event in sorted(self._events.get(child["metadata"]["uid"], ())):
-                found["Event"].append(self._objects[event])
         return {kind: tuple(objects) for kind, objects in found.items()}
+
+    def root(self, obj: Object) -> Key | None:
+        """The resource that an object belongs to in the end; None where the way there is not known."""
+        for _ in range(_DEEP):
+            key = self._key_above(_owner(obj))
+            if key is None or key[0] in OURS:
+                return key
+            above = self.get(key)
+            if above is None:
+                return None
+            obj = above
+        return None
 
     def dependents(self, key: Key) -> set[Key]:
         """The resources that refer to a resource, whether it exists or not."""
@@ -98,6 +144,40 @@ class Cache:
     def by_uid(self, uid: str) -> Key | None:
         """The key of the object of a uid."""
         return self._keys.get(uid)
+
+    # -- within -----------------------------------------------------------------------------------------------------
+
+    def _below(self, owner: str, deep: int) -> Iterator[tuple[Key, Object]]:
+        for key in sorted(self._owned.get(owner, ())):
+            child = whole(self._kinds[key[0]][key[1:]])
+            yield key, child
+            if deep:
+                yield from self._below(child["metadata"]["uid"], deep - 1)
+                if key[0] == "Deployment":
+                    yield from self._below(_deployment(key[1], key[2]), deep - 1)
+
+    def _key_above(self, owner: str | None) -> Key | None:
+        if owner is None or not owner.startswith("Deployment/"):
+            return self._keys.get(owner or "")
+        kind, namespace, name = owner.split("/")
+        return (kind, namespace, name) if (namespace, name) in self._kinds[kind] else None
+
+    def _stray(self, key: Key) -> None:
+        self._strays[key] = None
+        self._strays.move_to_end(key)
+        while len(self._strays) > MAX_STRAYS:
+            oldest, _ = self._strays.popitem(last=False)
+            obj = self.get(oldest)
+            if obj is not None and self.root(obj) is None:
+                self._drop(oldest, obj)
+
+    def _drop(self, key: Key, old: Object) -> Change:
+        self._strays.pop(key, None)
+        del self._kinds[key[0]][key[1:]]
+        self._unindex(key, old)
+        if key[0] in OURS:
+            self.tally.replace(old, None)
+        return Change(old, None)
 
     def _index(self, key: Key, obj: Object) -> None:
         self._keys[obj["metadata"]["uid"]] = key
@@ -112,14 +192,11 @@ class Cache:
                 del index[entry]
 
     def _entries(self, key: Key, obj: Object) -> Iterator[tuple[defaultdict[object, set[Key]], object]]:
-        kind, namespace, _ = key
-        if kind in OURS:
+        if key[0] in OURS:
             for other, name in references(obj):
-                yield self._dependents, (other, namespace, name)  # type: ignore[misc]
-        elif kind == "Event":
-            yield self._events, obj["involvedObject"].get("uid", "")  # type: ignore[misc]
-        elif uid := _owner_uid(obj):
-            yield self._children, uid  # type: ignore[misc]
+                yield self._dependents, (other, key[1], name)  # type: ignore[misc]
+        elif owner := _owner(obj):
+            yield self._owned, owner  # type: ignore[misc]
 
 
 def key_of(obj: Object) -> Key:
@@ -128,32 +205,43 @@ def key_of(obj: Object) -> Key:
     return obj["kind"], meta.get("namespace", ""), meta["name"]
 
 
-def version(obj: Object) -> int:
-    """An object's resourceVersion as a number."""
-    # Comparable as a number since Kubernetes 1.35 says so (KEP-5504), and in every API server on etcd before.
-    return int(obj["metadata"]["resourceVersion"])
+def belongs(obj: Object) -> bool:
+    """Whether an object is one of our resources, or may belong to one: metadata is enough to tell, but for an Event."""
+    kind, meta = obj["kind"], obj["metadata"]
+    if kind in OURS or kind == "Event":
+        return True
+    controller = _controller(meta)
+    if controller is None:
+        return False
+    group = str(controller.get("apiVersion", "")).partition("/")[0]
+    if group == GROUP:
+        return controller.get("kind") in KINDS
+    # A pod has a Job or a ReplicaSet between itself and the resource, a Workload of Kueue a Job.
+    return kind == "Workload" or (kind == "Pod" and LABEL_UID in (meta.get("labels") or {}))
 
 
-def _owner_uid(obj: Object) -> str | None:
-    """The uid of the resource that a child belongs to: a label is said quickly, an owner is what the cluster goes by.
+def _controller(meta: Object) -> Object | None:
+    return next((ref for ref in meta.get("ownerReferences") or [] if ref.get("controller")), None)
 
-    Pods belong to a Job or a ReplicaSet first; theirs is the label.
+
+def _owner(obj: Object) -> str | None:
+    """What an object belongs to: a uid, or for a ReplicaSet's pod the Deployment, as ReplicaSets are not watched.
+
+    A Deployment calls its ReplicaSets `<its name>-<hash>`, and gives their pods the hash as a label.
     """
     meta = obj["metadata"]
-    if obj["kind"] == "Pod":
-        return str(meta.get("labels", {}).get(LABEL_UID, "")) or None
-    owner: Object = next((ref for ref in meta.get("ownerReferences", []) if ref.get("controller")), {})
-    return str(owner["uid"]) if owner.get("apiVersion") == API_VERSION else None
+    if obj["kind"] == "Event":
+        return (obj.get("involvedObject") or {}).get("uid")
+    controller = _controller(meta)
+    if controller is None:
+        return None
+    if controller.get("kind") == "ReplicaSet":
+        digest = (meta.get("labels") or {}).get("pod-template-hash", "")
+        name = str(controller.get("name", ""))
+        if digest and name.endswith(f"-{digest}"):
+            return _deployment(meta.get("namespace", ""), name.removesuffix(f"-{digest}"))
+    return str(controller.get("uid", "")) or None
 
 
-def newer(a: Object, b: Object) -> bool:
-    """Whether `a` was written after `b`."""
-    return version(a) > version(b)
-
-
-def _slim(obj: Object) -> Object:
-    """Without what nothing here reads, and what is most of an object's size."""
-    meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    if _LAST_APPLIED in meta.get("annotations", {}):
-        meta["annotations"] = {k: v for k, v in meta["annotations"].items() if k != _LAST_APPLIED}
-    return obj | {"metadata": meta}
+def _deployment(namespace: str, name: str) -> str:
+    return f"Deployment/{namespace}/{name}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 from aiohttp import web
@@ -10,21 +9,19 @@ from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from speechless_operator.api.kinds import KINDS
-from speechless_operator.plan.conditions import Phase
-from speechless_operator.runtime.cache import Cache
 from speechless_operator.runtime.metrics import REGISTRY
+from speechless_operator.runtime.tally import MAX_EVALUATIONS, MAX_SCORES, Tally
 
 Check = Callable[[], list[str]]
 """Returns what is wrong, a line each."""
 
 
 class ResourceCollector(Collector):
-    """Figures of the resources themselves, read from the cache when they are asked for. Empty on a standby."""
+    """Figures of the resources themselves. Empty on a standby."""
 
-    def __init__(self, cache: Cache, leading: Callable[[], bool]) -> None:
-        """Read from `cache`."""
-        self._cache, self._leading = cache, leading
+    def __init__(self, tally: Tally, leading: Callable[[], bool]) -> None:
+        """Read from `tally`, which the cache keeps."""
+        self._tally, self._leading = tally, leading
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Resources by kind and phase, and what evaluations scored."""
@@ -33,21 +30,15 @@ class ResourceCollector(Collector):
         )
         scores = GaugeMetricFamily(
             "speechless_evaluation_score",
-            "What an Evaluation measured",
+            f"What an Evaluation measured: the first {MAX_SCORES} metrics of the newest {MAX_EVALUATIONS} Evaluations",
             labels=["namespace", "name", "metric"],
         )
         if self._leading():
-            for name in KINDS:
-                count = Counter(
-                    str(obj.get("status", {}).get("phase", "New")) for obj in self._cache.of_kind(name)
-                )
-                for phase in ("New", *(phase.value for phase in Phase)):
-                    if count[phase]:
-                        phases.add_metric([name, phase], count[phase])
-            for obj in self._cache.of_kind("Evaluation"):
-                meta = obj["metadata"]
-                for metric in obj.get("status", {}).get("metrics", []):
-                    scores.add_metric([meta["namespace"], meta["name"], metric["name"]], metric["value"])
+            for labels, number in sorted(self._tally.phases.items()):
+                if number:
+                    phases.add_metric(list(labels), number)
+            for *named, value in self._tally.scores():
+                scores.add_metric(named, value)
         yield phases
         yield scores
 

@@ -28,16 +28,19 @@ class Elector:
     """Gets, keeps and gives back a Lease."""
 
     def __init__(self, client: KubeClient, *, namespace: str, name: str, identity: str) -> None:
-        """`identity` tells this process from every other one, before and after."""
+        """`identity` tells this process from every other one, before and after; `client` is for nothing else."""
         self._client, self._namespace, self._name, self._identity = client, namespace, name, identity
         self._seen: tuple[object, ...] = ()
         self._seen_at = time.monotonic()
+        self._told: object = None
+        self._renewed = float("-inf")
         self.leading = False
 
     async def acquire(self) -> None:
         """Return when this process is the leader."""
         while not await self._try():
             await asyncio.sleep(EVERY)
+        self._renewed = time.monotonic()
         self.leading = True
         metrics.LEADER.set(1)
         _log.info("leading: Lease %s/%s held by %s", self._namespace, self._name, self._identity)
@@ -48,18 +51,17 @@ class Elector:
         Raises:
             LeaseLostError: It was not renewed in time, or another one has it.
         """
-        renewed = time.monotonic()
         while True:
             await asyncio.sleep(EVERY)
+            began = time.monotonic()
             try:
-                held = await asyncio.wait_for(
-                    self._try(), max(0.1, renewed + RENEW_WITHIN - time.monotonic())
-                )
+                left = max(0.1, self._renewed + RENEW_WITHIN - began)
+                held = await asyncio.wait_for(self._try(), left)
             except TimeoutError:
                 held = False
             if held:
-                renewed = time.monotonic()
-            elif self._other_holds() or time.monotonic() - renewed >= RENEW_WITHIN:
+                self._renewed = began
+            elif self._other_holds() or time.monotonic() - self._renewed >= RENEW_WITHIN:
                 self.leading = False
                 metrics.LEADER.set(0)
                 raise LeaseLostError(f"Lease {self._namespace}/{self._name} was lost")
@@ -72,7 +74,7 @@ class Elector:
         metrics.LEADER.set(0)
         try:
             lease = await self._client.get(LEASE, self._namespace, self._name)
-            if lease["spec"].get("holderIdentity") == self._identity:
+            if _spec(lease).get("holderIdentity") == self._identity:
                 lease["spec"]["holderIdentity"] = ""
                 await self._client.replace(LEASE, self._namespace, lease)
                 _log.info("Lease %s/%s released", self._namespace, self._name)
@@ -90,6 +92,7 @@ class Elector:
                 await self._client.create(LEASE, self._namespace, self._lease(None))
                 return True
             if not self._mine_to_take(lease):
+                self._tell_of(lease)
                 return False
             await self._client.replace(LEASE, self._namespace, self._lease(lease))
         except ApiError as error:
@@ -100,21 +103,34 @@ class Elector:
         return True
 
     def _mine_to_take(self, lease: Object) -> bool:
-        spec = lease["spec"]
+        spec = _spec(lease)
         seen = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
         if seen != self._seen:
             self._seen, self._seen_at = seen, time.monotonic()
         if spec.get("holderIdentity") in (self._identity, "", None):
             return True
-        return time.monotonic() - self._seen_at > float(spec.get("leaseDurationSeconds", DURATION))
+        return time.monotonic() - self._seen_at > float(spec.get("leaseDurationSeconds") or DURATION)
+
+    def _tell_of(self, lease: Object) -> None:
+        """Say who leads: once, and when it is another one. Two releases that share a Lease by mistake show here."""
+        spec = _spec(lease)
+        holder = spec.get("holderIdentity")
+        if self.leading or holder == self._told:
+            return
+        self._told = holder
+        _log.info(
+            "standing by: Lease %s/%s is held by %s since %s; this replica (%s) works when that one stops",
+            self._namespace, self._name, holder, spec.get("acquireTime", "an unknown time"), self._identity,
+        )  # fmt: skip
 
     def _other_holds(self) -> bool:
         return bool(self._seen) and self._seen[0] not in (self._identity, "", None)
 
     def _lease(self, known: Object | None) -> Object:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        before = known["spec"] if known else {}
+        before = _spec(known) if known else {}
         mine = before.get("holderIdentity") == self._identity
+        transitions = before.get("leaseTransitions")
         made: Object = {
             "apiVersion": LEASE.api_version,
             "kind": "Lease",
@@ -124,7 +140,13 @@ class Elector:
                 "leaseDurationSeconds": int(DURATION),
                 "renewTime": now,
                 "acquireTime": before.get("acquireTime", now) if mine else now,
-                "leaseTransitions": before.get("leaseTransitions", -1) + (0 if mine else 1),
+                "leaseTransitions": (-1 if transitions is None else transitions) + (0 if mine else 1),
             },
         }
         return made
+
+
+def _spec(lease: Object) -> Object:
+    """Somebody may have made the Lease by hand, without a spec."""
+    found: Object = lease.get("spec") or {}
+    return found

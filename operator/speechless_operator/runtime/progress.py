@@ -1,4 +1,7 @@
-"""Asks running stages how far they are and writes it to status.progress, under a field manager of its own."""
+"""Asks running stages how far they are and writes it to status.progress, under a field manager of its own.
+
+Progress is news, not state: it takes what requests are left, and a stage that does not answer is asked less and less.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import aiohttp
 from pydantic import ValidationError
@@ -13,22 +17,41 @@ from pydantic import ValidationError
 from speechless.contract import Progress
 from speechless.contract.progress import PORT
 from speechless_operator.api.kinds import KINDS
-from speechless_operator.desired.objects import LABEL_KIND, LABEL_NAME, LABEL_UID, Object
-from speechless_operator.runtime.cache import Cache
+from speechless_operator.desired.objects import Object
+from speechless_operator.runtime import metrics
+from speechless_operator.runtime.cache import Cache, Key
 from speechless_operator.runtime.client import PROGRESS_MANAGER, ApiError, KubeClient
+from speechless_operator.runtime.limiter import Lane
 from speechless_operator.runtime.resources import WATCHED
 
-EVERY = 3.0
-"""Between two looks at the same pod."""
+FIRST, LONGEST = 3.0, 60.0
+"""Seconds to the next look at a stage that did not answer: 3, 6, 12 ... 60."""
 AT_MOST_EVERY = 10.0
-"""Between two writes to the same resource: each is a write to etcd, and an event to everybody who watches."""
-_TIMEOUT = 3.0
-_AT_ONCE = 16
-_LIMIT = 16_384
+"""Seconds between two writes to the same resource: each is a write to etcd, and an event to everybody who watches."""
+SMALL_NEWS_EVERY = 60.0
+"""The same when no whole percent has passed, only steps, metrics or the time that is left."""
+WRITES_A_SECOND, SMALL_A_SECOND = 80.0, 20.0
+"""Of all resources together: with many that run, each is written less often."""
 MAX_METRICS = 32
+LIMIT = 16_384
+"""Bytes that are read of an answer."""
+_TIMEOUT = 3.0
+_LOOKS, _SILENT_LOOKS, _WRITES = 32, 16, 4
+_TICK = 0.5
 _log = logging.getLogger(__name__)
 
-Fetch = Callable[[Object], Awaitable[str]]
+Fetch = Callable[[Object], Awaitable[bytes]]
+
+
+@dataclass
+class _Stage:
+    """What is remembered of a pod."""
+
+    due: float = 0.0
+    silent: int = 0
+    """Looks in a row that were not answered."""
+    written: float = float("-inf")
+    busy: bool = field(default=False)
 
 
 class Poller:
@@ -39,72 +62,128 @@ class Poller:
     ) -> None:
         """`proxy`: through the API server, for an operator that is not on the pods' network."""
         self._client, self._cache, self._keep, self._proxy = client, cache, keep, proxy
-        self._written: dict[str, float] = {}
-        self._limit = asyncio.Semaphore(_AT_ONCE)
+        self._stages: dict[str, _Stage] = {}
+        # Stages that answer do not wait behind those that do not.
+        self._looks, self._silent = asyncio.Semaphore(_LOOKS), asyncio.Semaphore(_SILENT_LOOKS)
+        self._writes = asyncio.Semaphore(_WRITES)
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT)) as session:
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
+        # A connection to each of thousands of pods is not kept: it is asked for little and seldom.
+        connector = aiohttp.TCPConnector(limit=_LOOKS + _SILENT_LOOKS, force_close=True)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+            asyncio.TaskGroup() as group,
+        ):
             fetch: Fetch = self._through_server if self._proxy else lambda pod: _directly(session, pod)
             while True:
-                began = time.monotonic()
-                pods = [pod for pod in self._cache.of_kind("Pod") if _polled(pod)]
-                alive = {pod["metadata"]["labels"][LABEL_UID] for pod in pods}
-                self._written = {uid: at for uid, at in self._written.items() if uid in alive}
-                await asyncio.gather(*(self._one(pod, fetch) for pod in pods))
-                await asyncio.sleep(max(0.5, EVERY - (time.monotonic() - began)))
+                self._begin(group, fetch)
+                await asyncio.sleep(_TICK)
 
-    async def _one(self, pod: Object, fetch: Fetch) -> None:
-        labels, meta = pod["metadata"]["labels"], pod["metadata"]
-        if time.monotonic() - self._written.get(labels[LABEL_UID], 0) < AT_MOST_EVERY:
-            return
+    def _begin(self, group: asyncio.TaskGroup, fetch: Fetch) -> None:
+        """Begin the looks that are due."""
+        now = time.monotonic()
+        running = {pod["metadata"]["uid"]: pod for pod in self._cache.of_kind("Pod") if runs(pod)}
+        for gone in [uid for uid in self._stages if uid not in running]:
+            del self._stages[gone]
+        for uid, pod in running.items():
+            stage = self._stages.setdefault(uid, _Stage())
+            if not stage.busy and stage.due <= now:
+                stage.busy = True
+                group.create_task(self._one(pod, stage, fetch))
+
+    async def _one(self, pod: Object, stage: _Stage, fetch: Fetch) -> None:
         try:
-            async with self._limit:
+            result = await self._look(pod, stage, fetch)
+        except Exception:  # noqa: BLE001 - a pod says what it likes: whatever it was, the others are looked at
+            result = "defect"
+            stage.silent += 1
+            _log.exception("progress of pod %s/%s", pod["metadata"]["namespace"], pod["metadata"]["name"])
+        finally:
+            stage.busy = False
+        metrics.PROGRESS.labels(result).inc()
+        patience = min(LONGEST, FIRST * 2.0 ** min(stage.silent - 1, 10))
+        stage.due = time.monotonic() + (patience if stage.silent else pace(len(self._stages)))
+
+    async def _look(self, pod: Object, stage: _Stage, fetch: Fetch) -> str:
+        key = self._cache.root(pod)
+        if key is None or not KINDS[key[0]].is_job:
+            return "unowned"
+        meta = pod["metadata"]
+        try:
+            async with self._silent if stage.silent else self._looks:
                 told = Progress.model_validate_json(await fetch(pod))
         except (aiohttp.ClientError, TimeoutError, ApiError, ValidationError) as error:
-            # Not listening yet, or gone: the next look tells. Progress is news, not state.
+            # Not listening yet, or gone: the next look tells.
+            stage.silent += 1
             _log.debug("progress of pod %s/%s: %s", meta["namespace"], meta["name"], error)
-            return
-        obj = self._cache.get((labels[LABEL_KIND], meta["namespace"], labels[LABEL_NAME]))
-        if obj is None or obj["metadata"]["uid"] != labels[LABEL_UID] or _ended(obj):
-            return
-        status = as_status(told)
-        if obj.get("status", {}).get("progress") == status:
-            return
-        try:
-            self._keep(await self._client.apply_status(obj, {"progress": status}, PROGRESS_MANAGER))
-        except ApiError as error:
-            # 409: the status was just written; the next look tries again with the newer object.
-            _log.debug("progress of %s %s: %s", obj["kind"], obj["metadata"]["name"], error)
-            return
-        self._written[labels[LABEL_UID]] = time.monotonic()
+            return "silent"
+        stage.silent = 0
+        return await self._tell(key, as_status(told), stage)
 
-    async def _through_server(self, pod: Object) -> str:
+    async def _tell(self, key: Key, status: Object, stage: _Stage) -> str:
+        async with self._writes:
+            # Looked up only now: it may have changed, ended or gone while others were written.
+            obj = self._cache.get(key)
+            if obj is None or _ended(obj):
+                return "ended"
+            if not self._is_news(obj.get("status", {}).get("progress") or {}, status, stage):
+                return "same"
+            try:
+                self._keep(
+                    await self._client.apply_status(
+                        obj, {"progress": status}, PROGRESS_MANAGER, lane=Lane.PROGRESS
+                    )
+                )
+            except ApiError as error:
+                # 409: the status was just written; the next look tries again with the newer object.
+                _log.debug("progress of %s %s: %s", obj["kind"], obj["metadata"]["name"], error)
+                return "refused"
+        stage.written = time.monotonic()
+        return "written"
+
+    def _is_news(self, known: Object, status: Object, stage: _Stage) -> bool:
+        if known == status:
+            return False
+        since, running = time.monotonic() - stage.written, len(self._stages)
+        if all(known.get(key) == status.get(key) for key in ("phase", "percent", "message", "totalSteps")):
+            return since >= max(SMALL_NEWS_EVERY, running / SMALL_A_SECOND)
+        return since >= pace(running)
+
+    async def _through_server(self, pod: Object) -> bytes:
         meta = pod["metadata"]
-        return await self._client.raw(
-            f"{WATCHED['Pod'].path(meta['namespace'], meta['name'])}:{PORT}/proxy/progress"
-        )
+        path = f"{WATCHED['Pod'].path(meta['namespace'], meta['name'])}:{PORT}/proxy/progress"
+        return await self._client.raw(path, limit=LIMIT)
 
 
-async def _directly(session: aiohttp.ClientSession, pod: Object) -> str:
+def pace(running: int) -> float:
+    """Seconds between two looks at a stage that answers, and between two writes of what it says."""
+    return max(AT_MOST_EVERY, running / WRITES_A_SECOND)
+
+
+async def _directly(session: aiohttp.ClientSession, pod: Object) -> bytes:
     address = pod["status"]["podIP"]
     host = f"[{address}]" if ":" in address else address
     # A pod runs what a user chose: it sends the operator nowhere else.
     async with session.get(f"http://{host}:{PORT}/progress", allow_redirects=False) as answer:
-        answer.raise_for_status()
+        if answer.status != 200:
+            raise aiohttp.ClientError(f"status {answer.status}")
+        found = bytearray()
         # Nor is more read of it than a progress has.
-        return (await answer.content.read(_LIMIT)).decode(errors="replace")
+        while len(found) < LIMIT and (chunk := await answer.content.read(LIMIT - len(found))):
+            found += chunk
+        return bytes(found)
 
 
-def _polled(pod: Object) -> bool:
-    status, labels = pod.get("status", {}), pod["metadata"].get("labels", {})
-    kind = KINDS.get(labels.get(LABEL_KIND, ""))
-    running = (
-        status.get("phase") == "Running"
-        and status.get("podIP")
-        and "deletionTimestamp" not in pod["metadata"]
+def runs(pod: Object) -> bool:
+    """Whether a pod can be asked: it runs, is not ending, and is one of a Job (a served model has no progress)."""
+    status, meta = pod.get("status") or {}, pod["metadata"]
+    of_job = any(
+        ref.get("controller") and ref.get("kind") == "Job" for ref in meta.get("ownerReferences") or []
     )
-    return bool(running and kind is not None and kind.is_job)
+    alive = status.get("phase") == "Running" and "deletionTimestamp" not in meta
+    return bool(of_job and alive and status.get("podIP"))
 
 
 def _ended(obj: Object) -> bool:

@@ -1,4 +1,8 @@
-"""Lists everything now and then and compares: finds what the watches missed, and whether they are alive."""
+"""Lists versions now and then and compares: finds what the watches missed, and whether they are alive.
+
+Only metadata is listed, a page at a time, so a round costs the same whatever the objects hold. A difference counts as
+missed only when the watch has told what is newer and still lacks it: a watch that is late is not deaf.
+"""
 
 from __future__ import annotations
 
@@ -6,126 +10,160 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from speechless_operator.desired.objects import Object
 from speechless_operator.runtime import metrics
-from speechless_operator.runtime.cache import Cache, Change, key_of, newer, version
+from speechless_operator.runtime.cache import Cache, Key, belongs, key_of
 from speechless_operator.runtime.client import ApiError, KubeClient
-from speechless_operator.runtime.resources import WATCHED
+from speechless_operator.runtime.ears import Ears
+from speechless_operator.runtime.intake import Intake
+from speechless_operator.runtime.reflector import Reflector
+from speechless_operator.runtime.resources import OURS
 
-GRACE_SECONDS = 3.0
-"""What a list shows, a watch shows at about the same time: a difference counts as missed only after this time."""
+GRACE_SECONDS = 1.0
+"""What a list shows, a watch shows at about the same time."""
+PATIENCE_SECONDS = 150.0
+"""A watch that has not come as far as the list after this time, with a bookmark every minute, is deaf."""
+FETCH_AT_MOST = 200
+"""Missed objects that are read one by one; of more of a kind, the kind is listed again."""
 _RETRY_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Listed:
-    """All objects of a kind by uid, and of which version the lists were."""
+class _Suspect:
+    """An object in which the cache differed from a list."""
 
-    objects: dict[str, Object]
-    versions: dict[str | None, int]
-
-    def version_of(self, obj: Object) -> int:
-        """Of the list that the object would be in."""
-        return self.versions.get(obj["metadata"]["namespace"], self.versions.get(None, 0))
+    key: Key
+    uid: str
+    version: int
+    """Of the object; of the list, if the object is not in it."""
+    gone: bool
+    listed: int
+    """Version of the list."""
+    reflector: Reflector
 
 
 class Resync:
     """Keeps the cache true though a watch may lie."""
 
-    def __init__(
-        self,
-        client: KubeClient,
-        cache: Cache,
-        *,
-        namespaces: Sequence[str],
-        seconds: float,
-        changed: Callable[[Change], None],
-        deaf: Callable[[], None],
-    ) -> None:
-        """`changed` is told of every difference, `deaf` when the watches missed some."""
-        self._client, self._cache = client, cache
-        self._namespaces = tuple(namespaces) or (None,)
-        self._seconds, self._changed, self._deaf = seconds, changed, deaf
-        self.synced = False
+    def __init__(self, client: KubeClient, intake: Intake, ears: Ears, *, seconds: float) -> None:
+        """Every `seconds`, give or take a tenth."""
+        self._client, self._intake, self._ears, self._seconds = client, intake, ears, seconds
+        self._cache: Cache = intake.cache
         self.missed_in_a_row = 0
 
     async def run(self) -> None:
-        """First at once, then every so often; a failed round is tried again soon."""
+        """Every so often; a failed round is tried again soon."""
+        delay = self._seconds
         while True:
+            await asyncio.sleep(delay * random.uniform(0.9, 1.1))
             try:
                 await self.once()
-                delay = self._seconds * random.uniform(0.9, 1.1)
+                delay = self._seconds
             except ApiError as error:
                 _log.warning("resync: %s", error)
-                delay = _RETRY_SECONDS
-            await asyncio.sleep(delay)
+                delay = max(_RETRY_SECONDS, error.retry_after)
 
     async def once(self) -> int:
         """One round; return how many changes the watches had missed."""
-        listed = await self._list()
-        if not self.synced:
-            self._take(listed)
-            self.synced = True
-            metrics.LAST_RESYNC.set(time.time())
-            return 0
-        suspects = self._differences(listed)
-        if suspects:
-            await asyncio.sleep(GRACE_SECONDS)
-            suspects = [obj for obj in suspects if self._differs(obj, listed)]
-        for obj in suspects:
-            self._settle(obj, listed)
-        metrics.LAST_RESYNC.set(time.time())
-        if suspects:
-            names = ", ".join("/".join(key_of(obj)) for obj in suspects[:5])
-            _log.warning(
-                "resync: the watches missed %d changes (%s ...): they are started again", len(suspects), names
-            )
-            metrics.MISSED.inc(len(suspects))
+        suspects: list[_Suspect] = []
+        for kind, reflectors in self._ears.reflectors.items():
+            # An Event's metadata does not say what it is about.
+            for reflector in () if kind == "Event" else reflectors:
+                if reflector.synced and not reflector.refused:
+                    suspects += await self._compare(reflector)
+        missed = await self._missed(suspects) if suspects else []
+        if missed:
+            await self._settle(missed)
             self.missed_in_a_row += 1
-            self._deaf()
         else:
             self.missed_in_a_row = 0
-        return len(suspects)
+        metrics.LAST_RESYNC.set(time.time())
+        return len(missed)
 
-    async def _list(self) -> dict[str, _Listed]:
-        """Every kind, one after the other."""
-        found: dict[str, _Listed] = {}
-        for kind, resource in WATCHED.items():
-            listed = _Listed({}, {})
-            for space in self._namespaces:
-                objects, listed.versions[space] = await self._client.list(resource, space)
-                listed.objects.update({obj["metadata"]["uid"]: obj for obj in objects})
-            found[kind] = listed
-        return found
+    # -- what differs -------------------------------------------------------------------------------------------------
 
-    def _take(self, listed: dict[str, _Listed]) -> None:
-        for kind in listed.values():
-            for obj in kind.objects.values():
-                self._tell(self._cache.put(obj))
+    async def _compare(self, reflector: Reflector) -> list[_Suspect]:
+        found: list[_Suspect] = []
+        seen: set[str] = set()
+        listed = 0
+        pages = self._client.pages(reflector.resource, reflector.namespace, metadata_only=True)
+        async for page in pages:
+            listed = page.version
+            for item in page.items:
+                key, meta = key_of(item), item["metadata"]
+                seen.add(meta["uid"])
+                version = int(meta["resourceVersion"])
+                if self._ours(item) and not self._known(key, meta["uid"], version):
+                    found.append(_Suspect(key, meta["uid"], version, False, listed, reflector))
+            await asyncio.sleep(0)
+        return found + list(self._ghosts(reflector, seen, listed))
 
-    def _differences(self, listed: dict[str, _Listed]) -> list[Object]:
-        fresh = [obj for kind in listed.values() for obj in kind.objects.values()]
-        known = [obj for kind in WATCHED for obj in self._cache.of_kind(kind)]
-        return [obj for obj in (*fresh, *known) if self._differs(obj, listed)]
+    def _ours(self, item: Object) -> bool:
+        """What belongs to nobody that is known is not kept in the cache, and so not missed."""
+        return item["kind"] in OURS or (belongs(item) and self._cache.root(item) is not None)
 
-    def _differs(self, obj: Object, listed: dict[str, _Listed]) -> bool:
-        """Whether the cache still lags behind the list in this object."""
-        kind, uid = obj["kind"], obj["metadata"]["uid"]
-        known = self._cache.get(key_of(obj))
-        found = listed[kind].objects.get(uid)
-        if found is not None:
-            return obj is found and (known is None or newer(obj, known)) and not self._cache.is_dead(uid)
-        # Not in the list: gone, unless it was made after the list was taken.
-        return known is obj and version(obj) <= listed[kind].version_of(obj)
+    def _known(self, key: Key, uid: str, version: int) -> bool:
+        stands = self._cache.stands(key)
+        if stands is not None and (stands[0] == uid or stands[1] > version):
+            return stands[1] >= version
+        return self._cache.ended_at(uid) >= version
 
-    def _settle(self, obj: Object, listed: dict[str, _Listed]) -> None:
-        gone = obj["metadata"]["uid"] not in listed[obj["kind"]].objects
-        self._tell(self._cache.remove(obj) if gone else self._cache.put(obj))
+    def _ghosts(self, reflector: Reflector, seen: set[str], listed: int) -> Iterator[_Suspect]:
+        for key in self._cache.keys([reflector.resource.kind]):
+            stands = self._cache.stands(key)
+            here = reflector.namespace in (None, key[1])
+            # What is newer than the list was made after it.
+            if here and stands is not None and stands[0] not in seen and stands[1] <= listed:
+                yield _Suspect(key, stands[0], listed, True, listed, reflector)
 
-    def _tell(self, change: Change | None) -> None:
-        if change is not None:
-            self._changed(change)
+    def _lacks(self, suspect: _Suspect) -> bool:
+        """Whether the cache still differs."""
+        if not suspect.gone:
+            return not self._known(suspect.key, suspect.uid, suspect.version)
+        stands = self._cache.stands(suspect.key)
+        return stands is not None and stands[0] == suspect.uid and stands[1] <= suspect.listed
+
+    async def _missed(self, suspects: list[_Suspect]) -> list[_Suspect]:
+        """Those that the watches have passed without telling of them."""
+        missed: list[_Suspect] = []
+        end = time.monotonic() + PATIENCE_SECONDS
+        await asyncio.sleep(GRACE_SECONDS)
+        while suspects := [suspect for suspect in suspects if self._lacks(suspect)]:
+            late = time.monotonic() >= end
+            waiting: list[_Suspect] = []
+            for suspect in suspects:
+                passed = late or self._ears.passed(suspect.reflector, suspect.listed)
+                (missed if passed else waiting).append(suspect)
+            suspects = waiting
+            if suspects:
+                await asyncio.sleep(_LOOK_SECONDS)
+        return missed
+
+    # -- what is done about it ----------------------------------------------------------------------------------------
+
+    async def _settle(self, missed: list[_Suspect]) -> None:
+        kinds = Counter(suspect.key[0] for suspect in missed)
+        names = ", ".join("/".join(suspect.key) for suspect in missed[:5])
+        _log.warning(
+            "resync: the watches missed %d changes (%s ...): they are started again", len(missed), names
+        )
+        metrics.MISSED.inc(len(missed))
+        for suspect in missed:
+            if kinds[suspect.key[0]] <= FETCH_AT_MOST:
+                await self._fetch(suspect)
+        self._ears.restart(set(kinds))
+
+    async def _fetch(self, suspect: _Suspect) -> None:
+        _, namespace, name = suspect.key
+        try:
+            self._intake.keep(await self._client.get(suspect.reflector.resource, namespace or None, name))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            self._intake.forget(suspect.key, suspect.uid, suspect.version)

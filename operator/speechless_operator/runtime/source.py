@@ -1,4 +1,4 @@
-"""The ear: kopf, in a thread and an event loop of its own, hands raw watch events over and does nothing else.
+"""The ear for our four kinds: kopf, in a thread and an event loop of its own, hands watch events over and does no more.
 
 kopf supplies the login, discovery and a watch loop that survives bookmarks, 410 and outages. Only `on.event` handlers
 are registered: nothing is patched, no finalizer set, nothing remembered. A `kopf.operator()` that dies takes every
@@ -14,17 +14,38 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
 
 from speechless_operator.desired.objects import Object
 from speechless_operator.runtime import metrics
 from speechless_operator.runtime.access import Access
-from speechless_operator.runtime.resources import WATCHED, Resource
+from speechless_operator.runtime.keep import slim
+from speechless_operator.runtime.resources import OURS, Resource
 
 Sink = Callable[[str | None, Object], None]
 """Takes an event's type (ADDED, MODIFIED, DELETED; None: listed) and its object."""
+
+
+class Source(Protocol):
+    """Something that watches the four kinds."""
+
+    def start(self) -> None:
+        """Begin to listen."""
+
+    def stop(self) -> None:
+        """End the watches."""
+
+    def restart(self) -> None:
+        """Begin new watches: these are deaf."""
+
+    def silent_seconds(self) -> float:
+        """How long its loop has not turned."""
+
+    def quiet_seconds(self) -> float:
+        """How long nothing was heard."""
+
 
 _log = logging.getLogger(__name__)
 _ABANDON_SECONDS = 2
@@ -43,7 +64,7 @@ class _Forever:
 
 
 def settings() -> kopf.OperatorSettings:
-    """kopf's settings: everything off that writes, patience without end, what is watched narrowed by the server."""
+    """kopf's settings: everything off that writes, and patience without end."""
     made = kopf.OperatorSettings()
     made.posting.enabled = False
     made.peering.standalone = True
@@ -59,12 +80,6 @@ def settings() -> kopf.OperatorSettings:
     made.networking.error_backoffs = _Forever(1, 2, 5, 10, 30)
     made.queueing.idle_timeout = 1
     made.execution.max_workers = 1
-    for resource in WATCHED.values():
-        where = (resource.group, resource.version, resource.plural)
-        if resource.labels:
-            made.watching.label_selectors[where] = resource.labels
-        if resource.fields:
-            made.watching.field_selectors[where] = resource.fields
     return made
 
 
@@ -74,9 +89,9 @@ def registry(access: Access, sink: Sink) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=made)
     async def _login(**_: Any) -> kopf.ConnectionInfo:
-        return access.kopf_login()
+        return _connection(access)
 
-    for resource in WATCHED.values():
+    for resource in OURS.values():
         _hear(made, resource, sink)
     return made
 
@@ -87,8 +102,24 @@ def _hear(made: kopf.OperatorRegistry, resource: Resource, sink: Sink) -> None:
     )
     async def _handle(event: Any, **_: Any) -> None:
         obj = dict(event["object"])
-        # In a list's answer the items do not say what they are.
-        sink(event["type"], {"apiVersion": resource.api_version, "kind": resource.kind} | obj)
+        # In a list's answer the items do not say what they are. Slim before it waits for the other thread.
+        sink(event["type"], slim(obj | {"apiVersion": resource.api_version, "kind": resource.kind}))
+
+
+def _connection(access: Access) -> kopf.ConnectionInfo:
+    """The operator's access, for kopf."""
+    scheme, _, token = (access.authorization() or "").partition(" ")
+    given = access.configuration
+    tls = access.server.startswith("https://")
+    return kopf.ConnectionInfo(
+        server=access.server,
+        ca_path=given.ssl_ca_cert if tls else None,
+        insecure=not given.verify_ssl if tls else None,
+        certificate_path=given.cert_file,
+        private_key_path=given.key_file,
+        scheme=scheme or None,
+        token=token or None,
+    )
 
 
 class KopfSource:
@@ -99,7 +130,7 @@ class KopfSource:
         self._access, self._sink, self._namespaces = access, sink, tuple(namespaces)
         self._stopping = threading.Event()
         self._flag: threading.Event | None = None
-        self._beat = time.monotonic()
+        self._beat = self._heard = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
 
     def start(self) -> None:
@@ -122,6 +153,14 @@ class KopfSource:
         """How long kopf's event loop has not turned: small while the thread lives, whatever there is to hear."""
         return time.monotonic() - self._beat
 
+    def quiet_seconds(self) -> float:
+        """How long no event has come, since the watches began at the earliest."""
+        return time.monotonic() - self._heard
+
+    def _hand_over(self, kind: str | None, obj: Object) -> None:
+        self._heard = time.monotonic()
+        self._sink(kind, obj)
+
     def _run(self) -> None:
         # kopf warns that it is not in the main thread and so leaves signals alone: that is what is wanted.
         logging.getLogger("kopf._core.reactor.running").addFilter(_no_signal_warning)
@@ -133,12 +172,16 @@ class KopfSource:
             try:
                 loop.run_until_complete(self._listen(self._flag))
             except Exception:  # noqa: BLE001 - whatever ended the watches: without them nothing happens
+                metrics.LOOP_FAILURES.labels("kopf").inc()
                 _log.exception("the watches ended; they are started again")
             finally:
+                # A thread of kopf's executor waits for this flag, and the process for that thread when it ends.
+                self._flag.set()
                 _abandon(loop)
             if self._stopping.is_set():
                 return
             metrics.SOURCE_RESTARTS.inc()
+            self._heard = time.monotonic()
             failures = 0 if time.monotonic() - began > 60 else failures + 1
             delay = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
             end = time.monotonic() + delay
@@ -149,7 +192,7 @@ class KopfSource:
         beat = asyncio.create_task(self._beats())
         # Not `kopf.operator()`: when one watch fails for good it waits for the others to end, which they do not.
         tasks = await kopf.spawn_tasks(
-            registry=registry(self._access, self._sink),
+            registry=registry(self._access, self._hand_over),
             settings=settings(),
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from speechless_operator.api.inferenceservice import GATE_OVERRIDE
-from speechless_operator.desired.objects import LABEL_KIND, LABEL_NAME, Object
+from speechless_operator.api.inferenceservice import GATE_OVERRIDE, GATE_OVERRIDE_BY, GATE_OVERRIDE_UNTIL
+from speechless_operator.desired.objects import Object
 from speechless_operator.runtime.cache import Cache, Change, Key, key_of
 from speechless_operator.runtime.resources import OURS
 
@@ -17,11 +17,9 @@ def concerned(change: Change, cache: Cache) -> set[Key]:
     kind = obj["kind"]
     if kind in OURS:
         return _by_resource(change, obj, cache)
-    if kind == "Event":
-        job = cache.by_uid(obj["involvedObject"].get("uid", ""))
-        child = cache.get(job) if job else None
-        return {_owner(child)} if child else set()
-    return {_owner(obj)}
+    # By owner references, not by labels: a stranger's label wakes nobody.
+    owner = cache.root(obj)
+    return {owner} if owner else set()
 
 
 def _by_resource(change: Change, obj: Object, cache: Cache) -> set[Key]:
@@ -37,17 +35,12 @@ def _by_resource(change: Change, obj: Object, cache: Cache) -> set[Key]:
 def _asks(obj: Object) -> object:
     """What of a resource its own plan looks at, but for the status that the plan itself writes."""
     meta = obj["metadata"]
-    override = meta.get("annotations", {}).get(GATE_OVERRIDE)
+    annotations = meta.get("annotations") or {}
+    override = tuple(annotations.get(key) for key in (GATE_OVERRIDE, GATE_OVERRIDE_BY, GATE_OVERRIDE_UNTIL))
     return meta["uid"], meta.get("generation"), meta.get("deletionTimestamp"), override
 
 
 def _tells(obj: Object) -> object:
     """What of a resource those look at who refer to it."""
-    status = {key: value for key, value in obj.get("status", {}).items() if key not in _UNTOLD}
+    status = {key: value for key, value in (obj.get("status") or {}).items() if key not in _UNTOLD}
     return obj["metadata"]["uid"], obj["metadata"].get("deletionTimestamp"), status
-
-
-def _owner(child: Object) -> Key:
-    meta = child["metadata"]
-    labels = meta.get("labels", {})
-    return labels.get(LABEL_KIND, ""), meta["namespace"], labels.get(LABEL_NAME, "")

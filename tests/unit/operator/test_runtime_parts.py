@@ -262,7 +262,7 @@ def test_a_child_and_what_is_said_of_it_wake_the_owner() -> None:
 
 def test_kopf_only_listens() -> None:
     made = registry(None, lambda kind, obj: None)  # type: ignore[arg-type]
-    assert len(list(made._watching.get_all_handlers())) == 10
+    assert len(list(made._watching.get_all_handlers())) == 4
     assert not list(made._changing.get_all_handlers())
     assert not list(made._spawning.get_all_handlers())
     assert not list(made._indexing.get_all_handlers())
