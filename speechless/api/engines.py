@@ -1,37 +1,65 @@
-"""The command that serves a model: what the serve stage becomes."""
+"""The command that serves a model: what the serve stage runs. One function a row of `speechless.contract.engines`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from speechless.contract import ServeEngine, ServeSpec
+from speechless.contract import ServeEngine, ServeSpec, engines
 from speechless.generate.llamacpp.server import server_argv
 from speechless.generate.llamacpp.tools import find_tool
 
 
-def command(spec: ServeSpec, model_path: Path) -> list[str]:
-    """The engine's argument list; its own arguments first, then `engine_args` one by one, so that those win.
+class Command(NamedTuple):
+    """How to serve."""
 
-    LlamaCpp without llama-server installed is served in process, by the binding; llama-server's arguments do not fit
-    there, and `engine_args` make it fail with a usage error instead of being dropped.
+    argv: list[str]
+    drains_itself: bool
+    """Whether the program finishes what is under way when SIGTERM comes. If not, `supervise` does it for it."""
+
+
+def command(spec: ServeSpec, model_path: Path) -> Command:
+    """The engine's argument list; its own arguments first, then `engine_args` one by one, so that those win."""
+    return COMMANDS[spec.engine](spec, model_path)
+
+
+def _llama_cpp(spec: ServeSpec, model_path: Path) -> Command:
+    """llama-server; without it installed, the binding in this project's own server.
+
+    llama-server's arguments do not fit there, and `engine_args` make it fail with a usage error instead of being
+    dropped.
     """
-    if spec.engine is ServeEngine.LLAMA_CPP:
-        binary = find_tool("llama-server")
-        if binary is not None:
-            argv = server_argv(
-                binary,
-                model_path,
-                alias=spec.model_name,
-                host=spec.host,
-                port=spec.port,
-                parallel=spec.parallel,
-                context_length=spec.context_length,
-                metrics=True,
-            )
-            return [*argv, *spec.engine_args]
-    backbone = {ServeEngine.LLAMA_CPP: "llamacpp", ServeEngine.TRANSFORMERS: "transformers"}[spec.engine]
+    binary = find_tool("llama-server")
+    if binary is None:
+        return _own_server(spec, model_path, "llamacpp")
+    argv = server_argv(
+        binary,
+        model_path,
+        alias=spec.model_name,
+        host=spec.host,
+        port=spec.port,
+        parallel=spec.parallel,
+        context_length=spec.context_length,
+        metrics=True,
+    )
+    return Command([*argv, *spec.engine_args], drains_itself=False)
+
+
+def _transformers(spec: ServeSpec, model_path: Path) -> Command:
+    return _own_server(spec, model_path, "transformers")
+
+
+def _own_server(spec: ServeSpec, model_path: Path, backbone: str) -> Command:
     argv = [sys.executable, "-m", "speechless.api.server", "start", "--backbone", backbone]
     argv += ["--model", str(model_path), "--model_name", spec.model_name]
     argv += ["--host", spec.host, "--port", str(spec.port), "--parallel", str(spec.parallel)]
+    argv += ["--drain_seconds", str(engines.ENGINES[spec.engine].drain_seconds)]
     if spec.context_length is not None:
         argv += ["--context_length", str(spec.context_length)]
-    return [*argv, *spec.engine_args]
+    return Command([*argv, *spec.engine_args], drains_itself=True)
+
+
+COMMANDS: dict[str, Callable[[ServeSpec, Path], Command]] = {
+    ServeEngine.LLAMA_CPP: _llama_cpp,
+    ServeEngine.TRANSFORMERS: _transformers,
+}

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 from speechless.generate.http import NoAnswerError, ask
 from speechless.generate.llamacpp.tools import stop_process
@@ -44,11 +45,24 @@ def run(
 
 
 def busy(url: str, key: str | None) -> bool:
-    """Whether a slot of llama-server is processing (its route /slots). A server that does not answer is not."""
+    """Whether a slot of llama-server is processing (its route /slots).
+
+    A server that takes its time to answer is busy with a long prompt; one that cannot be asked is not waited for.
+    """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         status, text = ask(f"{url}/slots", headers=headers, timeout=5, direct=True)
     except NoAnswerError as problem:
+        cause = problem.__cause__
+        if isinstance(getattr(cause, "reason", cause), TimeoutError):
+            return True
         log.warning("llama-server does not answer while it drains: %s", problem)
         return False
-    return status == 200 and any(slot["is_processing"] for slot in json.loads(text))
+    if status != HTTPStatus.OK:
+        log.warning("llama-server does not say which slots are busy: HTTP %d", status)
+        return False
+    try:
+        return any(bool(slot["is_processing"]) for slot in json.loads(text))
+    except (ValueError, KeyError, TypeError) as problem:
+        log.warning("llama-server's slots cannot be read: %r", problem)
+        return False

@@ -1,5 +1,6 @@
 """What the library and the operator share: stage specs, results, progress, artifacts, exit codes, failure reasons."""
 
+from speechless.contract import engines, storage, suites
 from speechless.contract.artifact import (
     MANIFEST_NAME,
     Artifact,
@@ -10,49 +11,55 @@ from speechless.contract.artifact import (
     Metric,
     tree_digest,
 )
+from speechless.contract.decisive import decisive
+from speechless.contract.engines import ServeEngine
+from speechless.contract.evaluate import EvaluateSettings, EvaluateSpec, Suite, SuiteOptions
 from speechless.contract.exit_codes import RETRIABLE, ExitCode
-from speechless.contract.progress import Progress, ProgressPhase
-from speechless.contract.reasons import FailureReason
-from speechless.contract.result import TERMINATION_MESSAGE_LIMIT, Failure, Outcome, StageResult
-from speechless.contract.spec import (
+from speechless.contract.finetune import (
     Checkpoints,
     DatasetFormat,
     DatasetSource,
-    EvaluateSpec,
-    FetchSpec,
+    FineTuneSettings,
     FineTuneSpec,
-    GgufType,
     Hyperparameters,
     Lora,
     Method,
     Objective,
-    QuantizeSpec,
-    RunIdentity,
-    ServeEngine,
-    ServeSpec,
-    Source,
-    StageName,
-    StageSpec,
-    Suite,
-    SuiteType,
-    Verify,
-    parse_spec,
 )
+from speechless.contract.model import unknown_fields
+from speechless.contract.progress import Progress, ProgressPhase
+from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
+from speechless.contract.reasons import FailureReason
+from speechless.contract.result import TERMINATION_MESSAGE_LIMIT, Failure, Outcome, StageResult
+from speechless.contract.serve import ServeSettings, ServeSpec
+from speechless.contract.spec import StageSpec, parse_spec
+from speechless.contract.stages import (
+    STAGE_IMAGES,
+    FetchSpec,
+    RunIdentity,
+    Source,
+    SourceOptions,
+    StageName,
+)
+from speechless.contract.suites import SuiteType
 
 __all__ = [
     "MANIFEST_NAME",
     "RETRIABLE",
+    "STAGE_IMAGES",
     "TERMINATION_MESSAGE_LIMIT",
     "Artifact",
     "Checkpoints",
     "DatasetFormat",
     "DatasetSource",
+    "EvaluateSettings",
     "EvaluateSpec",
     "ExitCode",
     "Failure",
     "FailureReason",
     "FetchSpec",
     "FileEntry",
+    "FineTuneSettings",
     "FineTuneSpec",
     "Format",
     "GgufType",
@@ -66,17 +73,26 @@ __all__ = [
     "Outcome",
     "Progress",
     "ProgressPhase",
+    "QuantizeSettings",
     "QuantizeSpec",
     "RunIdentity",
     "ServeEngine",
+    "ServeSettings",
     "ServeSpec",
     "Source",
+    "SourceOptions",
     "StageName",
     "StageResult",
     "StageSpec",
     "Suite",
+    "SuiteOptions",
     "SuiteType",
     "Verify",
+    "decisive",
+    "engines",
     "parse_spec",
+    "storage",
+    "suites",
     "tree_digest",
+    "unknown_fields",
 ]

@@ -7,16 +7,18 @@ so two runs that make the same bytes make the same digest, whenever and wherever
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import BeforeValidator, Field, JsonValue, SerializerFunctionWrapHandler, StringConstraints
+from pydantic.functional_serializers import WrapSerializer
 
-from speechless.contract.model import ContractModel
+from speechless.contract.model import ContractModel, WholeText
 
 MANIFEST_NAME = "speechless.json"
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 
 
 class Format(StrEnum):
@@ -44,11 +46,51 @@ class FileEntry(ContractModel):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+LONGEST_NAME = 128
+"""Characters of a metric's name. What is longer is cut when the metric is made, and ends in a hash of the whole."""
+
+
+def _short_name(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) <= LONGEST_NAME:
+        return value
+    end = f"~{hashlib.sha256(value.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return value[: LONGEST_NAME - len(end)] + end
+
+
 class Metric(ContractModel):
     """One number with its name, such as `humaneval/pass@1` or `perplexity/after`."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    name: Annotated[WholeText, Field(min_length=1), BeforeValidator(_short_name)]
     value: float
+
+
+def _metrics_told(value: Any) -> Any:
+    """What can be read of a list of metrics: one that is garbage or null is not there, the others are."""
+    return [item for item in value if _is_metric(item)] if isinstance(value, list | tuple) else ()
+
+
+def _is_metric(item: Any) -> bool:
+    if isinstance(item, Metric):
+        return True
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str) or not item["name"]:
+        return False
+    value = item.get("value")
+    return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
+
+
+def _write_metrics(value: tuple[Metric, ...], write: SerializerFunctionWrapHandler) -> Any:
+    return write(tuple(metric for metric in value if _is_finite(metric.value)))
+
+
+Metrics = Annotated[tuple[Metric, ...], BeforeValidator(_metrics_told), WrapSerializer(_write_metrics)]
+"""Written without those that are no finite number, which JSON does not have; read without those that are none."""
 
 
 class InputRecord(ContractModel):
@@ -84,7 +126,7 @@ class Manifest(ContractModel):
     """The stage spec's own settings, as they were used."""
     versions: dict[str, str] = {}
     """Library name to version."""
-    metrics: tuple[Metric, ...] = ()
+    metrics: Metrics = ()
     seed: int | None = None
     created_by: str = ""
     """Stage and run identity, such as `finetune demo/tuned 1a2b3c4d`."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from speechless.contract.artifact import Metric
-from speechless.contract.model import ContractModel
+from speechless.contract.artifact import Metrics
+from speechless.contract.model import ContractModel, WholeText, without_nulls
 
 PORT = 9400
 
@@ -21,6 +22,10 @@ class ProgressPhase(StrEnum):
     DONE = "Done"
 
 
+def _short(value: Any) -> Any:
+    return value[:256] if isinstance(value, str) else value
+
+
 class Progress(ContractModel):
     """A snapshot. Steps are the stage's own unit: optimizer steps, samples scored, tensors written."""
 
@@ -31,6 +36,11 @@ class Progress(ContractModel):
     percent: float = Field(default=0, ge=0, le=100)
     remaining_seconds: int | None = Field(default=None, ge=0)
     """None while unknown."""
-    message: str = Field(default="", max_length=256)
-    metrics: tuple[Metric, ...] = ()
+    message: Annotated[WholeText, BeforeValidator(_short)] = ""
+    metrics: Metrics = ()
     """The latest values, such as loss and learning_rate."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return without_nulls(value)

@@ -25,7 +25,11 @@ def run(
     """Run one suite; `progress` gets steps of STEPS and the metrics so far."""
     file = data_file(data, ("*.txt",))
     found = measure(
-        model, file, progress=lambda done, total: progress(done * STEPS // total, ()), stopping=stopping
+        model,
+        file,
+        most=suite.limit,
+        progress=lambda done, total: progress(done * STEPS // total, ()),
+        stopping=stopping,
     )
     scores = (
         Metric(name=f"{suite.name}/perplexity", value=found.value),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from speechless.contract import FailureReason, Metric, Suite, SuiteType
+from speechless.contract import suites as kinds
 from speechless.errors import StageError
 from speechless.eval import perplexity
 from speechless.eval.humaneval import suite as humaneval
@@ -13,7 +14,7 @@ from speechless.eval.report import Report, SuiteReport, own_versions
 from speechless.eval.sandbox import pool
 from speechless.generate import find_model, open_generator
 
-RUNS_CODE = frozenset({SuiteType.HUMANEVAL})
+CODE, TEXT = SuiteType.HUMANEVAL, SuiteType.PERPLEXITY
 
 
 def evaluate(
@@ -34,7 +35,7 @@ def evaluate(
     """
     _check(suites, data, allow_code_execution)
     files = find_model(model)
-    code = [suite for suite in suites if suite.type in RUNS_CODE]
+    code = [suite for suite in suites if suite.type == CODE]
     loaded = {suite.name: humaneval.load(suite, data[suite.name])[1] for suite in code}
     sizes = {
         suite.name: 2 * len(loaded[suite.name]) * suite.samples_per_task
@@ -87,10 +88,14 @@ def _check(suites: Sequence[Suite], data: Mapping[str, Path], allow_code_executi
     for suite in suites:
         if suite.name not in data:
             raise StageError(FailureReason.INVALID_SPEC, f"suites.{suite.name}: no data were given")
-        if suite.type in RUNS_CODE and not allow_code_execution:
+        if suite.type not in (CODE, TEXT):
+            raise StageError(
+                FailureReason.INVALID_SPEC, f"suites.{suite.name}: this version does not run {suite.type}"
+            )
+        if kinds.executes_code(suite.type) and not allow_code_execution:
             raise StageError(
                 FailureReason.CODE_EXECUTION_NOT_ALLOWED,
-                f"suites.{suite.name}: {suite.type.value} runs programs that the model wrote, which is not allowed",
+                f"suites.{suite.name}: {suite.type} runs programs that the model wrote, which is not allowed",
                 "Set allowCodeExecution to true if this machine or pod may run them.",
             )
 

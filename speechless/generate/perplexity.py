@@ -45,25 +45,26 @@ def measure(
     model: Path,
     text: Path,
     *,
+    most: int | None = None,
     progress: Progress = lambda _done, _all: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Perplexity:
-    """Measure a model, a Hugging Face folder or a GGUF file, on a UTF-8 text file.
+    """Measure a model, a Hugging Face folder or a GGUF file, on a UTF-8 text file, or on its first `most` windows.
 
     `StageError`: `DATASET_INVALID` for a text that is too short, `MODEL_INVALID` for a perplexity that is not finite.
     """
     files = find_model(model)
     words = read_text(text)
     if files.kind is ModelKind.HUGGING_FACE:
-        found = _with_transformers(files.path, words, text.name, progress, stopping)
+        found = _with_transformers(files.path, words, text.name, most, progress, stopping)
     else:
         from speechless.generate.llamacpp.tools import find_tool
 
         binary = find_tool("llama-perplexity")
         if binary is not None:
-            found = _with_tool(binary, files.path, text, progress, stopping)
+            found = _with_tool(binary, files.path, text, most, progress, stopping)
         else:
-            found = _with_binding(files.path, words, text.name, progress, stopping)
+            found = _with_binding(files.path, words, text.name, most, progress, stopping)
     if not math.isfinite(found.value) or found.value <= 0:
         raise StageError(
             FailureReason.MODEL_INVALID,
@@ -110,10 +111,12 @@ def _sum_up(
     size: int,
     begin: int | None,
     losses: Callable[[list[int]], float],
+    most: int | None,
     progress: Progress,
     stopping: Callable[[], bool],
 ) -> Perplexity:
     """Score every window; `losses` returns the summed negative log-likelihood of a window's second half."""
+    ids = ids if most is None else ids[: most * size]
     total, count, started = len(ids) // size, 0, time.monotonic()
     loss = 0.0
     for done, window in enumerate(windows(ids, size, begin), 1):
@@ -129,7 +132,7 @@ def _sum_up(
 
 
 def _with_transformers(
-    folder: Path, words: str, name: str, progress: Progress, stopping: Callable[[], bool]
+    folder: Path, words: str, name: str, most: int | None, progress: Progress, stopping: Callable[[], bool]
 ) -> Perplexity:
     import torch
 
@@ -147,11 +150,11 @@ def _with_transformers(
             loss = torch.nn.functional.cross_entropy(logits, batch[0, first + 1 :], reduction="none")
             return float(loss.double().sum())
 
-        return _sum_up(ids, size, alone[0] if alone else None, losses, progress, stopping)
+        return _sum_up(ids, size, alone[0] if alone else None, losses, most, progress, stopping)
 
 
 def _with_binding(
-    model: Path, words: str, name: str, progress: Progress, stopping: Callable[[], bool]
+    model: Path, words: str, name: str, most: int | None, progress: Progress, stopping: Callable[[], bool]
 ) -> Perplexity:
     import numpy as np
 
@@ -174,7 +177,7 @@ def _with_binding(
             norm = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
             return float((norm - logits[np.arange(len(logits)), window[first + 1 :]]).sum())
 
-        return _sum_up(ids, size, llama.token_bos() if adds_begin else None, losses, progress, stopping)
+        return _sum_up(ids, size, llama.token_bos() if adds_begin else None, losses, most, progress, stopping)
     finally:
         llama.close()
 
@@ -190,7 +193,7 @@ SHORTEST_TIMING = 0.5
 
 
 def _with_tool(
-    binary: Path, model: Path, text: Path, progress: Progress, stopping: Callable[[], bool]
+    binary: Path, model: Path, text: Path, most: int | None, progress: Progress, stopping: Callable[[], bool]
 ) -> Perplexity:
     from speechless.generate.llamacpp.gguf import read_header
     from speechless.generate.llamacpp.tools import run_tool, tail
@@ -202,6 +205,7 @@ def _with_tool(
         run = _ToolRun(progress)
         argv: list[str | Path] = [binary, "--model", model, "--file", text, "--ctx-size", str(size)]
         argv += ["--batch-size", str(size), "--no-escape"]
+        argv += [] if most is None else ["--chunks", str(most)]
         status, output = run_tool(argv, on_output=run.follow, stopping=stopping)
         # The tool alone knows how many tokens the text has for this model; it says so and can be asked again.
         if too_few := TOO_FEW.search(output):

@@ -1,5 +1,6 @@
 """`python -m speechless.stage STAGE --spec FILE`: run one stage, report its result, exit by its reason."""
 
+import json
 import logging
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from speechless.arguments import Parser
 from speechless.contract import (
     ExitCode,
+    Failure,
     FailureReason,
     Outcome,
     ServeSpec,
@@ -21,6 +23,7 @@ from speechless.contract import (
     StageResult,
     StageSpec,
     parse_spec,
+    unknown_fields,
 )
 from speechless.contract.progress import PORT
 from speechless.errors import StageError
@@ -56,31 +59,43 @@ def main(argv: Sequence[str]) -> int:
     )
     logging.Formatter.converter = time.gmtime
     began = time.monotonic()
+    judged: tuple[str, ...] = ()
     try:
-        result = _run(StageName(arguments.stage), arguments.spec, arguments.listen)
+        spec = _read(StageName(arguments.stage), arguments.spec)
+        # A stage's own module is imported here and nowhere else: the others' packages may not be in this image.
+        module = import_module(f"speechless.stage.{spec.stage}")
+        if isinstance(spec, ServeSpec):
+            return int(module.serve(spec))
+        result, judged = _publish(spec, module, arguments.listen)
     except Exception as error:  # noqa: BLE001 - the frame's last resort: every failure is told and has a reason
-        failure = failure_of(error)
-        log.error("%s: %s%s", failure.reason, failure.message, f" ({failure.hint})" if failure.hint else "")
-        result = StageResult(
-            outcome=Outcome.FAILED, failure=failure, seconds=round(time.monotonic() - began, 3)
-        )
-    report(result, arguments.result)
+        result = _failed(error, round(time.monotonic() - began, 3))
+    report(result, arguments.result, judged)
     return int(result.failure.reason.exit_code if result.failure else ExitCode.OK)
 
 
-def _run(stage: StageName, file: Path, listen: str) -> StageResult:
-    spec = _read(file)
+def _failed(error: Exception, seconds: float) -> StageResult:
+    try:
+        failure = failure_of(error)
+        log.error("%s: %s%s", failure.reason, failure.message, f" ({failure.hint})" if failure.hint else "")
+    except Exception as second:
+        log.exception("the failure itself cannot be told")
+        failure = Failure(
+            reason=FailureReason.INTERNAL_ERROR,
+            message=f"{type(error).__name__}, whose message cannot be told: {type(second).__name__}",
+            hint="the traceback is in the stage's log",
+        )
+    return StageResult(outcome=Outcome.FAILED, failure=failure, seconds=seconds)
+
+
+def _read(stage: StageName, file: Path) -> StageSpec:
+    spec = _parse(file)
     if spec.stage is not stage:
         what = f"stage: the spec is for {spec.stage}, the command is {stage}"
         raise StageError(FailureReason.INVALID_SPEC, what, "run the stage that the spec names")
-    # A stage's own module is imported here and nowhere else: the others' packages may not be in this image.
-    module = import_module(f"speechless.stage.{stage}")
-    if isinstance(spec, ServeSpec):
-        module.serve(spec)
-    return _publish(spec, module, listen)
+    return spec
 
 
-def _publish(spec: StageSpec, module: Any, listen: str) -> StageResult:
+def _publish(spec: StageSpec, module: Any, listen: str) -> tuple[StageResult, tuple[str, ...]]:
     from speechless.stage import frame
     from speechless.stage.server import Server
 
@@ -92,22 +107,26 @@ def _publish(spec: StageSpec, module: Any, listen: str) -> StageResult:
             log.info("%s: progress on port %d", spec.stage, server.port)
             try:
                 result: StageResult = frame.run(spec, module.STAGE, reporter)
-                return result
+                return result, frame.gate_metrics(spec)
             finally:
                 server.close()
     finally:
         shown.close()
 
 
-def _read(file: Path) -> StageSpec:
+def _parse(file: Path) -> StageSpec:
     try:
-        return parse_spec(file.read_bytes())
+        text = file.read_bytes()
+        spec = parse_spec(text)
     except OSError as error:
         what = f"the spec {file} cannot be read: {error.strerror}"
         raise StageError(FailureReason.INVALID_SPEC, what, "name a readable file with --spec") from error
     except ValueError as error:
         hint = "the fields of a stage spec are those of speechless.contract.spec"
         raise StageError(FailureReason.INVALID_SPEC, str(error), hint) from None
+    for name in unknown_fields(spec, json.loads(text)):
+        log.warning("unknown field %s: this version does not know it, and goes on without", name)
+    return spec
 
 
 @contextmanager

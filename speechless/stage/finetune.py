@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechless.contract import FailureReason, FineTuneSpec, Format, Lora, Method, Source
+from speechless.contract import FailureReason, FineTuneSpec, Format, Lora, Method, Source, decisive
 from speechless.data import survey
 from speechless.errors import StageError
 from speechless.finetune.job import Job
@@ -56,7 +56,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         keep=spec.checkpoints.keep,
         base_name=spec.model.uri,
         identity={
-            "parameters": provenance.parameters(spec),
+            "parameters": decisive(spec),
             "inputs": {role: opened.digest for role, opened in inputs.items()},
             "versions": {**provenance.versions(PACKAGES)},
         },

@@ -4,6 +4,7 @@ A stage brings a `Definition`: its inputs and its work. Everything about stores,
 """
 
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -96,7 +97,7 @@ def run(spec: Spec, stage: Definition[Spec], reporter: Reporter) -> StageResult:
     for path in stage.leftovers(spec):
         _remove(path)
     reporter.enter(ProgressPhase.DONE)
-    return _result(published, time.monotonic() - began)
+    return _result(spec, published, time.monotonic() - began)
 
 
 def fetch(
@@ -145,7 +146,7 @@ def _find(spec: Spec, store: Store, reporter: Reporter) -> Published | None:
     if published is None:
         return None
     made_by = {name: value for name, value in published.manifest.parameters.items() if name != USED}
-    other = provenance.first_difference(made_by, provenance.parameters(spec))
+    other = provenance.difference(made_by, spec)
     if other:
         raise StageError(
             FailureReason.INVALID_SPEC,
@@ -159,6 +160,9 @@ def _find(spec: Spec, store: Store, reporter: Reporter) -> Published | None:
 def _fields(
     spec: Spec, stage: Definition[Spec], output: StageOutput, records: tuple[InputRecord, ...]
 ) -> ManifestFields:
+    for metric in output.metrics:
+        if not math.isfinite(metric.value):
+            log.warning("metric %s is %s: left out, as JSON has no such number", metric.name, metric.value)
     return ManifestFields(
         format=output.format,
         inputs=records,
@@ -171,7 +175,7 @@ def _fields(
     )
 
 
-def _result(published: Published, seconds: float) -> StageResult:
+def _result(spec: Spec, published: Published, seconds: float) -> StageResult:
     manifest: Manifest = published.manifest
     artifact: Artifact = published.artifact
     log.info("%s: %s, %s, %.2f MB", artifact.uri, artifact.format, artifact.digest, artifact.size_bytes / 1e6)
@@ -179,12 +183,21 @@ def _result(published: Published, seconds: float) -> StageResult:
         outcome=Outcome.SUCCEEDED,
         artifact=artifact,
         inputs=manifest.inputs,
-        metrics=manifest.metrics[:64],
+        metrics=_ordered(manifest.metrics, gate_metrics(spec)),
         reused=published.reused,
         seconds=round(seconds, 3),
         seed=manifest.seed,
         versions=manifest.versions,
     )
+
+
+def gate_metrics(spec: object) -> tuple[str, ...]:
+    """The metrics that somebody judges by: the result tells them first, and never leaves them out."""
+    return spec.gate_metrics if isinstance(spec, EvaluateSpec) else ()
+
+
+def _ordered(metrics: Sequence[Metric], first: Sequence[str]) -> tuple[Metric, ...]:
+    return tuple(sorted(metrics, key=lambda metric: metric.name not in first))
 
 
 def _remove(path: Path) -> None:

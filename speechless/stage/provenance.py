@@ -5,27 +5,39 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from speechless import __version__
-from speechless.contract import RunIdentity, StageName, StageSpec
-
-# Not settings of the work: whose run it is, and where on this machine things are.
-_PLACES = {"version", "stage", "run", "mounts", "work_dir", "output"}
+from speechless.contract import RunIdentity, StageName, StageSpec, decisive, unknown_fields
 
 
 def parameters(spec: StageSpec) -> dict[str, JsonValue]:
-    """The spec's settings by their names on the wire."""
-    settings: dict[str, JsonValue] = spec.model_dump(
-        mode="json", by_alias=True, exclude=_PLACES, exclude_none=True
-    )
-    return settings
+    """What decides the result, with the defaults that were used, by the wire's names: what the manifest records."""
+    return decisive(spec, defaults=True)
+
+
+def difference(made_by: dict[str, JsonValue], spec: StageSpec) -> str | None:
+    """The first setting in which an artifact's `parameters` and a spec differ; None if the same settings made it.
+
+    Another version may have written the parameters: with other defaults written out, with what decides nothing, with
+    less or with more. So they are read as a spec of this version, and what this version does not know is a difference.
+    """
+    try:
+        made = type(spec).model_validate({**made_by, "stage": spec.stage, "output": "file:///"})
+    except ValidationError as problem:
+        return ".".join(map(str, problem.errors(include_url=False)[0]["loc"])) or "parameters"
+    unknown = unknown_fields(made, made_by)
+    return unknown[0] if unknown else first_difference(decisive(made), decisive(spec))
 
 
 def first_difference(old: dict[str, JsonValue], new: dict[str, JsonValue]) -> str | None:
     """The first setting that the two do not share, such as `hyperparameters.seed`; None if they are the same."""
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) or isinstance(
+            after, dict
+        ):  # an object whose every field is unset is none
+            before, after = before or {}, after or {}
         if isinstance(before, dict) and isinstance(after, dict):
             inner = first_difference(before, after)
             if inner:

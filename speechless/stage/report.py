@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from speechless.contract import StageResult
@@ -14,18 +15,18 @@ TERMINATION_LOG = "SPEECHLESS_TERMINATION_LOG"
 _DEFAULT = Path("/dev/termination-log")
 
 
-def report(result: StageResult, file: Path | None) -> None:
+def report(result: StageResult, file: Path | None, gate_metrics: Sequence[str] = ()) -> None:
     """Write the result to `file` if one is named, and to the termination log; to standard output if there is neither.
 
     A result that cannot be written where it belongs is still told on standard output: the exit status alone would not
-    say why.
+    say why. `gate_metrics` are never cut from the termination message.
     """
     target = termination_log()
+    if target is not None:
+        _write(target, result.termination_message(gate_metrics))
     if file is not None:
         _write(file, result.to_json(indent=1) + "\n")
-    if target is not None:
-        _write(target, result.termination_message())
-    elif file is None:
+    elif target is None:
         print(result.to_json(indent=1), flush=True)
 
 
@@ -39,7 +40,7 @@ def termination_log() -> Path | None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         log.error("the result cannot be written to %s: %s; it is:", path, error.strerror)
         print(text, file=sys.stdout, flush=True)

@@ -1,57 +1,110 @@
-"""The stage `serve`: verify the model, then become the engine, so that signals and the exit status are the engine's."""
+"""The stage `serve`: verify the model, then run the engine; signals reach it, and the exit status is the engine's."""
 
 import logging
 import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from types import FrameType
 
-from speechless.contract import FailureReason, Format, ServeEngine, ServeSpec
+from speechless.contract import FailureReason, Format, ServeSpec, engines
 from speechless.errors import StageError
 from speechless.stage.waiting import await_source
 from speechless.store import Opened, store_for
 
 log = logging.getLogger("speechless.stage")
 
-_SERVES = {ServeEngine.LLAMA_CPP: Format.GGUF, ServeEngine.TRANSFORMERS: Format.HUGGING_FACE}
 
+def serve(spec: ServeSpec) -> int:
+    """Serve until the engine ends or SIGTERM comes, and return its exit status, 0 after a signal.
 
-def serve(spec: ServeSpec) -> NoReturn:
-    """Replace this process by the engine; StageError if the model is not the one asked for or no engine is here."""
+    An engine that would drop the requests that are under way is run as a child, and ended when they are answered or the
+    engine's drain seconds are over. One that drains by itself replaces this process. StageError if the model is not the
+    one asked for, if no engine is here, or if a signal came before there was one.
+    """
+    from speechless.api import supervise
     from speechless.api.engines import command
 
-    log.info("verifying %s", spec.model.uri)
-    store = store_for(spec.model.uri, spec.mounts)
-    await_source(
-        store, spec.model, waiting=log.info, check=lambda: None
-    )  # SIGTERM ends this process as it is
-    opened = store.open(spec.model)
-    argv = command(spec, model_path(spec, opened))
-    log.info("%s is %s; starting %s", spec.model.uri, opened.digest, argv)
-    for handler in logging.getLogger().handlers:
-        handler.flush()
-    try:
-        os.execvp(argv[0], argv)
-    except OSError as error:
-        what = f"engine: {spec.engine} cannot be started: {argv[0]}: {error.strerror}"
-        raise StageError(FailureReason.INVALID_SPEC, what, "use the image of this engine") from error
+    row = engines.ENGINES[spec.engine]
+    with _interrupted_by_signals():
+        log.info("verifying %s", spec.model.uri)
+        store = store_for(spec.model.uri, spec.mounts)
+        await_source(store, spec.model, waiting=log.info, check=lambda: None)
+        opened = store.open(spec.model)
+        wanted = command(spec, model_path(spec, opened))
+        environment = engine_environment(row, os.environ)
+        log.info("%s is %s; starting %s", spec.model.uri, opened.digest, wanted.argv)
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        try:
+            if wanted.drains_itself:
+                os.execvpe(wanted.argv[0], wanted.argv, environment)
+            return supervise.run(
+                wanted.argv,
+                f"http://{_reachable(spec.host)}:{spec.port}",
+                environment=environment,
+                key=environment.get("LLAMA_API_KEY", "").partition(",")[0] or None,
+                drain_seconds=row.drain_seconds,
+            )
+        except OSError as error:
+            what = f"engine: {spec.engine} cannot be started: {wanted.argv[0]}: {error.strerror}"
+            raise StageError(FailureReason.INVALID_SPEC, what, "use the image of this engine") from error
+
+
+def engine_environment(row: engines.Engine, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what the engine would take arguments from, past the list of those that are allowed."""
+    dropped = sorted(name for name in environment if name.startswith(row.environment))
+    if dropped:
+        log.warning("not handed to %s: %s; use engineArgs", row.name, ", ".join(dropped))
+        return {name: value for name, value in environment.items() if name not in dropped}
+    return dict(environment)
 
 
 def model_path(spec: ServeSpec, opened: Opened) -> Path:
-    """What the engine is given: the GGUF file for llama.cpp, the model's folder for Transformers."""
-    wanted = _SERVES[spec.engine]
+    """What the engine is given: the one GGUF file, or a model's folder."""
+    row = engines.ENGINES[spec.engine]
     held = opened.manifest.format if opened.manifest else None
-    if held not in (None, wanted):
+    if held not in (None, *row.formats):
+        others = engines.serving(held)
         raise StageError(
             FailureReason.MODEL_INVALID,
-            f"{spec.model.uri}: the artifact's format is {held}, {spec.engine} serves {wanted}",
-            f"quantize the model, or choose the engine {ServeEngine.TRANSFORMERS}"
-            if wanted is Format.GGUF
-            else f"serve the model before it was quantized, or choose the engine {ServeEngine.LLAMA_CPP}",
+            f"{spec.model.uri}: the artifact's format is {held}, {spec.engine} serves {' and '.join(row.formats)}",
+            "; or ".join(
+                (["quantize the model"] if held is Format.HUGGING_FACE else [])
+                + [f"choose the engine {name}" for name in others]
+            )
+            or "merge the adapter into its base model (FineTune: merge: true)",
         )
-    if wanted is not Format.GGUF or opened.path.is_file():
+    if Format.GGUF not in row.formats or opened.path.is_file():
         return opened.path
     files = sorted(opened.path.glob("*.gguf"))
     if len(files) != 1:
         what = f"{spec.model.uri}: {len(files)} .gguf files at the top of the folder instead of one"
         raise StageError(FailureReason.MODEL_INVALID, what, "name the file itself in the URI")
     return files[0]
+
+
+def _reachable(host: str) -> str:
+    """The address at which what listens on `host` answers this machine."""
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"[{own}]" if ":" in own else own
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Until the engine's supervisor takes over, SIGTERM and SIGINT end the stage.
+
+    The first process of a container would not even notice them otherwise.
+    """
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        what = f"{signal.Signals(number).name} before the engine was started"
+        raise StageError(FailureReason.INTERRUPTED, what, "nothing is lost: start it again")
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

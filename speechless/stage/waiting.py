@@ -22,10 +22,11 @@ def await_source(
 
     `waiting` is told once that there is something to wait for; `check` is called between looks and may raise.
     """
-    deadline = time.monotonic() + source.wait_seconds
-    if not source.wait_seconds or store.exists(source.uri):
+    patience = source.wait_seconds or 0
+    deadline = time.monotonic() + patience
+    if not patience or store.exists(source.uri):
         return
-    log.info("waiting up to %d s for %s", source.wait_seconds, source.uri)
+    log.info("waiting up to %d s for %s", patience, source.uri)
     waiting(f"waiting for {source.uri}")
     while not store.exists(source.uri) and time.monotonic() < deadline:
         check()

@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
 
-from speechless.contract import FailureReason
+from speechless.contract import FailureReason, storage
 from speechless.errors import StageError
 
 
@@ -23,24 +22,19 @@ class Location(NamedTuple):
 
 def locate(uri: str, mounts: Mapping[str, str]) -> Location:
     """The path that a `file://` or `pvc://` URI means; StageError(INVALID_SPEC) if it means none."""
-    scheme, _, rest = uri.partition("://")
-    if any(sign in rest for sign in "?#"):
-        raise _invalid(uri, "has a query or a fragment", "write the sign in a file's name as %3F or %23")
-    host, slash, tail = rest.partition("/")
-    parts = [unquote(part, errors="strict") for part in tail.split("/") if part not in {"", "."}]
-    if any(part == ".." or "/" in part or "\0" in part for part in parts):
-        raise _invalid(uri, "leads out of its place", "write the path without '..'")
-    if scheme == "file":
-        if host or not slash:
-            raise _invalid(uri, "is not an absolute path", "write three slashes: file:///path")
-        return Location(uri, Path("/", *parts), None)
-    if scheme == "pvc":
-        if host not in mounts:
-            known = ", ".join(sorted(mounts)) or "none"
-            raise _invalid(uri, f"names the claim '{host}', which is not mounted", f"mounted claims: {known}")
-        root = Path(mounts[host])
-        return Location(uri, root.joinpath(*parts), root)
-    raise _invalid(uri, f"has the scheme '{scheme}'", "this version knows file:// and pvc://")
+    try:
+        place = storage.check(uri)
+    except storage.UriError as error:
+        raise _invalid(uri, error.what, error.hint) from None
+    if not place.scheme.needs_claim:
+        return Location(uri, Path("/", *place.parts), None)
+    if place.host not in mounts:
+        known = ", ".join(sorted(mounts)) or "none"
+        raise _invalid(
+            uri, f"names the claim '{place.host}', which is not mounted", f"mounted claims: {known}"
+        )
+    root = Path(mounts[place.host])
+    return Location(uri, root.joinpath(*place.parts), root)
 
 
 def check_inside(location: Location, path: Path) -> None:

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-VALIDATIONS = "x-kubernetes-validations"
+from speechless.contract.model import VALIDATIONS, ContractModel, Rule
+
+__all__ = [
+    "IMMUTABLE",
+    "VALIDATIONS",
+    "ApiModel",
+    "Atomic",
+    "Cel",
+    "Immutable",
+    "ListMap",
+    "optional",
+    "rules",
+]
+M = TypeVar("M", bound=BaseModel)
 IMMUTABLE = "x-speechless-immutable"
 """Of this project alone: `crd` turns it into one transition rule a field."""
 
 
-class ApiModel(BaseModel):
-    """A part of a resource: camelCase on the wire, immutable in Python.
+class ApiModel(ContractModel):
+    """A part of a resource that is not a part of the contract: what only Kubernetes has.
 
     Unknown fields are ignored here, as the API server has pruned or refused them already; a resource that was written
     by a newer CRD must not stop an older operator.
     """
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="ignore",
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,37 @@ class Immutable:
     free: tuple[str, ...] = ()
 
 
-def rules(*found: Cel, immutable: Immutable | None = None) -> ConfigDict:
-    """The model configuration that carries a model's rules."""
-    extra: dict[str, Any] = {}
-    if found:
-        extra[VALIDATIONS] = [cel.as_dict() for cel in found]
-    if immutable:
-        extra[IMMUTABLE] = {"message": immutable.what_to_do, "free": list(immutable.free)}
+def rules(*found: Cel | Callable[[], Iterable[Rule]], immutable: Immutable | None = None) -> ConfigDict:
+    """The model configuration that carries a model's rules. Those that are made from a table of the contract are made
+    when the schema is, so that a row that is added counts."""
+
+    def extra(schema: JsonSchemaValue) -> None:
+        made: list[dict[str, Any]] = []
+        for item in found:
+            if isinstance(item, Cel):
+                made.append(item.as_dict())
+            else:
+                made += [Cel(rule.rule, rule.message, rule.field_path).as_dict() for rule in item()]
+        if made:
+            schema[VALIDATIONS] = made
+        if immutable:
+            schema[IMMUTABLE] = {"message": immutable.what_to_do, "free": list(immutable.free)}
+
     return ConfigDict(json_schema_extra=extra)
+
+
+def optional(model: type[M], describe: Callable[[str, str], str]) -> type[M]:
+    """A model with the same fields, none of which has a default: what is not set is not there.
+
+    `describe` gets a field's name on the wire and its docstring, to which the default was added.
+    """
+    fields: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        text = (info.description or "").strip()
+        if info.default not in (None, ()):
+            default = info.default[0] if isinstance(info.default, tuple) else info.default
+            text = f"{text.removesuffix('.')}; without it, {default}."
+        field = Field(default=None, description=describe(info.alias or name, text))
+        fields[name] = (info.rebuild_annotation() | None, field)
+    made = create_model(model.__name__, __base__=ApiModel, __doc__=model.__doc__, **fields)
+    return cast(type[M], made)

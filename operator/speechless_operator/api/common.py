@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from speechless_operator.api.base import ApiModel, Cel, Immutable, rules
+from speechless import contract
+from speechless.contract import storage
+from speechless_operator.api.base import VALIDATIONS, ApiModel, Cel, Immutable, rules
 from speechless_operator.api.pod import PodSettings
 
 MAX_NAME = 40
@@ -17,15 +22,32 @@ version may put in between."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 """Of a resource of ours that is referred to. Resources of earlier versions have names of up to 49 characters."""
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
-_URI_PATTERN = r"^(pvc|file)://.+$"
-_URI_RULES = Cel(
-    rule="(self.matches('^pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?/.+$') || self.startsWith('file:///'))"
-    " && !self.contains('/../') && !self.endsWith('/..')",
-    message="must be pvc://<claim>/<path> (a claim of this namespace) or file:///<path>, without `..`",
-)
-Uri = Annotated[str, StringConstraints(pattern=_URI_PATTERN, min_length=8, max_length=1024), _URI_RULES]
-"""Where something is. Schemes that work: pvc, and file where the operator allows it."""
+
+
+@dataclass(frozen=True)
+class _KnownScheme:
+    """A URI of a scheme of `speechless.contract.storage`."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return AfterValidator(self.check).__get_pydantic_core_schema__(source, handler)
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        rule = storage.rule()
+        cel = Cel(rule.rule, rule.message).as_dict()
+        return handler(core) | {"pattern": storage.pattern(), VALIDATIONS: [cel]}
+
+    @staticmethod
+    def check(value: str) -> str:
+        """The value, if this version knows its scheme; ValueError otherwise."""
+        if storage.scheme_of(value) is None:
+            raise ValueError(f"{value}: must be {storage.examples()}")
+        return value
+
+
+Uri = Annotated[str, StringConstraints(min_length=8, max_length=1024), _KnownScheme()]
+"""Where something is. What there is, is in `speechless.contract.storage.SCHEMES`."""
 
 
 class Reference(ApiModel):
@@ -35,21 +57,13 @@ class Reference(ApiModel):
     """Its name."""
 
 
-WaitSeconds = Annotated[int, Field(ge=1, le=86_400)]
-
-
-class DataSource(ApiModel):
+class DataSource(contract.Source):
     """Data that is read as it is."""
 
-    uri: Uri
-    """Where it is: `pvc://<claim>/<path>`, or `file:///<path>` in the image where the operator allows it."""
-    digest: Digest | None = None
-    """What it must digest to; without it, the digest of what was read is recorded in status.inputs."""
-    wait_seconds: WaitSeconds | None = None
-    """How long the pod waits for what is at uri to appear; without it, what is not there is an error at once."""
+    uri: Uri = Field(description=f"Where it is: {storage.examples()}.")
 
 
-class ModelSource(ApiModel):
+class ModelSource(contract.SourceOptions):
     """Where a model comes from: exactly one of uri, fineTune and quantization."""
 
     model_config = rules(
@@ -69,12 +83,7 @@ class ModelSource(ApiModel):
         ),
     )
 
-    uri: Uri | None = None
-    """Where the model is: `pvc://<claim>/<path>`, or `file:///<path>` in the image where the operator allows it."""
-    digest: Digest | None = None
-    """What the model at uri must digest to. Needed where a gate stands before the model."""
-    wait_seconds: WaitSeconds | None = None
-    """How long the pod waits for what is at uri to appear; without it, what is not there is an error at once."""
+    uri: Uri | None = Field(default=None, description=f"Where the model is: {storage.examples()}.")
     fine_tune: Reference | None = None
     """The artifact of a FineTune of this namespace."""
     quantization: Reference | None = None

@@ -2,65 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from speechless.contract import SuiteType
-from speechless_operator.api.base import ApiModel, Atomic, Cel, ListMap, rules
+from speechless import contract
+from speechless.contract import suites
+from speechless.contract.evaluate import MetricName, SuiteName, SuiteTypeName
+from speechless.contract.model import Rule
+from speechless_operator.api.base import ApiModel, Cel, ListMap, optional, rules
 from speechless_operator.api.common import DataSource, JobSpec, ModelSource, job_immutable
 from speechless_operator.api.status import JobStatus, Line
 
-_HUMANEVAL_ONLY = ("samplesPerTask", "k", "temperature", "maxTokens", "timeoutSeconds", "seed")
+
+def _described(option: str, text: str) -> str:
+    return f"{', '.join(suites.takers(option))}: {text[:1].lower()}{text[1:]}"
 
 
-class Suite(ApiModel):
-    """One test with its data and options."""
+if TYPE_CHECKING:
+    _Options = contract.SuiteOptions
+else:
+    _Options = optional(contract.SuiteOptions, _described)
 
-    model_config = rules(
-        Cel(
-            rule="self.type == 'HumanEval' || !("
-            + " || ".join(f"has(self.{name})" for name in _HUMANEVAL_ONLY)
-            + ")",
-            message=f"{', '.join(_HUMANEVAL_ONLY)} are options of type HumanEval: remove them",
-        ),
-        Cel(
-            rule="!has(self.k) || self.k.all(k, k <= (has(self.samplesPerTask) ? self.samplesPerTask : 1))",
-            message="no k may exceed samplesPerTask (1 if it is not set): raise samplesPerTask, or remove that k",
-            field_path=".k",
-        ),
-        Cel(
-            rule="!has(self.samplesPerTask) || self.samplesPerTask == 1"
-            " || (has(self.temperature) && self.temperature > 0.0)",
-            message="samplesPerTask above 1 needs a temperature above 0: greedy samples are all the same",
-            field_path=".temperature",
-        ),
+
+def _suite_rules() -> list[Rule]:
+    return suites.option_rules(
+        info.alias or name for name, info in contract.SuiteOptions.model_fields.items()
     )
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)]
+
+class Suite(_Options):
+    """One test with its data and options."""
+
+    model_config = rules(_suite_rules)
+
+    name: SuiteName
     """The first part of its metrics' names."""
-    type: SuiteType
-    """HumanEval: code generation, scored by running unit tests (Chen et al., 2021, arXiv:2107.03374).
-    Perplexity: exp of the mean negative log-likelihood a token over a text."""
-    data: DataSource
-    """HumanEval: problems as in openai/human-eval (JSON Lines, also .gz). Perplexity: a text file."""
-    samples_per_task: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """HumanEval: answers a problem; without it, 1."""
-    k: (
-        Annotated[list[Annotated[int, Field(ge=1, le=1000)]], Atomic(), Field(min_length=1, max_length=16)]
-        | None
-    ) = None
-    """HumanEval: the k of pass@k; without it, 1."""
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    """HumanEval: 0, and without it, is greedy."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """HumanEval: tokens of an answer at most; without it, 512."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
-    """HumanEval: for running one answer's tests; without it, 10."""
-    limit: Annotated[int, Field(ge=1)] | None = None
-    """Only the first so many problems (HumanEval) or chunks of text (Perplexity); without it, all."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """HumanEval: of the sampling; without it, 42."""
+    type: SuiteTypeName
+    """What kind of test it is."""
+    data: DataSource = Field(
+        description=" ".join(f"{row.name}: {row.data}" for row in suites.SUITES.values())
+    )
 
 
 class Gate(ApiModel):
@@ -74,7 +56,7 @@ class Gate(ApiModel):
         ),
     )
 
-    metric: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    metric: MetricName
     """Its name, such as `humaneval/pass@1`: suite, slash, metric."""
     min: float | None = None
     """Passes from here on."""
@@ -82,15 +64,11 @@ class Gate(ApiModel):
     """Passes up to here."""
 
 
-class EvaluationSpec(JobSpec):
+class EvaluationSpec(JobSpec, contract.EvaluateSettings):
     """What to score, on what. All but suspend and ttlSecondsAfterFinished is fixed once created."""
 
     model_config = rules(
-        Cel(
-            rule="self.allowCodeExecution || !self.suites.exists(s, s.type == 'HumanEval')",
-            message="suites of type HumanEval run what the model wrote: set allowCodeExecution: true to agree to that",
-            field_path=".allowCodeExecution",
-        ),
+        lambda: [suites.code_rule()],
         immutable=job_immutable("Evaluation"),
     )
 
@@ -101,8 +79,6 @@ class EvaluationSpec(JobSpec):
     gates: Annotated[list[Gate], ListMap("metric"), Field(max_length=32)] = []
     """What must hold for the evaluation to pass. Without any, it measures and does not judge, and no service's gate
     opens by it."""
-    allow_code_execution: bool = False
-    """Suites that run what the model wrote need it; the operator must allow it, too."""
 
 
 class EvaluationStatus(JobStatus):

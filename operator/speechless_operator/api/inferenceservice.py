@@ -6,15 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from speechless_operator.api.base import ApiModel, Atomic, Cel, ListMap, rules
+from speechless import contract
+from speechless.contract import engines
+from speechless.contract.tables import OneOf
+from speechless_operator.api.base import ApiModel, Cel, ListMap, rules
 from speechless_operator.api.common import ModelSource, Reference
 from speechless_operator.api.pod import PodSettings
 from speechless_operator.api.status import ArtifactStatus, BaseStatus, Line, Text, Word
 
 GATE_OVERRIDE = "speechless.dev/gate-override"
 """The annotation that opens a closed gate; its value is the reason."""
-RESERVED_ARGS = ("-m", "--model", "--host", "--port", "-a", "--alias")
-"""Engine arguments that the stage sets."""
+GATE_OVERRIDE_BY = f"{GATE_OVERRIDE}-by"
+"""Who opened it. The chart's admission policy makes sure that it is the user who wrote it."""
+GATE_OVERRIDE_UNTIL = f"{GATE_OVERRIDE}-until"
+"""Until when it counts (RFC 3339); without it, until it is taken away."""
 
 
 class ServiceGate(ApiModel):
@@ -27,7 +32,7 @@ class ServiceGate(ApiModel):
     """Enforce: a revision is served only once the gate is open; until then the one before serves."""
 
 
-class InferenceServiceSpec(ApiModel):
+class InferenceServiceSpec(ApiModel, contract.ServeSettings):
     """What to serve, and how. Everything may change: a new model or engine setting becomes a new revision."""
 
     model_config = rules(
@@ -36,29 +41,15 @@ class InferenceServiceSpec(ApiModel):
             message="a gate must know what it lets pass: set model.digest, or name a fineTune or quantization",
             field_path=".model",
         ),
-        Cel(
-            rule="!has(self.engineArgs) || !self.engineArgs.exists(a, "
-            + " || ".join(f"a == '{arg}' || a.startsWith('{arg}=')" for arg in RESERVED_ARGS)
-            + ")",
-            message=f"{', '.join(RESERVED_ARGS)} are set by the operator: remove them",
-            field_path=".engineArgs",
-        ),
+        engines.argument_rules,
     )
 
     model: ModelSource
     """The model to serve."""
-    engine: Literal["LlamaCpp"] = "LlamaCpp"
-    """LlamaCpp: llama.cpp's server, for GGUF."""
+    engine: Annotated[str, OneOf("engine", engines.offered)] = contract.ServeEngine.LLAMA_CPP.value
+    """What answers."""
     model_name: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
     """What clients ask for as `model`; without it, this resource's name."""
-    context_length: Annotated[int, Field(ge=8, le=16_777_216)] | None = None
-    """Tokens of a conversation at most; without it, what the model was trained for."""
-    parallel: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Requests that a pod answers at the same time; they share the context."""
-    engine_args: Annotated[
-        list[Annotated[str, StringConstraints(max_length=1024)]], Atomic(), Field(max_length=64)
-    ] = []
-    """Handed to the engine one by one, after its own, and never to a shell."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     """Pods of the served revision. `kubectl scale` and autoscalers set it, too."""
     gate: ServiceGate | None = None
@@ -79,6 +70,12 @@ class GateVerdict(ApiModel):
     """Whether it scored this very artifact, and passed."""
     message: Text
     """The numbers, or what is missing."""
+    samples: int | None = None
+    """How many samples the numbers rest on, over all suites."""
+    overridden: Word | None = None
+    """What of the evaluation's pod was not the operator's: image, environment. Its numbers are its author's word then."""
+    gone: bool | None = None
+    """The Evaluation does not exist any more; what it said of this artifact is kept."""
 
 
 class GateOverride(ApiModel):
@@ -86,6 +83,10 @@ class GateOverride(ApiModel):
 
     reason: Line
     """As the annotation says it."""
+    by: Line | None = None
+    """Who opened it, as the annotation speechless.dev/gate-override-by says it."""
+    until: Word | None = None
+    """When it ends, as the annotation speechless.dev/gate-override-until says it."""
     digest: Word | None = None
     """The artifact that was let pass."""
 

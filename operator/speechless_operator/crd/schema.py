@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from speechless.contract.model import CHOICES
 from speechless_operator.api.base import IMMUTABLE, VALIDATIONS
 
 Schema = dict[str, Any]
@@ -28,7 +29,7 @@ _COPIED = frozenset(
 _HANDLED = frozenset(
     {
         "$defs", "$ref", "title", "properties", "required", "items", "additionalProperties", "anyOf", "const",
-        "exclusiveMinimum", "exclusiveMaximum", "uniqueItems", IMMUTABLE,
+        "exclusiveMinimum", "exclusiveMaximum", "uniqueItems", IMMUTABLE, CHOICES,
     }
 )  # fmt: skip
 _FORMATS = frozenset({"date-time", "int32", "int64", "double", "float", "byte"})
@@ -75,6 +76,9 @@ class _Converter:
                 )
         made = {key: value for key, value in node.items() if key in _COPIED}
         _rewrite_scalars(node, made, path)
+        if CHOICES in node:
+            told = " ".join(f"{name}: {text}" for name, text in node[CHOICES].items())
+            made["description"] = f"{made.get('description', '')} {told}".strip()
         match made.get("type"):
             case "object":
                 self._object(node, made, path, above)

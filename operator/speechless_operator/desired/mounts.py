@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from speechless.contract.storage import claim_of
 from speechless_operator.desired.objects import Object
 
 FOLDER = "/mnt/pvc"
-
-
-def claim_of(uri: str) -> str | None:
-    """The claim of a pvc uri, None for other schemes.
-
-    >>> claim_of("pvc://models/base/tiny")
-    'models'
-    """
-    return uri.removeprefix("pvc://").partition("/")[0] if uri.startswith("pvc://") else None
 
 
 @dataclass(frozen=True)

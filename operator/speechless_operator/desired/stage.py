@@ -1,11 +1,13 @@
-"""From a resource's spec to the stage's: one function a kind, names on both sides the same."""
+"""From a resource's spec to the stage's: one function a kind. The settings are the contract's own on both sides."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from speechless import contract
-from speechless_operator.api.base import ApiModel
+from speechless.contract import suites
 from speechless_operator.api.evaluation import EvaluationSpec, Suite
 from speechless_operator.api.finetune import FineTuneSpec
 from speechless_operator.api.inferenceservice import InferenceServiceSpec
@@ -13,6 +15,11 @@ from speechless_operator.api.quantization import QuantizationSpec
 from speechless_operator.desired.inputs import Run
 from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.objects import Owner
+
+_ENVELOPE = 1024 + 512
+"""Bytes of a result beside its metrics and inputs: an artifact with a long URI, and what is always there."""
+_A_METRIC, _AN_INPUT = 48, 192
+"""Bytes of one beside its name."""
 
 
 def identity(owner: Owner, spec_hash: str) -> contract.RunIdentity:
@@ -24,36 +31,46 @@ def identity(owner: Owner, spec_hash: str) -> contract.RunIdentity:
 
 def finetune(spec: FineTuneSpec, run: Run, who: contract.RunIdentity) -> contract.FineTuneSpec:
     """The stage spec of a FineTune."""
-    source = run.input("dataset").source
     return contract.FineTuneSpec.model_validate(
         _common(run, who)
+        | _settings(spec, contract.FineTuneSettings)
         | {
             "model": run.input("model").source,
-            "dataset": _plain(spec.dataset) | source.model_dump(by_alias=True, exclude_none=True),
-            "method": spec.method,
-            "objective": spec.objective,
-            "hyperparameters": _plain(spec.hyperparameters),
-            "lora": None if spec.lora is None else _plain(spec.lora),
-            "checkpoints": _plain(spec.checkpoints),
-            "merge": spec.merge,
+            "dataset": _plain(spec.dataset) | _plain(run.input("dataset").source),
         }
     )
 
 
 def evaluate(spec: EvaluationSpec, run: Run, who: contract.RunIdentity) -> contract.EvaluateSpec:
     """The stage spec of an Evaluation."""
-    return contract.EvaluateSpec.model_validate(
+    made = contract.EvaluateSpec.model_validate(
         _common(run, who)
+        | _settings(spec, contract.EvaluateSettings)
         | {
             "model": run.input("model").source,
             "suites": [_suite(suite, run) for suite in spec.suites],
-            "allowCodeExecution": spec.allow_code_execution,
         }
     )
+    judged = tuple(gate.metric for gate in spec.gates)
+    return made.model_copy(update={"gate_metrics": judged}) if judged and not _surely_fits(made) else made
 
 
 def _suite(suite: Suite, run: Run) -> dict[str, Any]:
     return _plain(suite) | {"data": run.input(f"suite/{suite.name}").source}
+
+
+def _surely_fits(spec: contract.EvaluateSpec) -> bool:
+    """Whether the result has room for every metric, so that nobody need say which matter.
+
+    It is not said then, because a stage of an earlier version refuses a field that it does not know.
+    """
+    size = _ENVELOPE + _AN_INPUT
+    for suite in spec.suites:
+        names = suites.SUITES[suite.type].metrics(suite)
+        if names is None:
+            return False
+        size += _AN_INPUT + sum(len(suite.name) + len(name) + _A_METRIC for name in names)
+    return size <= contract.TERMINATION_MESSAGE_LIMIT
 
 
 def quantize(spec: QuantizationSpec, run: Run, who: contract.RunIdentity) -> contract.QuantizeSpec:
@@ -63,7 +80,8 @@ def quantize(spec: QuantizationSpec, run: Run, who: contract.RunIdentity) -> con
         verify = _plain(spec.verify) | {"text": run.input("verify").source}
     return contract.QuantizeSpec.model_validate(
         _common(run, who)
-        | {"model": run.input("model").source, "format": spec.format, "type": spec.type, "verify": verify}
+        | _settings(spec, contract.QuantizeSettings)
+        | {"model": run.input("model").source, "verify": verify}
     )
 
 
@@ -71,14 +89,11 @@ def serve(spec: InferenceServiceSpec, run: Run, who: contract.RunIdentity, port:
     """The stage spec of an InferenceService."""
     return contract.ServeSpec.model_validate(
         _common(run, who)
+        | _settings(spec, contract.ServeSettings)
         | {
             "model": run.input("model").source,
             "modelName": spec.model_name or who.name,
-            "engine": spec.engine,
             "port": port,
-            "engineArgs": spec.engine_args,
-            "contextLength": spec.context_length,
-            "parallel": spec.parallel,
         }
     )
 
@@ -89,6 +104,11 @@ def _common(run: Run, who: contract.RunIdentity) -> dict[str, Any]:
     return {"run": who, "mounts": mounts.folders} | output
 
 
-def _plain(model: ApiModel) -> dict[str, Any]:
+def _settings(spec: BaseModel, shared: type[BaseModel]) -> dict[str, Any]:
+    """The fields that a resource's spec and its stage's spec have from the same model of the contract."""
+    return {name: getattr(spec, name) for name in shared.model_fields}
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
     """A model's fields by their names on the wire, but for those that are not set."""
     return model.model_dump(by_alias=True, exclude_none=True)

@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from speechless.api.engines import command
-from speechless.contract import ServeEngine, ServeSpec, Source
+from speechless.api.engines import COMMANDS, command
+from speechless.contract import ServeEngine, ServeSpec, Source, engines
 from speechless.generate.llamacpp.tools import BIN_VARIABLE
 
 MODEL = Path("/models/m.gguf")
@@ -19,11 +20,11 @@ def spec(**fields: object) -> ServeSpec:
 def test_llama_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "llama-server").touch(mode=0o755)
     monkeypatch.setenv(BIN_VARIABLE, str(tmp_path))
-    argv = command(spec(parallel=2, context_length=128, engine_args=("--no-warmup", "$(x)")), MODEL)
+    argv, _ = command(spec(parallel=2, context_length=128, engine_args=("--device", "$(x)")), MODEL)
     assert argv == [
         *(str(tmp_path / "llama-server"), "--model", str(MODEL), "--alias", "a; b"),
         *("--host", "0.0.0.0", "--port", "8080", "--parallel", "2", "--ctx-size", "256", "--metrics"),
-        *("--no-warmup", "$(x)"),
+        *("--device", "$(x)"),
     ]
 
 
@@ -36,11 +37,11 @@ def test_in_process(
 ) -> None:
     monkeypatch.delenv(BIN_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    argv = command(spec(engine=engine, port=9, context_length=64), MODEL)
+    argv, _ = command(spec(engine=engine, port=9, context_length=64), MODEL)
     assert argv == [
         *(sys.executable, "-m", "speechless.api.server", "start", "--backbone", backbone),
         *("--model", str(MODEL), "--model_name", "a; b", "--host", "0.0.0.0", "--port", "9"),
-        *("--parallel", "1", "--context_length", "64"),
+        *("--parallel", "1", "--drain_seconds", "45", "--context_length", "64"),
     ]
 
 
@@ -49,5 +50,29 @@ def test_the_server_knows_these_flags(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(BIN_VARIABLE, raising=False)
-    argv = command(spec(engine=ServeEngine.TRANSFORMERS, context_length=64), MODEL)
+    argv, _ = command(spec(engine=ServeEngine.TRANSFORMERS, context_length=64), MODEL)
     assert build_parser().parse(argv[4:]).model_name == "a; b"
+
+
+def test_every_engine_has_a_command() -> None:
+    assert set(COMMANDS) == set(engines.ENGINES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--threads", "4", "--no-warmup", "--seed", "-1"], None),
+        (["--lora", "x.gguf"], "--lora is not allowed for engine LlamaCpp; allowed: --threads, "),
+        (["--host=::"], "--host=:: is not allowed"),
+        (["--port", "1"], "--port is set by the operator"),
+        (["--threads"], "--threads needs a value"),
+        (["--threads", "--lora"], "--threads needs a value"),
+        (["--no-warmup", "x.gguf"], "x.gguf is not allowed"),
+    ],
+)
+def test_an_argument_must_not_change_what_answers(arguments: list[str], problem: str | None) -> None:
+    said = engines.problem_of("LlamaCpp", arguments)
+    assert (said is None) if problem is None else (said and problem in said)
+    if problem is not None:
+        with pytest.raises(ValidationError, match="engineArgs: "):
+            spec(engine_args=arguments)

@@ -120,10 +120,15 @@ def test_both_understand_the_same(kind: str, when: str) -> None:
         assert common(today, old) == old, text
 
 
+UNSET = {"waitSeconds": 0}
+"""Fields that have no default any more, and what the version before says where they are not set."""
+
+
 def common(today: Any, old: Any) -> Any:
     """Of today's reading, the fields that the version before knows, too."""
     if isinstance(old, dict) and isinstance(today, dict):
-        return {key: common(today.get(key), value) for key, value in old.items()}
+        known = {key: UNSET.get(key) if today.get(key) is None else today[key] for key in old}
+        return {key: common(known[key], value) for key, value in old.items()}
     if isinstance(old, list) and isinstance(today, list) and len(old) == len(today):
         return [common(a, b) for a, b in zip(today, old, strict=True)]
     return today

@@ -106,7 +106,6 @@ def test_an_altered_input_is_refused_by_its_digest(spec: dict[str, Any], tmp_pat
         ({"source": {"uri": "pvc://claim/nothing"}}, 66, "InputNotFound", "pvc://claim/nothing"),
         ({"source": {"uri": "pvc://other/x"}}, 64, "InvalidSpec", "claim 'other'"),
         ({"source": {}}, 64, "InvalidSpec", "fetch.source.uri: Field required"),
-        ({"surprise": 1}, 64, "InvalidSpec", "surprise: Extra inputs"),
         ({"stage": "finetune"}, 64, "InvalidSpec", "finetune.model: Field required"),
         ({"workDir": "/proc/none"}, 64, "InvalidSpec", "workDir: /proc/none"),
     ],
@@ -121,6 +120,16 @@ def test_a_failure_has_a_reason_and_its_exit_status(
     assert message in result.failure.message
     assert result.failure.hint
     assert "Traceback" not in log
+
+
+def test_a_field_that_this_version_does_not_know_is_told_and_ignored(
+    spec: dict[str, Any], tmp_path: Path
+) -> None:
+    source = spec["source"] | {"mirror": "pvc://claim/two"}
+    status, _, log = run(spec | {"surprise": 1, "source": source}, tmp_path)
+    assert status == 0, log
+    assert "unknown field surprise: this version does not know it" in log
+    assert "unknown field source.mirror: " in log
 
 
 def test_a_spec_that_is_no_json_is_invalid(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""What every stage is told: whose run it is, where its inputs are, and where its output goes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from speechless.contract.artifact import Digest
+from speechless.contract.model import ContractModel
+
+Uri = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+://.+$", max_length=2048)]
+
+
+class StageName(StrEnum):
+    """The stages there are."""
+
+    FETCH = "fetch"
+    FINETUNE = "finetune"
+    EVALUATE = "evaluate"
+    QUANTIZE = "quantize"
+    SERVE = "serve"
+
+
+STAGE_IMAGES: dict[StageName, str] = {
+    StageName.FINETUNE: "train",
+    StageName.EVALUATE: "eval",
+    StageName.QUANTIZE: "quantize",
+}
+"""The image (a folder of images/) that a stage runs in. A service's is its engine's: `engines.images()`."""
+
+
+class RunIdentity(ContractModel):
+    """Whose run this is; recorded in the artifact, never used as a path."""
+
+    namespace: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    spec_hash: str = ""
+
+
+class SourceOptions(ContractModel):
+    """What may be said of an input beside where it is."""
+
+    digest: Digest | None = None
+    """What it must digest to; without it, the digest of what was read is recorded. A model behind a gate needs it."""
+    wait_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    """How long the pod waits for what is at uri to appear, whole (by a rename); without it, what is not there is an
+    error at once."""
+
+
+class Source(SourceOptions):
+    """An input: where it is and, when it is known, what it must digest to.
+
+    `file:///path` and `pvc://claim/path`. A folder with a manifest is verified against it; one without is digested as
+    it is read, and the digest recorded.
+    """
+
+    uri: Uri
+    """Where it is."""
+
+
+class Stage(ContractModel):
+    """What every stage is told."""
+
+    version: Literal["v1"] = "v1"
+    run: RunIdentity = RunIdentity()
+    mounts: dict[str, str] = {}
+    """Claim name to the folder where it is mounted: how `pvc://claim/path` becomes a path."""
+    work_dir: str = "/work"
+    """Scratch space of this attempt."""
+
+
+class Publishing(Stage):
+    """A stage that ends with an artifact."""
+
+    output: Uri
+    """Where the artifact goes; a folder that is made by the stage."""
+
+
+class FetchSpec(Publishing):
+    """Copy a source into the store as an artifact."""
+
+    stage: Literal[StageName.FETCH] = StageName.FETCH
+    source: Source
