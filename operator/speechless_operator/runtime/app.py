@@ -144,7 +144,7 @@ class Operator:
             asyncio.create_task(supervised("resync", self._resync.run)),
             asyncio.create_task(supervised("schemas", lambda: compare_schemas(self._client))),
         ]
-        lead = asyncio.create_task(self._lead())
+        lead = asyncio.create_task(supervised("lead", self._lead, fatal=(LeaseLostError,)))
         stop = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([lead, stop], return_when=asyncio.FIRST_COMPLETED)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import time
 from enum import IntEnum
+from time import monotonic
 
 
 class Lane(IntEnum):
@@ -27,7 +27,7 @@ class Limiter:
         """Start with a full bucket."""
         self._rate, self._burst = rate, max(1, burst)
         self._tokens = float(self._burst)
-        self._at = time.monotonic()
+        self._at = monotonic()
         self._waiting: list[tuple[Lane, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -44,7 +44,7 @@ class Limiter:
         await turn
 
     def _take(self) -> bool:
-        now = time.monotonic()
+        now = monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from time import monotonic
 
 import aiohttp
 from pydantic import ValidationError
@@ -83,7 +83,7 @@ class Poller:
 
     def _begin(self, group: asyncio.TaskGroup, fetch: Fetch) -> None:
         """Begin the looks that are due."""
-        now = time.monotonic()
+        now = monotonic()
         running = {pod["metadata"]["uid"]: pod for pod in self._cache.of_kind("Pod") if runs(pod)}
         for gone in [uid for uid in self._stages if uid not in running]:
             del self._stages[gone]
@@ -104,7 +104,7 @@ class Poller:
             stage.busy = False
         metrics.PROGRESS.labels(result).inc()
         patience = min(LONGEST, FIRST * 2.0 ** min(stage.silent - 1, 10))
-        stage.due = time.monotonic() + (patience if stage.silent else pace(len(self._stages)))
+        stage.due = monotonic() + (patience if stage.silent else pace(len(self._stages)))
 
     async def _look(self, pod: Object, stage: _Stage, fetch: Fetch) -> str:
         key = self._cache.root(pod)
@@ -140,13 +140,13 @@ class Poller:
                 # 409: the status was just written; the next look tries again with the newer object.
                 _log.debug("progress of %s %s: %s", obj["kind"], obj["metadata"]["name"], error)
                 return "refused"
-        stage.written = time.monotonic()
+        stage.written = monotonic()
         return "written"
 
     def _is_news(self, known: Object, status: Object, stage: _Stage) -> bool:
         if known == status:
             return False
-        since, running = time.monotonic() - stage.written, len(self._stages)
+        since, running = monotonic() - stage.written, len(self._stages)
         if all(known.get(key) == status.get(key) for key in ("phase", "percent", "message", "totalSteps")):
             return since >= max(SMALL_NEWS_EVERY, running / SMALL_A_SECOND)
         return since >= pace(running)

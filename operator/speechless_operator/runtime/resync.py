@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import monotonic
 
 from speechless_operator.desired.objects import Object
 from speechless_operator.runtime import metrics
@@ -132,10 +133,10 @@ class Resync:
     async def _missed(self, suspects: list[_Suspect]) -> list[_Suspect]:
         """Those that the watches have passed without telling of them."""
         missed: list[_Suspect] = []
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = monotonic() + PATIENCE_SECONDS
         await asyncio.sleep(GRACE_SECONDS)
         while suspects := [suspect for suspect in suspects if self._lacks(suspect)]:
-            late = time.monotonic() >= end
+            late = monotonic() >= end
             waiting: list[_Suspect] = []
             for suspect in suspects:
                 passed = late or self._ears.passed(suspect.reflector, suspect.listed)

@@ -1,0 +1,204 @@
+"""Progress: as people and programs read it; who is asked, how often, and who is believed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from speechless.contract import Metric, Progress, ProgressPhase
+from speechless_operator.desired.objects import Object
+from speechless_operator.runtime import progress as progress_module
+from speechless_operator.runtime.cache import Cache
+from speechless_operator.runtime.client import ApiError
+from speechless_operator.runtime.limiter import Lane
+from speechless_operator.runtime.progress import Poller, as_status, pace
+from tests.unit.operator.make import a_finetune
+from tests.unit.operator.seen import at, child, pod, run
+
+
+def test_progress_as_people_and_programs_read_it() -> None:
+    told = Progress(
+        phase=ProgressPhase.WORKING,
+        step=120,
+        total_steps=300,
+        percent=40.9,
+        remaining_seconds=80,
+        metrics=(
+            Metric(name="loss", value=0.5),
+            Metric(name="loss", value=1),
+            Metric(name="bad", value=float("nan")),
+        ),
+    )
+    assert as_status(told) == {
+        "phase": "Working",
+        "percent": 40,
+        "step": 120,
+        "totalSteps": 300,
+        "remainingSeconds": 80,
+        "summary": "40% 120/300 ~80s",
+        "metrics": [{"name": "loss", "value": 1}],
+    }
+
+
+def test_progress_without_steps_says_its_phase() -> None:
+    assert as_status(Progress(phase=ProgressPhase.FETCHING))["summary"] == "Fetching"
+
+
+class Server:
+    """The API server, with stages behind it."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache, self.asked, self.written = cache, [], []
+        self.says: bytes | Exception = told(1)
+        self.version = 100
+
+    asked: list[str]
+    written: list[Object]
+
+    async def raw(self, path: str, *, limit: int) -> bytes:
+        self.asked.append(path)
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+    async def apply_status(self, obj: Object, status: Object, manager: str, *, lane: Lane) -> Object:
+        assert lane is Lane.PROGRESS
+        self.written.append(status["progress"])
+        self.version += 1
+        meta = obj["metadata"] | {"resourceVersion": str(self.version)}
+        return obj | {"metadata": meta, "status": obj.get("status", {}) | status}
+
+
+def told(percent: int, step: int = 0) -> bytes:
+    """What a stage says."""
+    return (
+        Progress(phase=ProgressPhase.WORKING, percent=percent, step=step or percent * 10, total_steps=1000)
+        .to_json()
+        .encode()
+    )
+
+
+class Scene:
+    """A poller whose clock stands until it is moved."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *objects: Object) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(progress_module, "monotonic", lambda: self.now)
+        self.cache = Cache()
+        for obj in objects:
+            self.cache.put(obj)
+        self.server = Server(self.cache)
+        self.poller = Poller(self.server, self.cache, keep=self.cache.put, proxy=True)  # type: ignore[arg-type]
+
+    async def after(self, seconds: float) -> None:
+        """Move the clock, and let the looks that are due end."""
+        self.now += seconds
+        async with asyncio.TaskGroup() as group:
+            self.poller._begin(group, self.poller._through_server)
+
+
+RUNNING = (at(a_finetune().obj(), 1), child(2), pod(3))
+
+
+def test_a_whole_percent_is_told_after_ten_seconds_and_the_same_is_not_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work() -> None:
+        scene = Scene(monkeypatch, *RUNNING)
+        await scene.after(0)
+        await scene.after(5)
+        assert len(scene.server.asked) == 1, "not asked before it could be told"
+        await scene.after(5)
+        assert [progress["percent"] for progress in scene.server.written] == [1]
+        scene.server.says = told(2)
+        await scene.after(10)
+        assert [progress["percent"] for progress in scene.server.written] == [1, 2]
+
+    run(work())
+
+
+def test_steps_within_a_percent_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        scene = Scene(monkeypatch, *RUNNING)
+        await scene.after(0)
+        for number in range(1, 13):
+            scene.server.says = told(1, step=10 + number)
+            await scene.after(10)
+        assert [progress["step"] for progress in scene.server.written] == [10, 16, 22]
+
+    run(work())
+
+
+def test_a_stage_that_does_not_answer_is_asked_less_and_less_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work() -> None:
+        scene = Scene(monkeypatch, *RUNNING)
+        scene.server.says = ApiError(503, "no", "GET")
+        asked_at: list[float] = []
+        for _ in range(400):
+            before = len(scene.server.asked)
+            await scene.after(0.5)
+            if len(scene.server.asked) > before:
+                asked_at.append(scene.now)
+        gaps = [round(b - a) for a, b in itertools.pairwise(asked_at)]
+        assert gaps == [3, 6, 12, 24, 48, 60]
+        scene.server.says = told(5)
+        await scene.after(60)
+        await scene.after(10)
+        assert scene.server.written
+        assert len(scene.server.asked) == len(asked_at) + 2
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\xff\xfe", b"[]", b"null", b"{", b'{"phase": 1}', b'{"percent": 1e999}', b"[" * 20_000]
+)
+def test_whatever_a_pod_says_the_next_one_is_asked(monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
+    async def work() -> None:
+        scene = Scene(monkeypatch, *RUNNING, pod(4, uid="p2", name="tuned-1-y"))
+        scene.server.says = raw
+        await scene.after(0)
+        await scene.after(3)
+        assert len(scene.server.asked) == 4
+        assert scene.server.written == []
+
+    run(work())
+
+
+def without_labels(obj: Any) -> Any:
+    """As another hand left it."""
+    obj["metadata"]["labels"] = {"speechless.dev/kind": "FineTune", "speechless.dev/uid": "x"}
+    return obj
+
+
+def test_labels_name_nobody_the_owner_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        scene = Scene(
+            monkeypatch, *RUNNING[:2], without_labels(pod(3)), pod(4, uid="s", job="strange", name="s")
+        )
+        await scene.after(0)
+        assert len(scene.server.asked) == 1, "the stranger's pod is not asked"
+        assert len(scene.server.written) == 1
+
+    run(work())
+
+
+def test_what_has_ended_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        ended = at(a_finetune().obj(), 1, status={"conditions": [{"type": "Failed", "status": "True"}]})
+        scene = Scene(monkeypatch, ended, *RUNNING[1:])
+        await scene.after(0)
+        assert scene.server.written == []
+
+    run(work())
+
+
+def test_with_many_running_each_is_asked_and_told_less_often() -> None:
+    assert pace(1) == pace(800) == 10
+    assert pace(2000) == 25
+    assert pace(10_000) == 125
