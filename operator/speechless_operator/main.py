@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from speechless.contract import storage
 from speechless_operator.desired.settings import AdministratorFile, Settings, image_names
 from speechless_operator.flags import Parser, build_parser, own_version
 
@@ -25,6 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(parser, arguments)
 
 
+def _store_problem(uri: str) -> str:
+    """What is wrong with an address for artifacts; nothing if it can be written to."""
+    row = storage.scheme_of(uri)
+    if row is None or not row.may_write:
+        return f"must be {storage.examples(writable=True)}"
+    try:
+        row.check(uri)
+    except storage.UriError as error:
+        return f"{error.what}: {error.hint}"
+    return ""
+
+
 def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     # Imported here: `--help` and `--version` need neither kopf nor the Kubernetes client.
     from speechless_operator.runtime import access, app, configfile
@@ -36,8 +49,8 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     )
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
     store = arguments.artifact_store
-    if store and not store.startswith("pvc://"):
-        parser.error(f"--artifact-store {store}: must be pvc://<claim>/<path>")
+    if store and (problem := _store_problem(store)):
+        parser.error(f"--artifact-store {store}: {problem}")
     try:
         file = configfile.load(arguments.config) if arguments.config else AdministratorFile()
     except configfile.ConfigError as error:

@@ -73,7 +73,7 @@ class GateVerdict(ApiModel):
     samples: int | None = None
     """How many samples the numbers rest on, over all suites."""
     overridden: Word | None = None
-    """What of the evaluation's pod was not the operator's: image, environment. Its numbers are its author's word then."""
+    """What of the evaluation's pod was its author's: image, environment. Its numbers are their word then."""
     gone: bool | None = None
     """The Evaluation does not exist any more; what it said of this artifact is kept."""
 

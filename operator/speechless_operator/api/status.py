@@ -49,6 +49,27 @@ class InputStatus(ApiModel):
     """Where it is."""
     digest: Word | None = None
     """What it digests to: known before for an artifact, measured by the run for a plain uri."""
+    format: Word | None = None
+    """What kind of files it has, where it is an artifact of another resource."""
+    size_bytes: int | None = None
+    """Bytes of all its files, where it is an artifact of another resource."""
+
+
+class RunStatus(ApiModel):
+    """The run's identity, written before its first child. The same content has the same name, whoever creates it."""
+
+    name: Word
+    """A hash of what decides the result: the settings, the inputs, and an image or environment set by the user."""
+    attempt: int = 1
+    """Which of the run's Jobs this is."""
+    output: Line | None = None
+    """Where the artifact goes; named by the run, so that the same run finds it."""
+    inputs: Annotated[list[InputStatus], ListMap(), Field(max_length=32)] = []
+    """What goes in, as it was resolved; after the end see status.inputs."""
+    suspended: bool | None = None
+    """Whether the operator has suspended the run's Job; what others suspend it leaves alone."""
+    lost: int | None = None
+    """How many results were lost with their pods."""
 
 
 class ArtifactStatus(ApiModel):
@@ -121,7 +142,13 @@ class Provenance(ApiModel):
     seed: int | None = None
     """The seed of everything that was drawn by chance."""
     spec_hash: Word | None = None
-    """Of the spec's fields that decide the result."""
+    """Of what decides the result: the run's name."""
+    operator_version: Word | None = None
+    """The operator that started the run."""
+    image_overridden: bool | None = None
+    """Whether spec.pod.image took the place of the operator's image."""
+    environment_overridden: bool | None = None
+    """Whether spec.pod sets variables of the container."""
 
 
 class BaseStatus(ApiModel):
@@ -150,8 +177,10 @@ class JobStatus(BaseStatus):
     """What the run measured; everything is in the artifact."""
     progress: ProgressStatus | None = None
     """How far the run is."""
+    run: RunStatus | None = None
+    """The run's identity."""
     job: Word | None = None
-    """The Job's name."""
+    """The Job's name while there is one; it goes when the run has ended."""
     start_time: Time | None = None
     """When the Job began."""
     completion_time: Time | None = None

@@ -1,8 +1,8 @@
 """The table of child kinds: what the operator makes or looks at beside its own four kinds, and how it treats each.
 
-A row says where the API server has the kind, what is watched of it, what the operator may do to it, what of it is kept in
-memory, and what happens when somebody else changes it. The cache, the watches, pruning and the chart's rules are made
-from the rows: a new child kind is a row here and a builder beside it.
+A row says where the API server has the kind, what is watched of it, what the operator may do to it, what of it is kept
+in memory, and what happens when somebody else changes it. The cache, the watches, pruning and the chart's rules are
+made from the rows: a new child kind is a row here and a builder beside it.
 """
 
 from __future__ import annotations
@@ -99,27 +99,29 @@ def meta(obj: Object, *annotations: str) -> Object:
 
 RUN_ANNOTATION = "speechless.dev/run"
 """What was decided when a child was made, as the first version kept it: read of older children."""
-TEMPLATE_ANNOTATION = "speechless.dev/template"
-"""Digest of what the operator built, to tell another hand's change from an older builder's."""
+BUILT_ANNOTATION = "speechless.dev/built"
+"""A Deployment's spec as it was made: it stays so, whatever a newer operator would make."""
+STAGE_ANNOTATION = "speechless.dev/stage"
+"""What the pods of a Deployment are told: its ConfigMap is made again from it."""
 
 
 def _config_map(obj: Object) -> Object:
     # Its data is what a stage is told, up to 1 MiB of it, and no plan reads it.
-    return meta(obj, TEMPLATE_ANNOTATION) | pick(obj, "immutable")
+    return meta(obj)
 
 
 def _service(obj: Object) -> Object:
-    return meta(obj, TEMPLATE_ANNOTATION) | pick(obj, "spec.selector", "spec.ports", "spec.type")
+    return meta(obj) | pick(obj, "spec.selector", "spec.ports", "spec.type")
 
 
 def _job(obj: Object) -> Object:
-    return meta(obj, RUN_ANNOTATION, TEMPLATE_ANNOTATION) | pick(
+    return meta(obj, RUN_ANNOTATION) | pick(
         obj, "spec.suspend", "spec.backoffLimit", "spec.activeDeadlineSeconds", "spec.parallelism", "status"
     )
 
 
 def _deployment(obj: Object) -> Object:
-    return meta(obj, RUN_ANNOTATION, TEMPLATE_ANNOTATION) | pick(obj, "spec", "status")
+    return meta(obj, RUN_ANNOTATION, BUILT_ANNOTATION, STAGE_ANNOTATION) | pick(obj, "spec", "status")
 
 
 _CONTAINER_STATUS = ("name", "state", "lastState", "restartCount", "ready", "imageID", "image")

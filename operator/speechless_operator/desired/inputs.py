@@ -1,10 +1,11 @@
-"""What goes into a run: resolved, so that it says where each input is and what it must digest to."""
+"""What goes into a run, resolved, and the run itself: its name, its attempt, where its artifact goes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from speechless.contract import Source
 from speechless_operator.desired.objects import Object
@@ -28,20 +29,29 @@ class Input:
     @property
     def source(self) -> Source:
         """As the stage contract has it."""
-        return Source(uri=self.uri, digest=self.digest, wait_seconds=self.wait_seconds or 0)
+        return Source(uri=self.uri, digest=self.digest, wait_seconds=self.wait_seconds)
 
     def status(self) -> Object:
         """As status.inputs has it."""
-        found = {
-            "name": self.name,
-            "kind": self.kind,
-            "resource": self.resource,
-            "uid": self.uid,
-            "generation": self.generation,
-            "uri": self.uri,
-            "digest": self.digest,
-        }
+        found = {wire: getattr(self, field) for field, wire in _WIRE.items()}
         return {key: value for key, value in found.items() if value is not None}
+
+    @classmethod
+    def read(cls, found: object) -> Input | None:
+        """From status.inputs or an older child's annotation; unknown keys are nobody's, None: it is no input.
+
+        >>> Input.read({"name": "model", "uri": "pvc://a/b", "size_bytes": 1, "new": True}).size_bytes
+        1
+        """
+        if not isinstance(found, Mapping):
+            return None
+        values: dict[str, Any] = {}
+        for field, wire in {**_WIRE, "wait_seconds": "waitSeconds"}.items():
+            value = found.get(wire, found.get(field))
+            wanted = int if field in _NUMBERS else str
+            if isinstance(value, wanted) and not isinstance(value, bool):
+                values[field] = value
+        return cls(**values) if "name" in values and "uri" in values else None
 
     def artifact(self) -> Object | None:
         """As status.artifact has it, when it is an artifact whose digest and format are known."""
@@ -55,32 +65,104 @@ class Input:
         }
 
 
+_WIRE = {
+    "name": "name", "kind": "kind", "resource": "resource", "uid": "uid", "generation": "generation", "uri": "uri",
+    "digest": "digest", "format": "format", "size_bytes": "sizeBytes",
+}  # fmt: skip
+_NUMBERS = frozenset({"generation", "size_bytes", "wait_seconds"})
+
+
 @dataclass(frozen=True)
 class Run:
-    """What was decided when a child was made: kept on the child, so that it stays so whatever upstream becomes."""
+    """What was decided before a child was made: it stays so whatever upstream becomes."""
 
     inputs: tuple[Input, ...]
     output: str | None = None
+    name: str = ""
+    """The hash of what decides the result."""
+    attempt: int = 1
+    suspended: bool = False
+    """Whether the operator itself has suspended the Job."""
+    lost: int = 0
+    """Results that were lost with their pods."""
 
     def input(self, name: str) -> Input:
         """The input of a role."""
         return next(found for found in self.inputs if found.name == name)
 
-    def to_json(self) -> str:
-        """For the annotation."""
-        return json.dumps(
-            {"inputs": [_slim(found) for found in self.inputs], "output": self.output}, separators=(",", ":")
+    def next(self, *, lost: bool = False) -> Run:
+        """The same run, once more."""
+        return replace(self, attempt=self.attempt + 1, lost=self.lost + lost, suspended=False)
+
+    def status(self) -> Object:
+        """As status.run has it."""
+        made: Object = {
+            "name": self.name,
+            "attempt": self.attempt,
+            "inputs": [i.status() for i in self.inputs],
+        }
+        if self.output:
+            made["output"] = self.output
+        if self.suspended:
+            made["suspended"] = True
+        if self.lost:
+            made["lost"] = self.lost
+        return made
+
+    @classmethod
+    def read(cls, found: object) -> Run | None:
+        """From status.run, however it came there; None where it says no run."""
+        if not isinstance(found, Mapping) or not isinstance(found.get("name"), str):
+            return None
+        attempt, lost, output = found.get("attempt"), found.get("lost"), found.get("output")
+        return cls(
+            inputs=read_inputs(found.get("inputs")),
+            output=output if isinstance(output, str) else None,
+            name=found["name"],
+            attempt=attempt if isinstance(attempt, int) else 1,
+            suspended=found.get("suspended") is True,
+            lost=lost if isinstance(lost, int) else 0,
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Run:
-        """From the annotation."""
-        read = json.loads(text)
-        return cls(tuple(Input(**found) for found in read["inputs"]), read["output"])
+    def from_json(cls, text: str | None, name: str = "") -> Run | None:
+        """From the annotation that the first version kept on a child; None where it cannot be read."""
+        try:
+            found = json.loads(text or "")
+        except ValueError:
+            return None
+        if not isinstance(found, Mapping):
+            return None
+        output = found.get("output")
+        return cls(read_inputs(found.get("inputs")), output if isinstance(output, str) else None, name)
+
+    def to_json(self) -> str:
+        """For the annotation on a child: an older operator reads it, too."""
+        kept = (
+            "name",
+            "uri",
+            "digest",
+            "kind",
+            "resource",
+            "uid",
+            "generation",
+            "format",
+            "size_bytes",
+            "wait_seconds",
+        )
+        inputs = [
+            {key: value for key in kept if (value := getattr(found, key)) is not None}
+            for found in self.inputs
+        ]
+        return json.dumps(
+            {"inputs": inputs, "output": self.output}, separators=(",", ":"), ensure_ascii=False
+        )
 
 
-def _slim(found: Input) -> Object:
-    return {key: value for key, value in vars(found).items() if value is not None}
+def read_inputs(found: object) -> tuple[Input, ...]:
+    """Inputs from a list that somebody else may have written; what is no input is left out."""
+    entries = found if isinstance(found, list) else []
+    return tuple(entry for raw in entries if (entry := Input.read(raw)) is not None)
 
 
 def uris(inputs: Sequence[Input]) -> list[str]:

@@ -18,6 +18,9 @@ LABEL_KIND = f"{GROUP}/kind"
 LABEL_NAME = f"{GROUP}/name"
 LABEL_UID = f"{GROUP}/uid"
 LABEL_REVISION = f"{GROUP}/revision"
+LABEL_RUN = f"{GROUP}/run"
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
+"""By this label a Job asks a Kueue LocalQueue for its place."""
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 """What the operator watches of other groups."""
 
@@ -52,7 +55,7 @@ class Owner:
         }
 
     def child_name(self, digest: str) -> str:
-        """`<name>-<kind>-<digest>`: a function of the resource, so that applying twice makes one."""
+        """`<name>-<kind>-<digest>`: a function of the resource's content, so that applying twice makes one."""
         return f"{self.name}-{KINDS[self.kind].short}-{digest}"
 
     def metadata(
@@ -82,11 +85,21 @@ class Owner:
 
     def owns(self, obj: Object) -> bool:
         """Whether an object's controller is this resource, and not an earlier one of its name."""
-        references = obj["metadata"].get("ownerReferences", [])
-        return any(ref.get("controller") and ref["uid"] == self.uid for ref in references)
+        return controller_uid(obj) == self.uid
+
+
+def controller_uid(obj: Object) -> str:
+    """The uid of the object that controls this one; empty where nobody does."""
+    references = obj["metadata"].get("ownerReferences") or []
+    return next((str(ref.get("uid", "")) for ref in references if ref.get("controller")), "")
 
 
 def short_hash(*parts: Any) -> str:
     """Eight hexadecimal digits of the parts' canonical JSON."""
+    return digest_of(*parts)[:8]
+
+
+def digest_of(*parts: Any) -> str:
+    """The SHA-256 of the parts' canonical JSON, in hexadecimal digits."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

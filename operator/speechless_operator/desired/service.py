@@ -1,28 +1,41 @@
-"""The Service of an InferenceService: it selects one revision."""
+"""The Services of an InferenceService: a stable one that selects what serves, and one a revision beside it."""
 
 from __future__ import annotations
 
-from speechless_operator.desired.deployment import PORT
 from speechless_operator.desired.objects import LABEL_NAME, LABEL_REVISION, LABEL_UID, Object, Owner
 
 
-def service(owner: Owner, revision: str) -> Object:
-    """A Service with the resource's own name."""
+def stable(owner: Owner, revision: str, port: int) -> Object:
+    """The Service with the resource's own name: clients ask there, whichever revision serves."""
+    return _service(owner, owner.name, revision, port, {})
+
+
+def of_revision(owner: Owner, name: str, revision: str, port: int) -> Object:
+    """The Service of one revision: for looking at it before it serves, and for a route's weights."""
+    return _service(owner, name, revision, port, {LABEL_REVISION: revision})
+
+
+def _service(owner: Owner, name: str, revision: str, port: int, labels: dict[str, str]) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": owner.metadata(owner.name),
+        "metadata": owner.metadata(name, labels=labels),
         "spec": {
             "type": "ClusterIP",
-            "selector": {LABEL_NAME: owner.name, LABEL_UID: owner.uid, LABEL_REVISION: revision},
-            "ports": [{"name": "http", "port": 80, "targetPort": PORT, "protocol": "TCP"}],
+            "selector": selector(owner, revision),
+            "ports": [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}],
         },
     }
 
 
+def selector(owner: Owner, revision: str) -> dict[str, str]:
+    """The labels of a revision's pods."""
+    return {LABEL_NAME: owner.name, LABEL_UID: owner.uid, LABEL_REVISION: revision}
+
+
 def selected_revision(found: Object) -> str:
     """The revision that a Service selects."""
-    return str(found["spec"].get("selector", {}).get(LABEL_REVISION, ""))
+    return str(((found.get("spec") or {}).get("selector") or {}).get(LABEL_REVISION, ""))
 
 
 def url(owner: Owner) -> str:

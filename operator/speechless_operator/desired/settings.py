@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
+from speechless.contract import engines
+from speechless.contract.stages import STAGE_IMAGES
 from speechless_operator.api.base import ApiModel
 from speechless_operator.api.pod import (
     OUR_KEYS,
@@ -105,7 +107,7 @@ class AdministratorFile(_FileModel):
 
 def image_names() -> tuple[str, ...]:
     """The images there are: each is a flag, `--image-<name>`."""
-    return tuple(image.value for image in Image)
+    return tuple(dict.fromkeys((*STAGE_IMAGES.values(), *engines.images())))
 
 
 @dataclass(frozen=True)

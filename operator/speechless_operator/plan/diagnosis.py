@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-
-from pydantic import ValidationError
 
 from speechless.contract import FailureReason, StageResult
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired.objects import Object
 from speechless_operator.desired.pod import CONTAINER
-from speechless_operator.plan.conditions import Phase, State
+from speechless_operator.plan.accept import log_tail, stage_result, text
+from speechless_operator.plan.trouble import hint, refusal
 
-LOG_LINES = 20
-LOG_BYTES = 2048
-_MESSAGE = 3000
+_MESSAGE, _HINT = 3000, 1000
 
 _WAITING = {
     "ErrImagePull": Reason.IMAGE_PULL_FAILED,
@@ -33,36 +29,60 @@ _HINTS = {
     Reason.OOM_KILLED: "raise spec.pod.resources.limits.memory, or make the work smaller (batch size, lengths)",
     Reason.IMAGE_PULL_FAILED: "check the image's name, and spec.pod.imagePullSecrets where its registry wants a login",
     Reason.UNSCHEDULABLE: "lower spec.pod.resources, or make room: a claim that is missing is told here, too",
-    Reason.POD_REFUSED: "the namespace's Pod Security level or a policy refuses the pod; the message says which rule",
-    Reason.QUOTA_EXCEEDED: "raise the namespace's quota, or set spec.pod.resources within it",
 }
-_OOM_EXIT = 137
+_SIGKILL = 137
 
 
 def container_status(pod: Object) -> Object:
-    """The status of the pod's one container; empty before the kubelet has one."""
-    statuses = pod.get("status", {}).get("containerStatuses", [])
-    return next((dict(status) for status in statuses if status["name"] == CONTAINER), {})
+    """The status of the stage's container; empty before the kubelet has one."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return next((dict(status) for status in statuses if status.get("name") == CONTAINER), {})
 
 
 def terminated(pod: Object) -> Object | None:
     """How the container ended: now, or before its last restart."""
     status = container_status(pod)
-    for state in (status.get("state", {}), status.get("lastState", {})):
+    for state in (status.get("state") or {}, status.get("lastState") or {}):
         if "terminated" in state:
             return dict(state["terminated"])
     return None
 
 
+def ended_now(pod: Object) -> Object | None:
+    """How the container ended, if it has and was not started again."""
+    state = container_status(pod).get("state") or {}
+    return dict(state["terminated"]) if "terminated" in state else None
+
+
+def kept_alive_by(pod: Object) -> list[str]:
+    """The containers that still run though the stage's has ended: an injected sidecar, such as a mesh's proxy."""
+    if phase_of(pod) != "Running" or ended_now(pod) is None:
+        return []
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return [
+        str(status.get("name"))
+        for status in statuses
+        if status.get("name") != CONTAINER and "running" in (status.get("state") or {})
+    ]
+
+
 def result_of(pod: Object) -> StageResult | None:
     """What the stage said at its end, if it said anything."""
     ended = terminated(pod)
-    if ended is None:
-        return None
-    try:
-        return StageResult.model_validate_json(ended.get("message", ""))
-    except ValidationError:
-        return None
+    return stage_result(ended.get("message")) if ended else None
+
+
+def phase_of(pod: Object) -> str:
+    """The pod's phase; empty before it has one."""
+    return str((pod.get("status") or {}).get("phase") or "")
+
+
+def disrupted(pod: Object) -> str:
+    """Why the cluster ended the pod (preemption, eviction, a drained node); empty where it did not."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return f"{condition.get('reason', '')}: {condition.get('message', '')}".strip(": ")
+    return ""
 
 
 def oom_killed(pod: Object) -> bool:
@@ -74,33 +94,22 @@ def oom_killed(pod: Object) -> bool:
 def ended_badly(pod: Object) -> bool:
     """Whether the pod, or its container before a restart, failed."""
     ended = terminated(pod)
-    return pod.get("status", {}).get("phase") == "Failed" or (
-        ended is not None and ended.get("exitCode") != 0
-    )
+    return phase_of(pod) == "Failed" or (ended is not None and ended.get("exitCode") != 0)
 
 
 def obstacle(pod: Object) -> tuple[Reason, str] | None:
     """What keeps a pod from running, if something does."""
-    state = container_status(pod).get("state", {}).get("waiting", {})
+    state = (container_status(pod).get("state") or {}).get("waiting") or {}
     reason = _WAITING.get(state.get("reason", ""))
     if reason is not None:
         return reason, f"pod {_name(pod)}: {state['reason']}: {state.get('message', '')}".rstrip(": ")
     # A node's word outweighs the scheduler's: a container that has a state has a node.
     if container_status(pod):
         return None
-    for condition in pod.get("status", {}).get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return Reason.UNSCHEDULABLE, f"pod {_name(pod)}: {condition.get('message', '')}"
     return None
-
-
-def refusal(text: str) -> Reason:
-    """Why the API server did not take a pod or another object, from its message."""
-    if "exceeded quota" in text or "failed quota" in text:
-        return Reason.QUOTA_EXCEEDED
-    if "PodSecurity" in text or re.search(r"pods? .*is forbidden|admission webhook", text):
-        return Reason.POD_REFUSED
-    return Reason.CHILD_REFUSED
 
 
 def refused_pods(events: Iterable[Object], uid: str) -> tuple[Reason, str] | None:
@@ -113,17 +122,17 @@ def refused_pods(events: Iterable[Object], uid: str) -> tuple[Reason, str] | Non
     if not about:
         return None
     newest = max(
-        about, key=lambda event: event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
+        about, key=lambda event: str(event.get("lastTimestamp") or event["metadata"].get("creationTimestamp"))
     )
     message = str(newest.get("message", ""))
     reason = refusal(message)
     return (Reason.POD_REFUSED if reason is Reason.CHILD_REFUSED else reason), message
 
 
-def hint_state(phase: Phase, reason: Reason, message: str) -> State:
-    """A state whose message ends with what to do, where that is known."""
-    hint = _HINTS.get(reason)
-    return State(phase, reason, f"{message}\n{hint}" if hint else message)
+def with_hint(reason: Reason, message: str) -> str:
+    """A message that ends with what to do, where that is known."""
+    words = _HINTS.get(reason) or hint(reason, message)
+    return text(f"{text(message, _MESSAGE)}\n{words}" if words else message)
 
 
 def failure(pod: Object, logs: str | None) -> Object:
@@ -131,59 +140,54 @@ def failure(pod: Object, logs: str | None) -> Object:
     ended = terminated(pod) or {}
     result = result_of(pod)
     made: Object = {"pod": _name(pod)}
-    if "exitCode" in ended:
+    if isinstance(ended.get("exitCode"), int):
         made["exitCode"] = ended["exitCode"]
     if result is not None and result.failure is not None:
-        made |= {"reason": result.failure.reason.value, "message": result.failure.message[:_MESSAGE]}
-        hint: str | None = result.failure.hint[:1000]
+        reason = Reason(result.failure.reason.value)
+        made |= {"reason": reason.value, "message": text(result.failure.message, _MESSAGE)}
+        advice = result.failure.hint
     else:
         reason, message = _by_exit(pod, ended)
-        made |= {"reason": reason.value, "message": message[:_MESSAGE]}
-        hint = _HINTS.get(reason)
-    if hint:
-        made["hint"] = hint
-    if logs:
-        made["logTail"] = tail(logs)
+        made |= {"reason": reason.value, "message": text(message, _MESSAGE)}
+        advice = _HINTS.get(reason, "")
+    if advice:
+        made["hint"] = text(advice, _HINT)
+    if logs and (tail := log_tail(logs)):
+        made["logTail"] = tail
     return made
 
 
 def _by_exit(pod: Object, ended: Object) -> tuple[Reason, str]:
-    status = pod.get("status", {})
+    status, name = pod.get("status") or {}, _name(pod)
     if status.get("reason"):  # the kubelet ended the pod as a whole: Evicted, NodeShutdown, ...
-        return Reason.INTERRUPTED, f"pod {_name(pod)}: {status['reason']}: {status.get('message', '')}"
+        return Reason.INTERRUPTED, f"pod {name}: {status['reason']}: {status.get('message', '')}"
     code = ended.get("exitCode")
-    if ended.get("reason") == "OOMKilled" or (ended.get("reason") == "Error" and code == _OOM_EXIT):
-        return (
-            Reason.OOM_KILLED,
-            f"pod {_name(pod)}: the kernel ended the container: out of memory (exit code {code})",
-        )
+    if ended.get("reason") == "OOMKilled":
+        what = f"pod {name}: the kernel ended the container: out of memory (exit code {code})"
+        return Reason.OOM_KILLED, what
+    if why := disrupted(pod):
+        return Reason.INTERRUPTED, f"pod {name}: the cluster ended it: {why}"
     if code is None:
-        return Reason.STAGE_FAILED, f"pod {_name(pod)} failed before its container ran"
-    known = {
-        reason.exit_code.value: reason for reason in FailureReason if reason is FailureReason.OUT_OF_MEMORY
-    }
+        return Reason.STAGE_FAILED, f"pod {name} failed before its container ran"
+    if code == _SIGKILL:
+        how = "the pod was deleted, and" if "deletionTimestamp" in pod["metadata"] else "it"
+        what = f"pod {name}: the container was killed (exit code 137): {how} did not end in time after SIGTERM, or "
+        return Reason.INTERRUPTED, what + "somebody on the node sent SIGKILL"
+    known = {r.exit_code.value: r for r in FailureReason if r is FailureReason.OUT_OF_MEMORY}
     reason = Reason(known[code].value) if code in known else Reason.STAGE_FAILED
-    said = str(ended.get("message", "")).strip()
+    said = str(ended.get("message") or "").strip()
     detail = f": {said}" if said else ""
     return (
         reason,
-        f"pod {_name(pod)}: the container ended with exit code {code} ({ended.get('reason', '?')}){detail}",
+        f"pod {name}: the container ended with exit code {code} ({ended.get('reason', '?')}){detail}",
     )
-
-
-def tail(text: str) -> str:
-    """The last lines of a log, 20 and 2 KiB at most.
-
-    >>> tail("a\\nb\\n")
-    'a\\nb'
-    """
-    last = "\n".join(text.rstrip().splitlines()[-LOG_LINES:])
-    return last.encode()[-LOG_BYTES:].decode(errors="ignore")
 
 
 def newest(pods: Iterable[Object]) -> Object | None:
     """The pod that was made last."""
-    return max(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], _name(pod)), default=None)
+    return max(
+        pods, key=lambda pod: (str(pod["metadata"].get("creationTimestamp")), _name(pod)), default=None
+    )
 
 
 def _name(pod: Object) -> str:

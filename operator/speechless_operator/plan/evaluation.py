@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speechless.contract import Format, StageName, StageResult, SuiteType
+from speechless.contract import Format, StageName, suites
 from speechless_operator.api.evaluation import EvaluationSpec
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired import stage
@@ -10,10 +10,10 @@ from speechless_operator.desired.inputs import Input
 from speechless_operator.desired.objects import Object
 from speechless_operator.desired.settings import Image, Settings
 from speechless_operator.plan import resolve
-from speechless_operator.plan.conditions import Aspect, Phase, State
+from speechless_operator.plan.accept import LINE, Accepted, text
+from speechless_operator.plan.conditions import Aspect
 from speechless_operator.plan.gates import judge, number
-from speechless_operator.plan.job import JobKind
-from speechless_operator.plan.outcome import unique
+from speechless_operator.plan.runkind import RunKind
 
 SHOWN = 4
 """Metrics in status.score."""
@@ -29,25 +29,29 @@ def _data(spec: EvaluationSpec, settings: Settings) -> tuple[Input, ...]:
 
 
 def _check(spec: EvaluationSpec, model: Input, settings: Settings) -> None:
-    executing = [suite.name for suite in spec.suites if suite.type is SuiteType.HUMANEVAL]
+    executing = [suite.name for suite in spec.suites if suites.executes_code(suite.type)]
     if executing and not settings.allow_code_execution:
         message = (
             f"spec.suites: {', '.join(executing)}: runs what the model wrote, and the operator does not allow that "
             "(--allow-code-execution)"
         )
-        raise resolve.Blocked(State(Phase.STALLED, Reason.CODE_EXECUTION_NOT_ALLOWED, message))
+        raise resolve.Blocked(Reason.CODE_EXECUTION_NOT_ALLOWED, message, stalled=True)
     resolve.need_format(model, (Format.HUGGING_FACE, Format.GGUF), "an Evaluation scores whole models")
 
 
-def _judge(spec: EvaluationSpec, result: StageResult) -> tuple[list[Aspect], Object]:
-    metrics = unique(result.metrics)
+def _needed(spec: EvaluationSpec) -> tuple[str, ...]:
+    return tuple(gate.metric for gate in spec.gates)
+
+
+def _judge(spec: EvaluationSpec, result: Accepted) -> tuple[list[Aspect], Object]:
+    metrics = result.metrics
     passed = judge(spec.gates, metrics)
     scores = [(name, value) for name, value in metrics.items() if name.rpartition("/")[2] not in COUNTS]
     score = ", ".join(f"{name} {number(value)}" for name, value in scores[:SHOWN])
-    return [passed] if passed else [], {"score": score} if score else {}
+    return [passed] if passed else [], {"score": text(score, LINE)} if score else {}
 
 
-EVALUATION = JobKind(
+EVALUATION = RunKind(
     spec=EvaluationSpec,
     stage=StageName.EVALUATE,
     image=Image.EVAL,
@@ -56,4 +60,5 @@ EVALUATION = JobKind(
     render=stage.evaluate,
     check=_check,
     judge=_judge,
+    first=_needed,
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from speechless.contract import Format, StageName, StageResult
+from speechless.contract import Format, StageName
 from speechless_operator.api.finetune import FineTuneSpec
 from speechless_operator.desired import stage
 from speechless_operator.desired.inputs import Input
 from speechless_operator.desired.objects import Object
 from speechless_operator.desired.settings import Image, Settings
 from speechless_operator.plan import resolve
+from speechless_operator.plan.accept import Accepted
 from speechless_operator.plan.conditions import Aspect
-from speechless_operator.plan.job import JobKind
+from speechless_operator.plan.runkind import RunKind
 
 
 def _data(spec: FineTuneSpec, settings: Settings) -> tuple[Input, ...]:
@@ -21,11 +22,11 @@ def _check(spec: FineTuneSpec, model: Input, settings: Settings) -> None:
     resolve.need_format(model, (Format.HUGGING_FACE,), "a FineTune trains HuggingFace models")
 
 
-def _judge(spec: FineTuneSpec, result: StageResult) -> tuple[list[Aspect], Object]:
+def _judge(spec: FineTuneSpec, result: Accepted) -> tuple[list[Aspect], Object]:
     return [], {}
 
 
-FINE_TUNE = JobKind(
+FINE_TUNE = RunKind(
     spec=FineTuneSpec,
     stage=StageName.FINETUNE,
     image=Image.TRAIN,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from speechless_operator.api.evaluation import Gate
 from speechless_operator.api.inferenceservice import ServiceGate
 from speechless_operator.api.reasons import Reason
+from speechless_operator.desired.inputs import read_inputs
 from speechless_operator.desired.objects import Object
+from speechless_operator.plan.accept import text
 from speechless_operator.plan.conditions import Aspect, find, holds
 from speechless_operator.plan.resolve import References
 
@@ -55,31 +57,50 @@ class Verdict:
     message: str
     final: bool
     """Whether it stays so until somebody changes something."""
+    samples: int | None = None
+    """How many samples its numbers rest on."""
+    overridden: str = ""
+    """What of its pod was not the operator's."""
+    gone: bool = False
+    """Whether the Evaluation is gone, and this is what it said before."""
 
     def status(self) -> Object:
         """As status.gate.evaluations has it."""
-        return {"name": self.name, "passed": self.passed, "message": self.message}
+        made: Object = {"name": self.name, "passed": self.passed, "message": text(self.message)}
+        if self.samples is not None:
+            made["samples"] = self.samples
+        if self.overridden:
+            made["overridden"] = self.overridden
+        if self.gone:
+            made["gone"] = True
+        return made
 
 
-def verdicts(gate: ServiceGate, digest: str | None, references: References) -> list[Verdict]:
-    """What every named Evaluation says of the artifact of this digest."""
+def verdicts(
+    gate: ServiceGate, digest: str | None, references: References, known: Mapping[str, Object]
+) -> list[Verdict]:
+    """What every named Evaluation says of the artifact of this digest.
+
+    `known`: what was said before of this very digest, by name. It counts for an Evaluation that is gone: one with a
+    time to live has said what it had to say.
+    """
     return [
-        _verdict_of(ref.name, digest, references.get(("Evaluation", ref.name))) for ref in gate.evaluations
+        _verdict_of(ref.name, digest, references.get(("Evaluation", ref.name)), known.get(ref.name))
+        for ref in gate.evaluations
     ]
 
 
-def _verdict_of(name: str, digest: str | None, evaluation: Object | None) -> Verdict:
+def _verdict_of(name: str, digest: str | None, evaluation: Object | None, known: Object | None) -> Verdict:
     if evaluation is None or "deletionTimestamp" in evaluation["metadata"]:
-        return Verdict(name, False, f"evaluation {name}: does not exist yet", final=False)
-    status = evaluation.get("status", {})
+        return _of_one_that_is_gone(name, known)
+    status = evaluation.get("status") or {}
     if holds(status, "Failed"):
         why = find(status, "Failed") or {}
-        return Verdict(
-            name, False, f"evaluation {name}: failed: {why.get('reason')}: {why.get('message')}"[:1024], True
-        )
+        message = text(f"evaluation {name}: failed: {why.get('reason')}: {why.get('message')}", 1024)
+        return Verdict(name, False, message, final=True)
     if not holds(status, "Succeeded"):
         return Verdict(name, False, f"evaluation {name}: not finished", final=False)
-    scored = next((i.get("digest") for i in status.get("inputs", []) if i["name"] == "model"), None)
+    scored = next((i.digest for i in read_inputs(status.get("inputs")) if i.name == "model"), None)
     if scored is None or scored != digest:
         message = (
             f"evaluation {name}: scored another artifact ({_short(scored)}), not this one ({_short(digest)})"
@@ -90,7 +111,44 @@ def _verdict_of(name: str, digest: str | None, evaluation: Object | None) -> Ver
         return Verdict(
             name, False, f"evaluation {name}: has no gates, so nothing says that it passed", final=True
         )
-    return Verdict(name, passed["status"] == "True", f"evaluation {name}: {passed['message']}", final=True)
+    message = f"evaluation {name}: {passed.get('message')}"
+    return Verdict(name, passed.get("status") == "True", message, True, _samples(status), _overridden(status))
+
+
+def _of_one_that_is_gone(name: str, known: Object | None) -> Verdict:
+    if known is None or known.get("passed") is not True:
+        return Verdict(name, False, f"evaluation {name}: does not exist yet", final=False)
+    said, count = str(known.get("message", "")), known.get("samples")
+    return Verdict(
+        name,
+        True,
+        said if known.get("gone") else f"{said} (the Evaluation is gone; what it said is kept)",
+        final=True,
+        samples=count if isinstance(count, int) else None,
+        overridden=str(known.get("overridden") or ""),
+        gone=True,
+    )
+
+
+def _samples(status: Object) -> int | None:
+    """How many samples an Evaluation's numbers rest on, over all its suites."""
+    found = [
+        entry.get("value")
+        for entry in status.get("metrics") or []
+        if str(entry.get("name", "")).rpartition("/")[2] == "samples"
+    ]
+    counts = [int(value) for value in found if isinstance(value, int | float)]
+    return sum(counts) if counts else None
+
+
+def _overridden(status: Object) -> str:
+    """What of an Evaluation's pod was its author's: its numbers are their word then."""
+    provenance = status.get("provenance") or {}
+    parts = {
+        "image": provenance.get("imageOverridden"),
+        "environment": provenance.get("environmentOverridden"),
+    }
+    return ", ".join(name for name, value in parts.items() if value)
 
 
 def _short(digest: str | None) -> str:

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from speechless_operator.desired.objects import Object
 from speechless_operator.plan.evaluation import EVALUATION
 from speechless_operator.plan.finetune import FINE_TUNE
 from speechless_operator.plan.inferenceservice import plan_service
-from speechless_operator.plan.job import plan_job
 from speechless_operator.plan.observed import Observed, Plan
 from speechless_operator.plan.quantization import QUANTIZATION
+from speechless_operator.plan.resolve import NAMED
+from speechless_operator.plan.runkind import RunKind
+from speechless_operator.plan.running import plan_run
+
+RUNS: Mapping[str, RunKind[Any]] = {
+    "FineTune": FINE_TUNE,
+    "Evaluation": EVALUATION,
+    "Quantization": QUANTIZATION,
+}
+PLANS: Mapping[str, Callable[[Observed, datetime], Plan]] = {
+    **{name: partial(plan_run, kind) for name, kind in RUNS.items()},
+    "InferenceService": plan_service,
+}
 
 
 def plan(observed: Observed, now: datetime) -> Plan:
     """What is to be done for a resource, whatever happened before: the same question always has the same answer."""
+    name = observed.obj["kind"]
     if "deletionTimestamp" in observed.obj["metadata"]:
-        return Plan()  # its children go by their owner references
-    match observed.obj["kind"]:
-        case "FineTune":
-            return plan_job(FINE_TUNE, observed, now)
-        case "Evaluation":
-            return plan_job(EVALUATION, observed, now)
-        case "Quantization":
-            return plan_job(QUANTIZATION, observed, now)
-        case "InferenceService":
-            return plan_service(observed, now)
-        case other:
-            raise ValueError(f"no plan for kind {other}")
+        kind = RUNS.get(name)
+        # Without a finalizer of its kind there is nothing to do: its children go by their owner references.
+        return kind.finalize(observed) if kind is not None and kind.finalize is not None else Plan()
+    return PLANS[name](observed, now)
 
 
 def references(obj: Object) -> frozenset[tuple[str, str]]:
@@ -36,11 +43,7 @@ def references(obj: Object) -> frozenset[tuple[str, str]]:
     spec = obj.get("spec")
     spec = spec if isinstance(spec, dict) else {}
     model = _dict(spec, "model")
-    found = {
-        (kind, _dict(model, field).get("name"))
-        for field, kind in (("fineTune", "FineTune"), ("quantization", "Quantization"))
-        if field in model
-    }
+    found = {(kind, _dict(model, field).get("name")) for field, kind in NAMED.items() if field in model}
     evaluations = _dict(spec, "gate").get("evaluations")
     if isinstance(evaluations, list):
         found |= {("Evaluation", entry.get("name")) for entry in evaluations if isinstance(entry, dict)}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from speechless.contract import Format, StageName, StageResult
+from speechless.contract import Format, StageName
 from speechless_operator.api.quantization import QuantizationSpec
 from speechless_operator.desired import stage
 from speechless_operator.desired.inputs import Input
 from speechless_operator.desired.objects import Object
 from speechless_operator.desired.settings import Image, Settings
 from speechless_operator.plan import resolve
+from speechless_operator.plan.accept import Accepted
 from speechless_operator.plan.conditions import Aspect
-from speechless_operator.plan.job import JobKind
+from speechless_operator.plan.runkind import RunKind
 
 
 def _data(spec: QuantizationSpec, settings: Settings) -> tuple[Input, ...]:
@@ -23,11 +24,11 @@ def _check(spec: QuantizationSpec, model: Input, settings: Settings) -> None:
     resolve.need_format(model, (Format.HUGGING_FACE,), "a Quantization starts from HuggingFace models")
 
 
-def _judge(spec: QuantizationSpec, result: StageResult) -> tuple[list[Aspect], Object]:
+def _judge(spec: QuantizationSpec, result: Accepted) -> tuple[list[Aspect], Object]:
     return [], {}
 
 
-QUANTIZATION = JobKind(
+QUANTIZATION = RunKind(
     spec=QuantizationSpec,
     stage=StageName.QUANTIZE,
     image=Image.QUANTIZE,

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
 from speechless.contract import Format
 from speechless_operator.api.common import DataSource, ModelSource
+from speechless_operator.api.pod import PodSettings
 from speechless_operator.api.reasons import Reason
+from speechless_operator.desired.ceilings import violations
 from speechless_operator.desired.inputs import Input
 from speechless_operator.desired.objects import Object, Owner
 from speechless_operator.desired.settings import Settings
-from speechless_operator.plan.conditions import Phase, State, find, holds
+from speechless_operator.plan.conditions import Aspect, find, holds
 
 References = Mapping[tuple[str, str], Object]
 
 
-class Blocked(Exception):  # noqa: N818 - it carries a state, not an error
-    """A resource cannot go on; `state` says where that leaves it."""
+class Blocked(Exception):  # noqa: N818 - it carries what to say, not an error
+    """A resource cannot go on for want of an input, or because of its spec."""
 
-    def __init__(self, state: State) -> None:
-        """Carry `state`."""
-        super().__init__(state.message)
-        self.state = state
+    def __init__(self, reason: Reason, message: str, *, stalled: bool) -> None:
+        """`stalled`: it stays so until somebody changes something."""
+        super().__init__(message)
+        self.reason, self.message, self.stalled = reason, message, stalled
+
+    def aspect(self, kind: str) -> Aspect:
+        """As a condition of this type."""
+        return Aspect(kind, False, self.reason, self.message, stalled=self.stalled)
 
 
 def invalid(message: str) -> Blocked:
     """The spec is wrong; the message begins with the field's path."""
-    return Blocked(State(Phase.STALLED, Reason.INVALID_SPEC, message))
+    return Blocked(Reason.INVALID_SPEC, message, stalled=True)
 
 
 def invalid_model(error: ValidationError, above: str = "spec") -> Blocked:
@@ -67,31 +73,55 @@ def model(source: ModelSource, owner: Owner, references: References, settings: S
             raise invalid("spec.model: set exactly one of uri, fineTune and quantization")
         return _plain("model", source.uri, source, "spec.model.uri", settings)
     kind, name = named
-    if named == (owner.kind, owner.name):
-        raise invalid(f"spec.model: {kind} {name} refers to itself")
+    if (circle := _circle(owner, named, references)) is not None:
+        message = f"spec.model: {' -> '.join('/'.join(step) for step in circle)}: none of them can begin"
+        raise Blocked(Reason.DEPENDENCY_CYCLE, message, stalled=True)
     upstream = references.get(named)
     if upstream is None or "deletionTimestamp" in upstream["metadata"]:
         raise waiting(f"waits for {kind} {name}, which does not exist yet")
-    status = upstream.get("status", {})
+    status = upstream.get("status") or {}
     if holds(status, "Failed"):
-        raise Blocked(
-            State(Phase.STALLED, Reason.UPSTREAM_FAILED, f"{kind} {name} failed: {_why(status, 'Failed')}")
-        )
-    if not holds(status, "Succeeded") or "artifact" not in status:
+        raise Blocked(Reason.UPSTREAM_FAILED, f"{kind} {name} failed: {_why(status, 'Failed')}", stalled=True)
+    artifact, meta = status.get("artifact") or {}, upstream["metadata"]
+    found = Input.read(
+        {
+            **{key: artifact.get(key) for key in ("uri", "digest", "format", "sizeBytes")},
+            "name": "model",
+            "kind": kind,
+            "resource": name,
+            "uid": meta["uid"],
+            "generation": meta.get("generation"),
+        }
+    )
+    if not holds(status, "Succeeded") or found is None or found.digest is None:
         stuck = f"; it is stalled: {_why(status, 'Stalled')}" if holds(status, "Stalled") else ""
         raise waiting(f"waits for {kind} {name}, which is not finished{stuck}")
-    artifact, meta = status["artifact"], upstream["metadata"]
-    return Input(
-        name="model",
-        uri=artifact["uri"],
-        digest=artifact["digest"],
-        kind=kind,
-        resource=name,
-        uid=meta["uid"],
-        generation=meta["generation"],
-        format=artifact["format"],
-        size_bytes=artifact.get("sizeBytes"),
-    )
+    return found
+
+
+def _circle(owner: Owner, first: tuple[str, str], references: References) -> list[tuple[str, str]] | None:
+    """The way from a resource back to itself, if what it names leads there. A resource names one model at most."""
+    me = (owner.kind, owner.name)
+    way, step = [me], first
+    while step not in way:
+        way.append(step)
+        source = (references.get(step, {}).get("spec") or {}).get("model") or {}
+        onward = next(
+            (
+                (kind, source[field].get("name"))
+                for field, kind in NAMED.items()
+                if isinstance(source.get(field), dict)
+            ),
+            None,
+        )
+        if onward is None:
+            return None
+        step = onward
+    return [*way, step] if step == me else None
+
+
+NAMED = {"fineTune": "FineTune", "quantization": "Quantization"}
+"""The fields of a model source that name another resource, and its kind."""
 
 
 def data(role: str, source: DataSource, path: str, settings: Settings) -> Input:
@@ -99,22 +129,33 @@ def data(role: str, source: DataSource, path: str, settings: Settings) -> Input:
     return _plain(role, source.uri, source, f"{path}.uri", settings)
 
 
-def output(spec_uri: str | None, owner: Owner, run_hash: str, settings: Settings) -> str:
-    """The folder of a run's artifact."""
-    if spec_uri is not None and spec_uri.startswith("file://"):
+def store(spec_uri: str | None, settings: Settings) -> str:
+    """The folder under which artifacts go."""
+    if spec_uri is not None and not spec_uri.startswith("pvc://"):
         raise invalid("spec.output.uri: a pod's own files are gone with it: use pvc://<claim>/<path>")
-    store = spec_uri or settings.artifact_store
-    if not store:
+    found = spec_uri or settings.artifact_store
+    if not found:
         raise invalid(
             "spec.output.uri: the operator has no artifact store (--artifact-store): set it to pvc://<claim>/<path>"
         )
-    run = f"{owner.uid[:8]}-{run_hash}"
-    return f"{store.rstrip('/')}/{owner.namespace}/{owner.kind.lower()}/{owner.name}/{run}"
+    return found
+
+
+def check_ceilings(
+    pod: PodSettings, uris: Mapping[str, str], settings: Settings, engine_args: Sequence[str] = ()
+) -> None:
+    """Hold a spec against what the administrator allows; `uris` are by the path of their field.
+
+    Raises:
+        Blocked: Something is not allowed; the message has a line for each.
+    """
+    if found := violations(pod, uris, settings.ceilings, engine_args):
+        raise Blocked(Reason.NOT_ALLOWED, "\n".join(found), stalled=True)
 
 
 def waiting(message: str) -> Blocked:
     """Something is not there yet; its event wakes this resource."""
-    return Blocked(State(Phase.WAITING, Reason.WAITING_FOR_INPUT, message))
+    return Blocked(Reason.WAITING_FOR_INPUT, message, stalled=False)
 
 
 def _plain(role: str, uri: str, source: ModelSource | DataSource, path: str, settings: Settings) -> Input:

@@ -7,16 +7,8 @@ from collections.abc import Iterable, Sequence
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired.objects import Object
 from speechless_operator.plan import diagnosis
-from speechless_operator.plan.conditions import Phase, State
-from speechless_operator.plan.observed import Refusal
-
-CONFLICT = 409
-
-
-def belongs(pod: Object, job: Object) -> bool:
-    """Whether a pod is one of a Job's."""
-    uid = job["metadata"]["uid"]
-    return any(ref["uid"] == uid for ref in pod["metadata"].get("ownerReferences", []))
+from speechless_operator.plan.conditions import Aspect
+from speechless_operator.plan.outcome import Held
 
 
 def out_of_memory(pods: Iterable[Object]) -> bool:
@@ -24,58 +16,60 @@ def out_of_memory(pods: Iterable[Object]) -> bool:
     return any(diagnosis.oom_killed(pod) for pod in pods)
 
 
-def times(job: Object) -> Object:
-    """status.startTime and completionTime as the Job has them."""
-    status = job.get("status", {})
-    return {key: status[key] for key in ("startTime", "completionTime") if key in status}
+def is_running(pod: Object) -> bool:
+    """Whether a pod runs."""
+    return diagnosis.phase_of(pod) == "Running"
 
 
-def refused(refusals: Sequence[Refusal]) -> State | None:
-    """The state of a resource whose child the API server did not take."""
-    if not refusals:
-        return None
-    first = refusals[0]
-    message = f"{first.kind} {first.name}: {first.message}"
-    if first.code == CONFLICT:
-        return State(Phase.STALLED, Reason.NAME_CONFLICT, message)
-    return diagnosis.hint_state(Phase.PENDING, diagnosis.refusal(first.message), message)
+def is_alive(pod: Object) -> bool:
+    """Whether a pod may still write: it has not ended, whatever was asked of it."""
+    return diagnosis.phase_of(pod) not in ("Succeeded", "Failed")
 
 
-def state(job: Object, pods: Sequence[Object], events: Iterable[Object]) -> State:
-    """Where a Job that has not ended stands."""
-    if job["spec"].get("suspend") and not any(_running(pod) for pod in pods):
-        return State(Phase.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true: the run waits")
-    live = [pod for pod in pods if pod.get("status", {}).get("phase") in (None, "Pending", "Running")]
+def held(found: Held) -> Aspect:
+    """The stage has ended, and its pod has not."""
+    names = ", ".join(found.containers)
+    message = (
+        f"the stage has ended, and container {names} keeps its pod alive; half a minute later the result is "
+        "taken and the pod ended. An injected sidecar is switched off by spec.pod.annotations or labels, such as "
+        'sidecar.istio.io/inject: "false"'
+    )
+    return Aspect("Progressing", True, Reason.SIDECAR_RUNNING, message)
+
+
+def progressing(job: Object, pods: Sequence[Object], events: Iterable[Object]) -> Aspect:
+    """The aspect Progressing of a Job that may run and has not ended."""
+    live = [pod for pod in pods if is_alive(pod)]
     failed = [pod for pod in pods if diagnosis.ended_badly(pod)]
     attempt = f" (attempt {len(failed) + 1})" if failed else ""
     pod = diagnosis.newest(live)
     if pod is not None:
         return _live(pod, attempt)
-    if any(pod.get("status", {}).get("phase") == "Succeeded" for pod in pods):
-        return State(Phase.RUNNING, Reason.FINISHING, "the pod is done; its Job is being closed")
+    if any(diagnosis.phase_of(pod) == "Succeeded" for pod in pods):
+        return Aspect("Progressing", True, Reason.FINISHING, "the pod is done; its Job is being closed")
     if failed:
         last = diagnosis.newest(failed)
         told = diagnosis.failure(last, None) if last else {}
-        return State(
-            Phase.PENDING,
-            Reason.RETRYING,
-            f"attempt {len(failed)} failed: {told['reason']}: {told['message']}",
-        )
+        message = f"attempt {len(failed)} failed: {told['reason']}: {told['message']}"
+        return Aspect("Progressing", False, Reason.RETRYING, message)
     complaint = diagnosis.refused_pods(events, job["metadata"]["uid"])
     if complaint is not None:
-        return diagnosis.hint_state(Phase.PENDING, *complaint)
-    return State(Phase.PENDING, Reason.STARTING, "the Job's pod is being made")
+        return _stuck(*complaint)
+    return STARTING
 
 
-def _live(pod: Object, attempt: str) -> State:
-    name = pod["metadata"]["name"]
+STARTING = Aspect("Progressing", True, Reason.STARTING, "the Job's pod is made and starts")
+"""Without the pod's name: it would be one more write of the status, and tell nothing."""
+
+
+def _live(pod: Object, attempt: str) -> Aspect:
     stuck = diagnosis.obstacle(pod)
     if stuck is not None:
-        return diagnosis.hint_state(Phase.PENDING, *stuck)
-    if _running(pod):
-        return State(Phase.RUNNING, Reason.RUNNING, f"pod {name} runs{attempt}")
-    return State(Phase.PENDING, Reason.STARTING, f"pod {name} starts{attempt}")
+        return _stuck(*stuck)
+    if is_running(pod):
+        return Aspect("Progressing", True, Reason.RUNNING, f"pod {pod['metadata']['name']} runs{attempt}")
+    return Aspect("Progressing", True, Reason.STARTING, f"{STARTING.message}{attempt}")
 
 
-def _running(pod: Object) -> bool:
-    return bool(pod.get("status", {}).get("phase") == "Running")
+def _stuck(reason: Reason, message: str) -> Aspect:
+    return Aspect("Progressing", False, reason, diagnosis.with_hint(reason, message))

@@ -1,6 +1,7 @@
 """Do what a plan says, in an order that a crash at any point leaves in a state that the next plan goes on from.
 
-What goes wrong is not raised: it is returned as trouble, and the plan is made again with it, so that the resource says it.
+What goes wrong is not raised: it is returned as trouble, and the plan is made again with it, so that the resource says
+it.
 """
 
 from __future__ import annotations
@@ -128,12 +129,14 @@ class Actor:
             return trouble
         if owner.owns(found):
             return trouble
-        above = next((r for r in found["metadata"].get("ownerReferences") or [] if r.get("controller")), {})
+        above: Object = next(
+            (r for r in found["metadata"].get("ownerReferences") or [] if r.get("controller")), {}
+        )
         if (above.get("kind"), above.get("name")) == (owner.kind, owner.name) or (
             controller_uid(found) and "deletionTimestamp" in found["metadata"]
         ):
             message = f"it belongs to an earlier {owner.kind} of this name, and has not gone yet"
-            return Trouble(At.APPLY, trouble.kind, trouble.name, 0, message, times=2)
+            return Trouble(At.APPLY, trouble.kind, trouble.name, trouble.code, message, waits=True)
         return Trouble(At.APPLY, trouble.kind, trouble.name, CONFLICT, _TAKEN_BY_OTHERS)
 
     async def _try(self, at: At, kind: str, name: str, answer: Awaitable[Object]) -> Trouble | None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -78,8 +78,9 @@ class Reconciler:
             again, troubles = await self._reconcile(key, obj)
         except StaleError as error:
             _log.debug("%s %s/%s: %s", *key, error)
-            result, again, troubles = "conflict", None, None
             self._queue.retry(key)
+            self._count(key, "conflict", began)
+            return
         except ApiError as error:  # while something was looked at: what is not known is not acted on
             result = "error"
             again, troubles = None, await self._unread(key, obj, error)
@@ -95,11 +96,15 @@ class Reconciler:
             first = troubles[0]
             what = (first.at.value, first.kind, first.name, first.code or "no answer", first.message)
             _log.warning("%s %s/%s: %s %s %s: %s %s; again in %.1f s", *key, *what, seconds)
-        elif troubles is not None:
+        else:
             self._troubles.pop(key, None)
             self._queue.forget(key)
             if again is not None:
                 self._queue.add_after(key, again)
+        self._count(key, result, began)
+
+    @staticmethod
+    def _count(key: Key, result: str, began: float) -> None:
         kind = metrics.kind_label(key[0])
         metrics.RECONCILES.labels(kind, result).inc()
         metrics.RECONCILE_SECONDS.labels(kind).observe(time.monotonic() - began)
@@ -198,7 +203,7 @@ def _told(troubles: tuple[Trouble, ...]) -> list[tuple[object, ...]]:
     return [(t.at, t.kind, t.name, t.code, t.message, t.final or t.times > 1) for t in troubles]
 
 
-def _result(troubles: tuple[Trouble, ...]) -> str:
+def _result(troubles: Sequence[Trouble]) -> str:
     if not troubles:
         return "ok"
     return "refused" if troubles[0].final else "error"

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from speechless.contract import FailureReason, Format, Metric, parse_spec
-from speechless.contract.spec import EvaluateSpec, FineTuneSpec, QuantizeSpec
-from speechless_operator.plan import Refusal
+from speechless.contract.spec import FineTuneSpec, QuantizeSpec
 from tests.unit.operator.make import (
     A,
     B,
@@ -56,8 +55,8 @@ def test_a_resource_that_needs_nothing_starts_at_once(world: World) -> None:
     assert told.hyperparameters.max_steps == 3
     assert told.hyperparameters.learning_rate is None
     assert told.mounts == {"artifacts": "/mnt/pvc/artifacts", "models": "/mnt/pvc/models"}
-    uid = world.get("FineTune", "tuned")["metadata"]["uid"]
-    assert told.output.startswith(f"pvc://artifacts/store/demo/finetune/tuned/{uid[:8]}-")
+    run = world.status("FineTune", "tuned")["run"]
+    assert told.output == run["output"] == f"pvc://artifacts/store/demo/finetune/tuned/{run['name']}"
     assert told.run.name == "tuned"
 
 
@@ -88,7 +87,7 @@ def test_what_is_waited_for_is_named_and_wakes(world: World) -> None:
     tuned = world.get("FineTune", "tuned")["metadata"]
     assert model == {
         "name": "model", "kind": "FineTune", "resource": "tuned", "uid": tuned["uid"], "generation": 1,
-        "uri": f"pvc://artifacts/{A[7:11]}", "digest": A,
+        "uri": world.status("FineTune", "tuned")["run"]["output"], "digest": A, "format": "HuggingFace", "sizeBytes": 7,
     }  # fmt: skip
 
 
@@ -105,7 +104,8 @@ def test_success_records_artifact_digests_metrics_and_provenance(world: World) -
     assert status["provenance"]["imageDigest"] == "registry.example/x@sha256:abc"
     assert status["progress"]["percent"] == 100
     assert status["phase"] == "Succeeded"
-    assert [c["type"] for c in status["conditions"]] == ["Ready", "Succeeded"]
+    assert [c["type"] for c in status["conditions"]] == ["Ready", "Succeeded", "InputsResolved"]
+    assert world.of("Job") == world.of("ConfigMap") == [], "what an ended run needed goes with its end"
 
 
 def test_a_run_that_started_keeps_its_inputs_whatever_becomes_of_upstream(world: World) -> None:
@@ -200,20 +200,6 @@ def test_a_job_that_failed_without_a_pod_says_what_it_knows(world: World) -> Non
     )
 
 
-def test_a_complete_jobs_pod_that_is_not_seen_yet_is_waited_for(world: World) -> None:
-    world.put(a_finetune().obj())
-    world.settle()
-    world.job_ends(job(world))
-
-    plan = world.step("FineTune", "tuned")
-    assert plan.requeue_after == 2
-    assert plan.status is None
-
-    world.pass_time(31)
-    world.settle()
-    assert world.reason("FineTune", "tuned") == "ResultMissing"
-
-
 def test_out_of_memory_ends_the_job_early(world: World) -> None:
     world.put(a_finetune().obj())
     world.settle()
@@ -257,7 +243,6 @@ def test_a_resource_goes_when_its_time_has_come(world: World) -> None:
         ({"dataset": {"uri": "file:///m"}}, "spec.dataset.uri: file:// is not allowed"),
         ({"output": {"uri": "file:///m"}}, "spec.output.uri: a pod's own files"),
         ({"model": {}}, "spec.model: set exactly one of"),
-        ({"model": {"fineTune": {"name": "tuned"}}}, "spec.model: FineTune tuned refers to itself"),
         ({"hyperparameters": {"learningRate": 2}}, "spec.hyperparameters.learningRate: "),
         ({"backoffLimit": "many"}, "spec.backoffLimit: "),
         ({"method": "Full", "lora": {}}, "lora is set, but method is Full"),
@@ -335,9 +320,6 @@ def test_gates_decide_whether_an_evaluation_passed(
     found = world.condition("Evaluation", "scored", "Passed")
     assert (found["status"], found["reason"], found["message"]) == (passed, reason, message)
     assert world.condition("Evaluation", "scored", "Ready")["status"] == "True", "it ran well either way"
-    told = stage_spec(world, "Evaluation", "scored")
-    assert isinstance(told, EvaluateSpec)
-    assert told.allow_code_execution
 
 
 def test_the_score_of_the_table_leaves_out_what_is_counted_beside_it(world: World) -> None:
@@ -411,11 +393,11 @@ def test_pods_that_the_api_server_refuses_are_told(world: World) -> None:
 
 def test_a_refused_child_is_told_and_tried_again(world: World) -> None:
     world.put(a_finetune().obj())
-    world.refusals = (Refusal("Job", "tuned-ft-1", 403, "exceeded quota: none"),)
+    world.refuse = {"Job": (403, "exceeded quota: none")}
     plan = world.step("FineTune", "tuned")
     assert plan.apply, "it is tried again"
     assert world.reason("FineTune", "tuned") == "QuotaExceeded"
-    world.refusals = ()
+    world.refuse = {}
     world.settle()
     assert world.reason("FineTune", "tuned") == "Starting"
 
@@ -435,7 +417,7 @@ def test_events_tell_every_transition_once(world: World) -> None:
     world.put(a_finetune().obj())
     world.succeed("FineTune", "tuned", a_result(A))
     world.settle()
-    assert [event.reason for _, event in world.events] == ["Starting", "Succeeded"]
+    assert [event.reason for _, event in world.events] == ["Succeeded"], "the ordinary way is in the status"
 
 
 def test_no_field_reaches_a_command_line(world: World) -> None:
@@ -450,6 +432,6 @@ def test_no_field_reaches_a_command_line(world: World) -> None:
         "python", "-m", "speechless.stage", "finetune", "--spec", "/etc/speechless/stage.json",
     ]  # fmt: skip
     assert "args" not in spec
-    assert spec["env"][1] == {"name": "A", "value": "$$(HOME) $$"}
+    assert spec["env"][1] == {"name": "A", "value": "$$(HOME) $$$$"}
     assert stage_spec(world, "FineTune", "tuned").model.uri == f"pvc://models/{evil}"
     assert evil not in json.dumps(spec)
