@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
+from asyncio import sleep
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -303,7 +303,7 @@ class KubeClient:
             patient = code == _TOO_MANY or (code == _UNAVAILABLE and method == "GET" and retry_after > 0)
             if not patient or not left:
                 raise _error(code, raw, f"{method} {path}", retry_after)
-            await asyncio.sleep(min(retry_after or 1.0, _LONGEST_WAIT))
+            await sleep(min(retry_after or 1.0, _LONGEST_WAIT))
         raise AssertionError("unreachable")
 
     async def _send(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from asyncio import sleep
 from datetime import UTC, datetime
+from time import monotonic
 
 from speechless_operator.desired.objects import Object
 from speechless_operator.runtime import metrics
@@ -31,7 +32,7 @@ class Elector:
         """`identity` tells this process from every other one, before and after; `client` is for nothing else."""
         self._client, self._namespace, self._name, self._identity = client, namespace, name, identity
         self._seen: tuple[object, ...] = ()
-        self._seen_at = time.monotonic()
+        self._seen_at = monotonic()
         self._told: object = None
         self._renewed = float("-inf")
         self.leading = False
@@ -39,8 +40,8 @@ class Elector:
     async def acquire(self) -> None:
         """Return when this process is the leader."""
         while not await self._try():
-            await asyncio.sleep(EVERY)
-        self._renewed = time.monotonic()
+            await sleep(EVERY)
+        self._renewed = monotonic()
         self.leading = True
         metrics.LEADER.set(1)
         _log.info("leading: Lease %s/%s held by %s", self._namespace, self._name, self._identity)
@@ -52,8 +53,8 @@ class Elector:
             LeaseLostError: It was not renewed in time, or another one has it.
         """
         while True:
-            await asyncio.sleep(EVERY)
-            began = time.monotonic()
+            await sleep(EVERY)
+            began = monotonic()
             try:
                 left = max(0.1, self._renewed + RENEW_WITHIN - began)
                 held = await asyncio.wait_for(self._try(), left)
@@ -61,7 +62,7 @@ class Elector:
                 held = False
             if held:
                 self._renewed = began
-            elif self._other_holds() or time.monotonic() - self._renewed >= RENEW_WITHIN:
+            elif self._other_holds() or monotonic() - self._renewed >= RENEW_WITHIN:
                 self.leading = False
                 metrics.LEADER.set(0)
                 raise LeaseLostError(f"Lease {self._namespace}/{self._name} was lost")
@@ -106,10 +107,10 @@ class Elector:
         spec = _spec(lease)
         seen = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
         if seen != self._seen:
-            self._seen, self._seen_at = seen, time.monotonic()
+            self._seen, self._seen_at = seen, monotonic()
         if spec.get("holderIdentity") in (self._identity, "", None):
             return True
-        return time.monotonic() - self._seen_at > float(spec.get("leaseDurationSeconds") or DURATION)
+        return monotonic() - self._seen_at > float(spec.get("leaseDurationSeconds") or DURATION)
 
     def _tell_of(self, lease: Object) -> None:
         """Say who leads: once, and when it is another one. Two releases that share a Lease by mistake show here."""
