@@ -40,7 +40,12 @@ def test_an_unknown_word_is_an_error(word: str, message: str, capsys: pytest.Cap
     ("flags", "message"),
     [
         (["--artifact-stor=x"], "unknown argument --artifact-stor; did you mean --artifact-store?"),
-        (["--artifact-store=s3://bucket/x"], "--artifact-store s3://bucket/x: must be pvc://<claim>/<path>"),
+        (
+            ["--artifact-store=s3://bucket/x"],
+            "--artifact-store s3://bucket/x: must be `pvc://<claim>/<path>`",
+        ),
+        (["--artifact-store=file:///x"], "--artifact-store file:///x: must be `pvc://<claim>/<path>`"),
+        (["--artifact-store=pvc://a/../b"], "--artifact-store pvc://a/../b: leads out of its place"),
         (["--workers=many"], "argument --workers: not a whole number: many"),
         (["--workers=0"], "argument --workers: must be 1 or more: 0"),
         (["--burst=0"], "argument --burst: must be 1 or more: 0"),
