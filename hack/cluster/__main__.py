@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 from . import images, lifecycle, paths
+from .binaries import EXTRAS, Module
 from .binaries import ensure as ensure_binaries
 from .errors import ClusterError
-from .instance import all_names, check_name, existing, load, locked
+from .instance import CONTROLLER_QPS, all_names, check_name, existing, load, locked
 
 DEFAULT = "speechless"
 
@@ -25,7 +26,7 @@ def say(text: str) -> None:
 
 def _up(args: argparse.Namespace) -> None:
     with locked(args.name, "cluster up"):
-        instance = lifecycle.up(args.name, args.nodes, say)
+        instance = lifecycle.up(args.name, args.nodes, say, args.controller_qps)
     print(f"export KUBECONFIG={instance.kubeconfig}")
 
 
@@ -84,7 +85,9 @@ def _shell(args: argparse.Namespace) -> None:
 
 def _prepare(args: argparse.Namespace) -> None:
     with locked(".prepare", "cluster prepare"):
-        lifecycle.prepare(say)
+        lifecycle.prepare(say, args.extras)
+    for module in args.extras:
+        print(f"{module.name}={module.folder}")
 
 
 def _image(args: argparse.Namespace) -> None:
@@ -124,6 +127,13 @@ def _pair(text: str) -> str:
     return text
 
 
+def _extras(text: str) -> list[Module]:
+    unknown = [name for name in text.split(",") if name not in EXTRAS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no {unknown[0]!r}; there are: {', '.join(EXTRAS)}")
+    return [EXTRAS[name] for name in text.split(",")]
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = argparse.ArgumentParser(
@@ -145,6 +155,12 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--nodes", type=int, choices=(0, 1), help="0: the control plane alone; 1 (default): with a node"
     )
+    up.add_argument(
+        "--controller-qps",
+        type=int,
+        metavar="N",
+        help=f"requests a second of each of Kubernetes' controllers; kept (default: {CONTROLLER_QPS}, as upstream)",
+    )
     down = command("down", _down, "stop an instance; its state is kept")
     down.add_argument("--all", action="store_true", help="every instance")
     command("reset", _reset, "stop an instance and delete its state")
@@ -153,7 +169,17 @@ def parser() -> argparse.ArgumentParser:
     command("list", _list, "every instance, with the disk it uses", named=False)
     shell = command("shell", _shell, "a shell with KUBECONFIG set and kubectl and helm on PATH")
     shell.add_argument("command", nargs=argparse.REMAINDER, help="a command to run there instead of a shell")
-    command("prepare", _prepare, "install the tools and build the binaries, start nothing", named=False)
+    prepare = command(
+        "prepare", _prepare, "install the tools and build the binaries, start nothing", named=False
+    )
+    prepare.add_argument(
+        "--with",
+        dest="extras",
+        type=_extras,
+        default=[],
+        metavar="PROGRAM[,PROGRAM]",
+        help=f"these, too, and say where they are: {', '.join(EXTRAS)}",
+    )
 
     image = commands.add_parser(
         "image", help="build, list, save and load images of a node's store", allow_abbrev=False

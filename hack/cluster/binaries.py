@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Module:
     version: str
     packages: tuple[str, ...]
     ldflags: str = ""
+    keep: tuple[str, str] | None = None
+    """A required module and a folder of its source that is kept beside the binaries: manifests, for example."""
 
     @property
     def source(self) -> Path:
@@ -45,7 +47,8 @@ class Module:
 
     def key(self) -> str:
         """A digest of everything the binaries are made from, but for the Go toolchain."""
-        digest = hashlib.sha256(repr((self.packages, self.ldflags)).encode())
+        made_of = (self.packages, self.ldflags, *([self.keep] if self.keep else []))
+        digest = hashlib.sha256(repr(made_of).encode())
         for file in sorted(p for p in self.source.iterdir() if p.suffix in (".go", ".mod", ".sum")):
             digest.update(f"{file.name}\0".encode() + file.read_bytes())
         return digest.hexdigest()[:12]
@@ -79,6 +82,18 @@ ADDONS = Module(
 )
 PAUSE = Module("pause", "1", (".",))
 MODULES = (PAUSE, ADDONS, KUBERNETES)
+"""What every cluster needs."""
+
+KWOK = Module("kwok", versions.KWOK, ("sigs.k8s.io/kwok/cmd/kwok",))
+KUEUE = Module(
+    "kueue",
+    versions.KUEUE,
+    ("sigs.k8s.io/kueue/cmd/kueue",),
+    f"-X sigs.k8s.io/kueue/pkg/version.GitVersion=v{versions.KUEUE}",
+    keep=("sigs.k8s.io/kueue", "config"),
+)
+EXTRAS = {module.name: module for module in (KWOK, KUEUE)}
+"""Programs that some tests and benchmarks run beside a cluster: built when they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +116,11 @@ def missing() -> list[str]:
     return [name for name, folder in wanted if not (folder / "manifest.json").exists()]
 
 
-def ensure(say: Callable[[str], None]) -> Binaries:
+def ensure(say: Callable[[str], None], extras: Sequence[Module] = ()) -> Binaries:
     """Build and download what the cache lacks, verify what it has."""
     _checked(_runtime_folder(), _unpack_debs, say)
     built = False
-    for module in MODULES:
+    for module in (*MODULES, *extras):
         folder = module.folder
         built |= not (folder / "manifest.json").exists()
         _checked(folder, functools.partial(_build, module, say), say)
@@ -252,6 +267,10 @@ def _build(module: Module, say: Callable[[str], None], target: Path) -> None:
             f"building {module.name} failed:\n" + "\n".join(words[-12:]),
             "what was built so far is kept: run it again to go on",
         )
+    if module.keep:
+        path, folder = module.keep
+        found = run([go, "list", "-m", "-f", "{{.Dir}}", path], cwd=module.source, env=env).strip()
+        shutil.copytree(Path(found) / folder, target / folder)
     say(f"  {module.name}: built in {time.monotonic() - began:.0f} s")
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import paths
@@ -24,6 +24,8 @@ SERVICES = "10.96.0.0/16"
 DNS_SERVICE = "10.96.0.10"
 PODS = "10.244.0.0/16"
 NODE_PODS = "10.244.0.0/24"
+CONTROLLER_QPS = 20
+"""The controller manager's own default: a Job's controller then makes twenty pods a second at most."""
 NODE = "node1"
 DOMAIN = "cluster.local"
 
@@ -35,6 +37,8 @@ class Instance:
     name: str
     index: int
     nodes: int
+    controller_qps: int = CONTROLLER_QPS
+    """Requests a second that each controller of the controller manager may send."""
 
     @property
     def _subnet(self) -> ipaddress.IPv4Network:
@@ -121,7 +125,13 @@ class Instance:
 
     def as_json(self) -> dict[str, int]:
         """What `load` needs beside the name."""
-        return {"index": self.index, "nodes": self.nodes}
+        return {"index": self.index, "nodes": self.nodes, "controllerQps": self.controller_qps}
+
+
+def _from_json(name: str, data: Mapping[str, str | int]) -> Instance:
+    return Instance(
+        name, int(data["index"]), int(data["nodes"]), int(data.get("controllerQps", CONTROLLER_QPS))
+    )
 
 
 def _write(file: Path, content: Mapping[str, object]) -> None:
@@ -146,8 +156,7 @@ def load(name: str) -> Instance | None:
     """The instance of that name, or None where there is none."""
     file = paths.state() / check_name(name) / "instance.json"
     try:
-        data = json.loads(file.read_text())
-        return Instance(name, int(data["index"]), int(data["nodes"]))
+        return _from_json(name, json.loads(file.read_text()))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as problem:
@@ -178,7 +187,7 @@ def _placed(name: str) -> tuple[Instance, str] | None:
         data = json.loads((paths.runtime() / name / "instance.json").read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return Instance(name, int(data["index"]), int(data["nodes"])), str(data["state"])
+    return _from_json(name, data), str(data["state"])
 
 
 def placed(name: str) -> Instance | None:
@@ -210,7 +219,7 @@ def place(instance: Instance) -> Instance:
     others = {other.index for other in map(load, all_names()) if other and other.name != instance.name}
     routes = _routes()
     for index in [instance.index, *range(2 ** (30 - POOL.prefixlen))]:
-        candidate = Instance(instance.name, index, instance.nodes)
+        candidate = replace(instance, index=index)
         link = ipaddress.IPv4Network(candidate.link)
         if index in others or any(
             link.overlaps(route) for route, device in routes if not _own(candidate, device)

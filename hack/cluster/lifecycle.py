@@ -8,7 +8,8 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import binaries, cgroup, images, manifests, namespaces, paths, pki, preflight, process
@@ -19,14 +20,14 @@ from .instance import Instance, all_names, load, owned, place, placed, placing
 Say = Callable[[str], None]
 
 
-def prepare(say: Say) -> binaries.Binaries:
+def prepare(say: Say, extras: Sequence[binaries.Module] = ()) -> binaries.Binaries:
     """Tools and binaries: everything slow that an `up` needs, and that is kept between runs."""
     preflight.root()
     preflight.tools(say)
-    return binaries.ensure(say)
+    return binaries.ensure(say, extras)
 
 
-def up(name: str, nodes: int | None, say: Say) -> Instance:
+def up(name: str, nodes: int | None, say: Say, controller_qps: int | None = None) -> Instance:
     """Start what does not run, repair what is broken; the same again is quick and changes nothing."""
     preflight.root()
     preflight.tools(say)
@@ -36,11 +37,14 @@ def up(name: str, nodes: int | None, say: Say) -> Instance:
             f"{name!r} was made with nodes={instance.nodes}",
             f"`cluster reset {name}` first, or choose another name",
         )
-    preflight.room(instance or Instance(name, 0, 1 if nodes is None else nodes))
+    wanted = instance or Instance(name, 0, 1 if nodes is None else nodes)
+    if controller_qps is not None:
+        wanted = replace(wanted, controller_qps=controller_qps)
+    preflight.room(wanted)
     programs = binaries.ensure(say)
     began = time.monotonic()
     with placing():
-        instance = place(instance or Instance(name, 0, 1 if nodes is None else nodes))
+        instance = place(wanted)
         namespaces.ensure_network(instance)
     pki.ensure(instance)
     components = _components(instance, programs)

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster import binaries, images, instance, lifecycle, preflight, process
+from cluster.__main__ import main
+from cluster.components import controller_manager
 from cluster.errors import ClusterError
 
 
@@ -125,6 +128,50 @@ def test_a_changed_source_is_another_folder_of_the_cache(
     assert module.folder == before
     (copy / "main.go").write_text("package main")
     assert module.folder != before
+
+
+def test_programs_beside_a_cluster_are_built_only_when_they_are_asked_for(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        lifecycle, "prepare", lambda say, extras: asked.append(",".join(each.name for each in extras))
+    )
+
+    assert main(["prepare"]) == 0
+    assert main(["prepare", "--with", "kwok,kueue"]) == 0
+
+    assert asked == ["", "kwok,kueue"]
+    assert not set(binaries.EXTRAS.values()) & set(binaries.MODULES)
+    told = dict(line.split("=") for line in capsys.readouterr().out.splitlines())
+    assert told == {name: str(module.folder) for name, module in binaries.EXTRAS.items()}
+
+
+def test_a_program_that_is_not_here_is_refused_with_those_that_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare", "--with", "kwok,nosuch"])
+    assert "there is no 'nosuch'; there are: kwok, kueue" in capsys.readouterr().err
+
+
+def test_what_is_kept_of_a_source_is_part_of_the_key() -> None:
+    assert replace(binaries.KUEUE, keep=None).folder != binaries.KUEUE.folder
+
+
+def test_the_controllers_rate_is_kept_with_an_instance_and_is_upstreams_by_default(state: Path) -> None:
+    fast = instance.Instance("fast", 3, 0, controller_qps=400)
+    fast.save()
+    assert instance.load("fast") == fast
+    record = fast.dir / "instance.json"
+    record.write_text('{"index": 3, "nodes": 0}')  # as it was written before there was a choice
+    found = instance.load("fast")
+    assert found is not None
+    assert found.controller_qps == instance.CONTROLLER_QPS == 20
+    argv = controller_manager.component(found, binaries.located()).argv
+    assert not [word for word in argv if word.startswith("--kube-api")]
+    argv = controller_manager.component(fast, binaries.located()).argv
+    assert argv[-2:] == ["--kube-api-qps=400", "--kube-api-burst=800"]
 
 
 def test_the_machines_package_index_reaches_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
