@@ -151,6 +151,18 @@ def _cluster(*arguments: str, seconds: float) -> str:
     return _run([sys.executable, "-m", "cluster", *arguments], seconds, env=os.environ | {"PYTHONPATH": path})
 
 
+def cluster_command(*arguments: str) -> str:
+    """Run a command of `hack/cluster` and return what it printed."""
+    return _cluster(*arguments, seconds=UP_SECONDS)
+
+
+def program(name: str) -> Path:
+    """The folder of a program that runs beside a cluster (`kwok`, `kueue`): built at the first call on a machine."""
+    with locked("prepare"):
+        told = _cluster("prepare", "--with", name, seconds=UP_SECONDS)
+    return Path(told.strip().partition("=")[2])
+
+
 def existing() -> Cluster | None:
     """The cluster that KUBECONFIG names."""
     path = os.environ.get("KUBECONFIG")
