@@ -73,13 +73,13 @@ def test_again_elsewhere_after_an_uninstall(throw_away: Cluster, way: str) -> No
 
 
 def test_two_releases_one_of_which_has_the_crds(throw_away: Cluster) -> None:
-    with (
-        installed(throw_away, "sp-first", "--set", "watchNamespaces={team-a}", "--set", "aggregatedRoles=false"),
-        installed(
-            throw_away, "sp-second", "--set", "watchNamespaces={team-b}", "--set", "crds.install=false",
-            "--set", "aggregatedRoles=false",
-        ),
-    ):  # fmt: skip
+    def team(name: str) -> tuple[str, ...]:
+        if throw_away.kube.find("Namespace", name) is None:
+            throw_away.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        return "--set", f"watchNamespaces={{{name}}}", "--set", "aggregatedRoles=false"
+
+    second = (*team("team-b"), "--set", "crds.install=false")
+    with installed(throw_away, "sp-first", *team("team-a")), installed(throw_away, "sp-second", *second):
         assert len(crds_there(throw_away)) == 4
 
 
