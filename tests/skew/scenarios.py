@@ -320,12 +320,15 @@ def record() -> dict[str, list[Object]]:
 
 
 def load(objects: list[Object]) -> World:
-    """A World that holds these objects, an hour after the newest of them was made."""
+    """A World that holds these objects, an hour later, and an operator that has just been started."""
     world = World()
-    world._count = 0xA000  # uids are numbers here: those of the objects are smaller
-    for obj in objects:
+    world._count = 0xA000  # uids and versions are numbers here: those of the objects are smaller
+    for number, obj in enumerate(objects):
+        obj["metadata"].setdefault("resourceVersion", str(number))
         world.objects[obj["kind"], obj["metadata"]["name"]] = obj
     world.pass_time(3600)
+    if hasattr(world, "restart"):
+        world.restart()
     return world
 
 

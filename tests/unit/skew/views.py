@@ -73,15 +73,18 @@ def ends(objects: Iterable[Object]) -> dict[str, Object]:
 
 
 def served(objects: Iterable[Object]) -> dict[str, Object]:
-    """Services with a Deployment behind them that serves: the Deployment, by the Service's name."""
+    """InferenceServices whose own Service has a Deployment behind it that serves: the Deployment, by their name."""
     objects = list(objects)
     found = {}
-    for service in of(objects, "Service").values():
+    for name in [obj["metadata"]["name"] for obj in of(objects, "InferenceService").values()]:
+        service = of(objects, "Service").get(f"Service/{name}")
+        if service is None:
+            continue
         selector = service["spec"]["selector"]
         for deployment in of(objects, "Deployment").values():
             labels = deployment["spec"]["template"]["metadata"]["labels"]
             if selector.items() <= labels.items() and deployment.get("status", {}).get("observedGeneration"):
-                found[service["metadata"]["name"]] = deployment
+                found[name] = deployment
     return found
 
 
