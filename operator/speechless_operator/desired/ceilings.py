@@ -37,20 +37,6 @@ def violations(
     ]
 
 
-def overrides(pod: PodSettings) -> tuple[str, ...]:
-    """The fields of spec.pod that are set and can change what the stage's code does.
-
-    A number that such a pod reports is its author's word: a gate that rests on it says so.
-    """
-    decisive = {
-        "image": pod.image,
-        "env": pod.env,
-        "envFrom": pod.env_from,
-        "volumeMounts": pod.volume_mounts,
-    }
-    return tuple(name for name, value in decisive.items() if value)
-
-
 def begins(text: str, prefix: str) -> bool:
     """Whether a reference or an address begins with a prefix, a whole part of it at least.
 

@@ -28,10 +28,11 @@ def covers(observed: Any, wanted: Any) -> bool:
             _entry(observed, key, value) for key, value in wanted.items()
         )
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-        if isinstance(observed, Sequence) and _named(wanted) and _named(observed):
+        key = _key(wanted)
+        if key and isinstance(observed, Sequence) and _key(observed) == key:
             # As server-side apply merges them: others may add containers or variables.
-            found = {item["name"]: item for item in observed}
-            return all(covers(found.get(item["name"]), item) for item in wanted)
+            found = {item[key]: item for item in observed}
+            return all(covers(found.get(item[key]), item) for item in wanted)
         return (
             isinstance(observed, Sequence)
             and not isinstance(observed, str)
@@ -41,8 +42,10 @@ def covers(observed: Any, wanted: Any) -> bool:
     return bool(observed == wanted)
 
 
-def _named(items: Sequence[Any]) -> bool:
-    return bool(items) and all(isinstance(item, Mapping) and "name" in item for item in items)
+def _key(items: Sequence[Any]) -> str | None:
+    """What tells the items of a list apart: a mount's path (one volume may be mounted twice), else the name."""
+    keys = (key for key in ("mountPath", "name") if all(isinstance(i, Mapping) and key in i for i in items))
+    return next(keys, None) if items else None
 
 
 def _entry(observed: Mapping[str, Any], key: str, value: Any) -> bool:

@@ -12,7 +12,7 @@ import yaml
 from speechless_operator.api.base import VALIDATIONS
 from speechless_operator.crd import all_crds
 from speechless_operator.plan.drift import covers
-from tests.apiserver.operator import resources
+from tests.apiserver.operator import pod_cases, resources
 from tests.support.cluster import ROOT, Cluster
 from tests.support.kube import ApiError, Kube, Object
 
@@ -37,7 +37,12 @@ def valid(kind: str, namespace: str = "") -> Object:
     gates = [{"metric": "humaneval/pass@1", "min": 0.5, "max": 1}, {"metric": "text/perplexity", "max": 20}]
     made = {
         "FineTune": resources.fine_tune(
-            "x", namespace, lora={"r": 8}, output={"uri": "pvc://other/place"}, backoffLimit=1, pod=pod()
+            "x",
+            namespace,
+            lora={"r": 8},
+            output={"uri": "pvc://other/place"},
+            backoffLimit=1,
+            pod=pod_cases.every_setting(),
         ),
         "Evaluation": resources.evaluation(
             "x", namespace, {"fineTune": {"name": "t"}}, suites=suites, gates=gates
@@ -54,24 +59,6 @@ def valid(kind: str, namespace: str = "") -> Object:
         ),
     }
     return copy.deepcopy(made[kind])
-
-
-def pod() -> Object:
-    """Every setting of a pod."""
-    return {
-        "image": "registry.example/train@" + DIGEST,
-        "resources": {"requests": {"cpu": 2, "memory": "8Gi"}, "limits": {"nvidia.com/gpu": 1}},
-        "env": [
-            {"name": "A", "value": "$(B)"},
-            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
-        ],
-        "nodeSelector": {"disk": "fast"},
-        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        "serviceAccountName": "trainer",
-        "imagePullSecrets": [{"name": "registry"}],
-        "priorityClassName": "batch",
-        "runtimeClassName": "gvisor",
-    }
 
 
 def changed(obj: Object, path: str, value: Any) -> Object:
@@ -118,7 +105,7 @@ REFUSED = {
     "a variable without a value": ("FineTune", "pod.env.0.value", REMOVE, "exactly one of value and valueFrom"),
     "k above the number of samples": ("Evaluation", "suites.0.k", [6], "no k may exceed samplesPerTask"),
     "greedy samples": ("Evaluation", "suites.0.temperature", 0, "needs a temperature above 0"),
-    "options of another suite": ("Evaluation", "suites.1.maxTokens", 5, "are options of type HumanEval"),
+    "options of another suite": ("Evaluation", "suites.1.maxTokens", 5, "are no options of type Perplexity"),
     "two suites of a name": ("Evaluation", "suites.1.name", "humaneval", "Duplicate value"),
     "no suite": ("Evaluation", "suites", [], "should have at least 1 items"),
     "code without agreement": ("Evaluation", "allowCodeExecution", False, "set allowCodeExecution: true"),
@@ -127,11 +114,19 @@ REFUSED = {
     "a gate before an unknown artifact": ("InferenceService", "model.digest", REMOVE, "set model.digest"),
     "an argument that is ours": ("InferenceService", "engineArgs", ["--host", "::"], "are set by the operator"),
     "an argument that is ours, with =": ("InferenceService", "engineArgs", ["--model=x"], "are set by the operator"),
+    "an argument that is another model": ("InferenceService", "engineArgs", ["--lora", "x"], "which model answers"),
+    "the same with =": ("InferenceService", "engineArgs", ["--seed", "-1", "--mmproj=x"], "Allowed for LlamaCpp: --th"),
+    "an engine that is not offered": ("InferenceService", "engine", "Transformers", 'supported values: "LlamaCpp"'),
+    "a queue's name that cannot be": ("FineTune", "queueName", "a_b", "spec.queueName"),
+    "an output whose artifact would have too long a name": (
+        "FineTune", "output.uri", "pvc://other/" + "x" * 501, "Too long: may not be more than 512"
+    ),
     "a gate without evaluations": ("InferenceService", "gate.evaluations", [], "should have at least 1 items"),
     "an unknown field": ("InferenceService", "replica", 2, 'unknown field "spec.replica"'),
     "a long name": ("FineTune", "metadata.name", "x" * 41, "40 characters at most"),
     "a name that begins with a digit": ("InferenceService", "metadata.name", "1x", "must begin with a letter"),
     "a negative patience": ("FineTune", "backoffLimit", -1, "greater than or equal to 0"),
+    **pod_cases.REFUSED,
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from speechless_operator.api.pod import PodSettings
-from speechless_operator.desired.ceilings import begins, overrides, violations
+from speechless_operator.desired.ceilings import begins, violations
 from speechless_operator.desired.settings import Ceilings, PodDefaults
 
 EVERYTHING: dict[str, Any] = {
@@ -117,11 +117,6 @@ def test_every_ceiling_forbids_something() -> None:
 )
 def test_a_prefix_ends_where_a_part_ends(text: str, prefix: str, expected: bool) -> None:
     assert begins(text, prefix) is expected
-
-
-def test_what_can_change_the_code_is_named() -> None:
-    assert overrides(PodSettings(**EVERYTHING)) == ("image", "env", "envFrom", "volumeMounts")
-    assert overrides(PodSettings(resources={"limits": {"cpu": 1}}, labels={"a": "b"})) == ()
 
 
 @pytest.mark.parametrize(

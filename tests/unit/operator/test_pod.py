@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.objects import Owner
 from speechless_operator.desired.pod import stage_pod, template_metadata
 from speechless_operator.desired.settings import PodDefaults
+from speechless_operator.plan.drift import covers
 
 OWNER = Owner("FineTune", "demo", "tuned", "u", 1)
 
@@ -131,6 +133,16 @@ def test_volumes_mounts_and_env_from_are_as_they_were_written() -> None:
     assert made["containers"][0]["volumeMounts"][-2:] == mounts
     assert made["containers"][0]["envFrom"] == sources
     assert "envFrom" not in pod()["containers"][0]
+
+
+def test_a_volume_that_is_mounted_twice_is_no_drift() -> None:
+    mounts = [{"name": "a", "mountPath": "/x"}, {"name": "a", "mountPath": "/y", "subPath": "z"}]
+    wanted = pod({"volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": mounts})
+    found = copy.deepcopy(wanted)
+    found["containers"][0]["volumeMounts"].insert(0, {"name": "mesh", "mountPath": "/mesh"})
+    assert covers(found, wanted)
+    found["containers"][0]["volumeMounts"][-1]["subPath"] = "other"
+    assert not covers(found, wanted)
 
 
 def test_no_volume_of_ours_can_be_taken() -> None:
