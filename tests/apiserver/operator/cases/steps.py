@@ -187,12 +187,14 @@ def free_address() -> str:
 
 
 @contextmanager
-def stage_at(address: str, body: bytes | Progress, code: int = 200) -> Iterator[None]:
-    """Something that answers on a stage's port as this body says."""
+def stage_at(address: str, body: bytes | Progress, code: int = 200) -> Iterator[list[str]]:
+    """Something that answers on a stage's port as this body says; the paths that it was asked for."""
+    asked: list[str] = []
     raw = body.to_json().encode() if isinstance(body, Progress) else body
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            asked.append(self.path)
             self.send_response(code)
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
@@ -204,7 +206,7 @@ def stage_at(address: str, body: bytes | Progress, code: int = 200) -> Iterator[
     server = ThreadingHTTPServer((address, PORT), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield
+        yield asked
     finally:
         server.shutdown()
         server.server_close()

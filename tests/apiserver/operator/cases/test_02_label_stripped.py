@@ -42,21 +42,31 @@ def upset(kube: Kube, obj: Object, label: str) -> None:
         )
 
 
-@pytest.mark.parametrize("label", LABELS)
+def running(kube: Kube, kubelet: Kubelet, names: dict[str, str]) -> dict[str, Object]:
+    """A FineTune for each label, its pod running; the pods by label."""
+    pods = {}
+    for name in names.values():
+        kube.create(resources.fine_tune(name, kubelet.namespace))
+    for label, name in names.items():
+        pods[label] = kubelet.pod("FineTune", name)
+        kubelet.run(pods[label])
+        wait_condition(kube, "FineTune", name, kubelet.namespace, "Reconciling", reason="Running")
+    return pods
+
+
 def test_a_run_is_seen_to_its_end(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, label: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    kube.create(resources.fine_tune("tuned", namespace))
-    pod = kubelet.pod("FineTune", "tuned")
-    kubelet.run(pod)
-    wait_condition(kube, "FineTune", "tuned", namespace, "Reconciling", reason="Running")
-    (job,) = kube.list("Job", namespace)
-
-    upset(kube, job, label)
-
-    assert [found["metadata"]["uid"] for found in kube.list("Job", namespace)] == [job["metadata"]["uid"]]
-    steps.succeed_running(kube, kubelet, "FineTune", "tuned", pod)
-    assert len({event["message"] for event in kube.list("Event", namespace) if _made(event)}) == 1
+    names = {label: f"tuned-{number}" for number, label in enumerate(LABELS)}
+    for label, pod in running(kube, kubelet, names).items():
+        with subtests.test(label):
+            (job,) = steps.of(kube, "FineTune", names[label], namespace, "Job")
+            upset(kube, job, label)
+            jobs = steps.of(kube, "FineTune", names[label], namespace, "Job")
+            assert [found["metadata"]["uid"] for found in jobs] == [job["metadata"]["uid"]]
+            steps.succeed_running(kube, kubelet, "FineTune", names[label], pod)
+    made = [event for event in kube.list("Event", namespace) if _made(event)]
+    assert len({event["message"] for event in made}) == len(names)
     steps.assert_well(operator)
 
 
@@ -64,37 +74,31 @@ def _made(event: Object) -> bool:
     return bool(event["reason"] == "SuccessfulCreate" and event["involvedObject"]["kind"] == "Job")
 
 
-@pytest.mark.parametrize("label", LABELS)
 def test_the_label_of_a_pod_comes_back(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, label: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    kube.create(resources.fine_tune("tuned", namespace))
-    pod = kubelet.pod("FineTune", "tuned")
-    kubelet.run(pod)
-    wait_condition(kube, "FineTune", "tuned", namespace, "Reconciling", reason="Running")
-    (pod,) = kube.list("Pod", namespace)
-
-    relabel(kube, pod, label, "kyverno")
-    relabel(kube, pod, label, pod["metadata"]["labels"][label])
-
-    steps.succeed_running(kube, kubelet, "FineTune", "tuned", pod)
+    names = {label: f"tuned-{number}" for number, label in enumerate(LABELS)}
+    for label, pod in running(kube, kubelet, names).items():
+        with subtests.test(label):
+            relabel(kube, pod, label, "kyverno")
+            relabel(kube, pod, label, pod["metadata"]["labels"][label])
+            steps.succeed_running(kube, kubelet, "FineTune", names[label], pod)
     steps.assert_well(operator)
 
 
-@pytest.mark.parametrize("label", LABELS)
 def test_what_serves_serves_on(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, label: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
     kube.create(resources.service("chat", namespace, steps.GGUF))
     url = steps.serve(kube, kubelet, "chat")["status"]["url"]
-    children = [
-        steps.of(kube, "InferenceService", "chat", namespace, k)[0] for k in ("Deployment", "Service")
-    ]
+    (deployment,) = steps.of(kube, "InferenceService", "chat", namespace, "Deployment")
+    children = [deployment, kube.get("Service", "chat", namespace)]
 
-    for child in children:
-        upset(kube, child, label)
-
-    steps.steady(lambda: _serves(kube, namespace, url), "it is Ready, and has its address")
+    for label in LABELS:
+        with subtests.test(label):
+            for child in children:
+                upset(kube, child, label)
+    steps.steady(lambda: _serves(kube, namespace, url), "it serves, and has its address")
     for child in children:
         found = kube.get(child["kind"], child["metadata"]["name"], namespace)
         assert found["metadata"]["uid"] == child["metadata"]["uid"]

@@ -25,6 +25,9 @@ DISRUPTIONS = {
 }
 
 
+CODES = (137, 143, 75)
+
+
 def disrupted(kube: Kube, pod: Object, reason: str) -> None:
     """As whoever ends a pod says so before."""
     told = {
@@ -38,13 +41,13 @@ def disrupted(kube: Kube, pod: Object, reason: str) -> None:
     kube.patch("Pod", pod["metadata"]["name"], patch, pod["metadata"]["namespace"], subresource="status")
 
 
-def failure(kube: Kube, namespace: str, pod: Object) -> Object:
+def failure(kube: Kube, namespace: str, pod: Object, resource: str = "tuned") -> Object:
     """status.failure, once it is about this pod."""
     name = pod["metadata"]["name"]
     seen = wait_object(
         kube,
         "FineTune",
-        "tuned",
+        resource,
         namespace,
         lambda o: o.get("status", {}).get("failure", {}).get("pod") == name,
         f"tells of pod {name}",
@@ -59,23 +62,28 @@ def assert_no_memory(told: Object) -> None:
     assert "memory" not in words
 
 
-@pytest.mark.parametrize("code", [137, 143, 75])
-@pytest.mark.parametrize("reason", DISRUPTIONS)
 def test_a_disruption_is_told_and_not_counted(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, reason: str, code: int
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    kube.create(resources.fine_tune("tuned", namespace, backoffLimit=0))
-    pod = kubelet.pod("FineTune", "tuned")
-    kubelet.run(pod)
-    disrupted(kube, pod, reason)
+    rows = {
+        f"r{number}-{code}": (reason, code) for number, reason in enumerate(DISRUPTIONS) for code in CODES
+    }
+    for name in rows:
+        kube.create(resources.fine_tune(name, namespace, backoffLimit=0))
+    for name, (reason, code) in rows.items():
+        with subtests.test(reason, code=code):
+            pod = kubelet.pod("FineTune", name)
+            kubelet.run(pod)
+            disrupted(kube, pod, reason)
 
-    kubelet.finish(pod, "", exit_code=code, reason="Error")
+            kubelet.finish(pod, "", exit_code=code, reason="Error")
 
-    told = failure(kube, namespace, pod)
-    assert_no_memory(told)
-    assert reason in told["message"] or DISRUPTIONS[reason] in told["message"], told
-    again = kubelet.pod("FineTune", "tuned", attempt=2)
-    steps.succeed_running(kube, kubelet, "FineTune", "tuned", again)
+            told = failure(kube, namespace, pod, name)
+            assert_no_memory(told)
+            assert reason in told["message"] or DISRUPTIONS[reason] in told["message"], told
+            again = kubelet.pod("FineTune", name, attempt=2)
+            steps.succeed_running(kube, kubelet, "FineTune", name, again)
+    steps.assert_well(operator)
 
 
 @pytest.mark.parametrize("deleted", [True, False], ids=["kubectl delete pod", "nobody says why"])

@@ -124,14 +124,15 @@ def test_injection_can_be_switched_off(
     assert pod["annotations"].items() <= meta["annotations"].items()
 
 
-@pytest.mark.parametrize(
-    "label", ["speechless.dev/uid", "speechless.dev/kind", "speechless.dev/name", steps.MANAGED_BY]
-)
 def test_a_label_of_the_operators_cannot_be_taken(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, label: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    told = steps.refused(kube, resources.fine_tune("tuned", namespace, pod={"labels": {label: "mine"}}))
-    if told:  # by the API server; else the operator's own label stands
-        assert "labels" in told
-    else:
-        steps.succeed(kube, kubelet, "FineTune", "tuned")
+    ours = ("speechless.dev/uid", "speechless.dev/kind", "speechless.dev/name", steps.MANAGED_BY)
+    for number, label in enumerate(ours):
+        with subtests.test(label):
+            pod = {"labels": {label: "mine"}}
+            told = steps.refused(kube, resources.fine_tune(f"tuned-{number}", namespace, pod=pod))
+            if told:  # by the API server; else the operator's own label stands
+                assert "labels" in told
+            else:
+                steps.succeed(kube, kubelet, "FineTune", f"tuned-{number}")

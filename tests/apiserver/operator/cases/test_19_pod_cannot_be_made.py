@@ -58,10 +58,10 @@ def webhook(kube: Kube, namespace: str, run_id: str) -> Iterator[str]:
     kube.delete("ValidatingWebhookConfiguration", name, missing_ok=True)
 
 
-def refused(kube: Kube, kind: str, namespace: str, word: str) -> Object:
+def refused(kube: Kube, kind: str, namespace: str, word: str, name: str = "tuned") -> Object:
     """Wait until a resource says what the API server said."""
     return wait_object(
-        kube, kind, "tuned", namespace, lambda o: word in steps.text(o), f"tells what has {word!r} in it"
+        kube, kind, name, namespace, lambda o: word in steps.text(o), f"tells what has {word!r} in it"
     )
 
 
@@ -70,24 +70,23 @@ def assert_advice_fits(told: Object) -> None:
     assert "Pod Security" not in steps.text(told)
 
 
-@pytest.mark.parametrize("case", PODS)
-@pytest.mark.parametrize("kind", ["FineTune", "InferenceService"])
 def test_the_refusal_is_told_in_the_servers_words(
-    kube: Kube, namespace: str, operator: Operator, kind: str, case: str
+    kube: Kube, namespace: str, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    pod, word = PODS[case]
-    obj = (
-        resources.fine_tune("tuned", namespace, pod=pod)
-        if kind == "FineTune"
-        else resources.service("tuned", namespace, steps.GGUF, pod=pod)
-    )
-    if at_once := steps.refused(kube, obj):  # before anything was made: the best of answers
-        assert "spec.pod" in at_once
-        return
-
-    told = refused(kube, kind, namespace, word)
-
-    assert_advice_fits(told)
+    for name, (pod, _) in PODS.items():
+        for obj in (
+            resources.fine_tune(name, namespace, pod=pod),
+            resources.service(name, namespace, steps.GGUF, pod=pod),
+        ):
+            with subtests.test(name, kind=obj["kind"], step="create"):
+                # Refused before anything was made is the best of answers.
+                if at_once := steps.refused(kube, obj):
+                    assert "spec.pod" in at_once
+    for kind in ("FineTune", "InferenceService"):
+        for found in kube.list(kind, namespace):
+            name = found["metadata"]["name"]
+            with subtests.test(name, kind=kind):
+                assert_advice_fits(refused(kube, kind, namespace, PODS[name][1], name))
     steps.assert_well(operator)
 
 

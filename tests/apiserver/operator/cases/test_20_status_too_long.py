@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support.kube import Kube, Object
 from tests.support.wait import wait_condition, wait_for
 
 pytestmark = pytest.mark.timeout(180)
+Edit = Callable[[dict[str, Any]], None]
 LONG = "m" * 300
 EMOJI = "\U0001f4a5"
 DIGEST = "sha256:" + "a" * 64
@@ -82,14 +84,14 @@ def test_a_verdict_of_full_length_reaches_the_service(
     steps.assert_well(operator)
 
 
-def edited(kube: Kube, pod: Object, edit: Callable[[dict[str, Any]], None]) -> str:
+def edited(kube: Kube, pod: Object, edit: Edit) -> str:
     """What a stage of somebody else might say: a good result, and one thing that no one expects."""
     told: dict[str, Any] = json.loads(steps.published(kube, pod, loss=0.5).termination_message())
     edit(told)
     return json.dumps(told, ensure_ascii=False)
 
 
-def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
+def put(*path: Any, value: Any) -> Edit:
     """Set one value in a result."""
 
     def edit(told: Any) -> None:
@@ -114,17 +116,18 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("case", GOOD)
 def test_a_good_result_with_something_odd_is_a_good_result(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, case: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    kube.create(resources.fine_tune("tuned", namespace))
-    pod = kubelet.pod("FineTune", "tuned")
-
-    kubelet.finish(pod, edited(kube, pod, GOOD[case]))
-
-    ended = wait_condition(kube, "FineTune", "tuned", namespace, "Succeeded", unless="Failed")
-    assert ended["status"]["artifact"]["digest"] == DIGEST
+    names = {case: f"tuned-{number}" for number, case in enumerate(GOOD)}
+    for name in names.values():
+        kube.create(resources.fine_tune(name, namespace))
+    for case, name in names.items():
+        with subtests.test(case):
+            pod = kubelet.pod("FineTune", name)
+            kubelet.finish(pod, edited(kube, pod, GOOD[case]))
+            ended = wait_condition(kube, "FineTune", name, namespace, "Succeeded", unless="Failed")
+            assert ended["status"]["artifact"]["digest"] == DIGEST
     steps.assert_well(operator)
 
 
@@ -138,30 +141,33 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
 def test_a_result_that_cannot_be_taken_is_told_and_nothing_of_it_is(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, case: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    kube.create(resources.fine_tune("tuned", namespace))
-    seen: set[str] = set()
-
-    def finish_all() -> Object | None:
-        for pod in steps.of(kube, "FineTune", "tuned", namespace, "Pod"):
-            if pod["status"].get("phase") == "Pending" and pod["metadata"]["uid"] not in seen:
-                seen.add(pod["metadata"]["uid"])
-                edit = BAD[case]
-                kubelet.finish(pod, edited(kube, pod, edit) if edit else "{" * 4096)
-        found = kube.get("FineTune", "tuned", namespace)
-        assert not steps.holds(found, "Succeeded")
-        return found if steps.holds(found, "Failed") else None
-
-    ended = wait_for(finish_all, "it to say that it failed", timeout=90)
-
-    assert ended is not None
-    assert "artifact" not in ended["status"]
-    assert ended["status"]["failure"]["message"]
-    assert len(seen) <= 2, "it is tried once more at most"
+    names = {case: f"tuned-{number}" for number, case in enumerate(BAD)}
+    for name in names.values():
+        kube.create(resources.fine_tune(name, namespace))
+    for case, name in names.items():
+        with subtests.test(case):
+            seen: set[str] = set()
+            look = partial(_finish_all, kube, kubelet, name, BAD[case], seen)
+            ended = wait_for(look, "it to say that it failed", timeout=90)
+            assert ended is not None
+            assert "artifact" not in ended["status"]
+            assert ended["status"]["failure"]["message"]
+            assert len(seen) <= 2, "it is tried once more at most"
     steps.assert_well(operator)
+
+
+def _finish_all(kube: Kube, kubelet: Kubelet, name: str, edit: Edit | None, seen: set[str]) -> Object | None:
+    """Let every new pod end with that result; the resource once it has failed."""
+    for pod in steps.of(kube, "FineTune", name, kubelet.namespace, "Pod"):
+        if pod["status"].get("phase") == "Pending" and pod["metadata"]["uid"] not in seen:
+            seen.add(pod["metadata"]["uid"])
+            kubelet.finish(pod, edited(kube, pod, edit) if edit else "{" * 4096)
+    found = kube.get("FineTune", name, kubelet.namespace)
+    assert not steps.holds(found, "Succeeded")
+    return found if steps.holds(found, "Failed") else None
 
 
 LAST_WORDS = {
@@ -172,34 +178,42 @@ LAST_WORDS = {
 }
 
 
-@pytest.mark.parametrize("message", LAST_WORDS.values(), ids=LAST_WORDS)
 def test_the_last_words_of_a_crash_are_told_as_far_as_they_fit(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, message: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    kube.create(resources.fine_tune("loud", namespace, backoffLimit=0))
-
-    kubelet.finish(kubelet.pod("FineTune", "loud"), message, exit_code=1)
-
-    ended = wait_condition(kube, "FineTune", "loud", namespace, "Failed", unless="Succeeded")
-    assert ended["status"]["failure"]["exitCode"] == 1
+    names = {case: f"loud-{number}" for number, case in enumerate(LAST_WORDS)}
+    for name in names.values():
+        kube.create(resources.fine_tune(name, namespace, backoffLimit=0))
+    for case, name in names.items():
+        with subtests.test(case):
+            kubelet.finish(kubelet.pod("FineTune", name), LAST_WORDS[case], exit_code=1)
+            ended = wait_condition(kube, "FineTune", name, namespace, "Failed", unless="Succeeded")
+            assert ended["status"]["failure"]["exitCode"] == 1
     steps.assert_well(operator)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("step", 2**63), ("totalSteps", 2**63), ("remainingSeconds", 2**63), ("message", "x" * 256)],
+ODD_PROGRESS = (
+    ("step", 2**63),
+    ("totalSteps", 2**63),
+    ("remainingSeconds", 2**63),
+    ("message", "x" * 256),
+    ("step", -1),
 )
+
+
 def test_progress_beyond_the_limits_does_not_stop_progress(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, field: str, value: object
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator
 ) -> None:
     address = steps.free_address()
     kube.create(resources.fine_tune("tuned", namespace))
     pod = kubelet.pod("FineTune", "tuned")
     kubelet.run(pod, ip=address)
+    wait_condition(kube, "FineTune", "tuned", namespace, "Reconciling", reason="Running")
     base = {"phase": "Working", "step": 3, "totalSteps": 12, "percent": 25}
-    with steps.stage_at(address, json.dumps(base | {field: value}).encode()):
-        wait_condition(kube, "FineTune", "tuned", namespace, "Reconciling", reason="Running")
-        steps.steady(lambda: steps.defects(operator) == [], "no defect", seconds=4)
+    for field, value in ODD_PROGRESS:
+        with steps.stage_at(address, json.dumps(base | {field: value}).encode()) as asked:
+            wait_for(lambda asked=asked: len(asked) >= 2, f"{field}={value} to be read", timeout=60)
     with steps.stage_at(address, json.dumps(base | {"step": 5}).encode()):
         steps.step_of(kube, "FineTune", "tuned", namespace, 5)
     steps.succeed_running(kube, kubelet, "FineTune", "tuned", pod)
+    steps.assert_well(operator)

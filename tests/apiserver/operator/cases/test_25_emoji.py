@@ -12,8 +12,8 @@ from tests.apiserver.operator import resources
 from tests.apiserver.operator.cases import steps
 from tests.apiserver.operator.kubelet import Kubelet, failed
 from tests.apiserver.operator.process import Operator
-from tests.support.kube import Kube
-from tests.support.wait import wait_condition, wait_for, wait_object
+from tests.support.kube import Kube, Object
+from tests.support.wait import wait_condition, wait_for
 
 pytestmark = pytest.mark.timeout(180)
 TEXTS = {
@@ -38,98 +38,115 @@ CONTROL = {
 """Nobody wants to see them; they must stop nothing."""
 
 
-@pytest.mark.parametrize("what", [*TEXTS, *CONTROL])
+ALL = TEXTS | CONTROL
+
+
+def named(what: dict[str, str], prefix: str) -> dict[str, str]:
+    """A resource's name for each row."""
+    return {row: f"{prefix}-{number}" for number, row in enumerate(what)}
+
+
 def test_a_stages_failure_is_told(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, what: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    said = f"rows.jsonl:17: not JSON: {(TEXTS | CONTROL)[what]} end"
-    kube.create(resources.fine_tune("tuned", namespace))
-
-    kubelet.finish(
-        kubelet.pod("FineTune", "tuned"), failed(FailureReason.DATASET_INVALID, said, f"mend {said}")
-    )
-
-    ended = wait_condition(kube, "FineTune", "tuned", namespace, "Failed", unless="Succeeded")
-    failure = ended["status"]["failure"]
-    assert failure["reason"] == "DatasetInvalid"
-    assert failure["message"].startswith("rows.jsonl:17: not JSON: ")
-    assert failure["message"].endswith(" end")
-    if what in TEXTS:
-        assert failure["message"] == said
-        assert failure["hint"] == f"mend {said}"
-    told = wait_for(
-        lambda: [e for e in kube.list("Event", namespace) if e["reason"] == "DatasetInvalid"], "an Event"
-    )
-    assert "rows.jsonl:17" in told[0]["message"]
+    names = named(ALL, "tuned")
+    for name in names.values():
+        kube.create(resources.fine_tune(name, namespace))
+    for what, name in names.items():
+        with subtests.test(what):
+            said = f"rows.jsonl:17: not JSON: {ALL[what]} end"
+            word = failed(FailureReason.DATASET_INVALID, said, f"mend {said}")
+            kubelet.finish(kubelet.pod("FineTune", name), word)
+            ended = wait_condition(kube, "FineTune", name, namespace, "Failed", unless="Succeeded")
+            failure = ended["status"]["failure"]
+            assert failure["reason"] == "DatasetInvalid"
+            assert failure["message"].startswith("rows.jsonl:17: not JSON: ")
+            assert failure["message"].endswith(" end")
+            if what in TEXTS:
+                assert failure["message"] == said
+                assert failure["hint"] == f"mend {said}"
+    told = wait_for(lambda: _events(kube, namespace, len(names)), "an Event for each")
+    assert all("rows.jsonl:17" in event["message"] for event in told)
     steps.assert_well(operator)
 
 
-@pytest.mark.parametrize("what", [*TEXTS, *CONTROL])
+def _events(kube: Kube, namespace: str, number: int) -> list[Object]:
+    found = [event for event in kube.list("Event", namespace) if event["reason"] == "DatasetInvalid"]
+    return found if len({event["involvedObject"]["name"] for event in found}) == number else []
+
+
 def test_what_a_spec_says_reaches_the_stage(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, what: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    said = (TEXTS | CONTROL)[what]
-    path = f"pvc://models/{said}/rows.jsonl"
-    env = [{"name": "GREETING", "value": f"hello {said}"}]
-    fine_tune = resources.fine_tune("tuned", namespace, dataset={"uri": path}, pod={"env": env})
-    served = resources.service("chat", namespace, steps.GGUF, modelName=f"gpt-{said}")
-    for obj in (fine_tune, served):
-        if steps.refused(kube, obj):  # a CRD may have a word about what no path or name should have
-            assert what in CONTROL
-            return
-
-    pod = kubelet.pod("FineTune", "tuned")
-    assert steps.mounted(kube, pod)["dataset"]["uri"] == path
-    variables = {v["name"]: v.get("value") for v in pod["spec"]["containers"][0]["env"]}
-    assert variables["GREETING"] == f"hello {said}"
-    ended = steps.succeed_running(kube, kubelet, "FineTune", "tuned", pod)
-    assert path in [found["uri"] for found in ended["status"]["inputs"]]
-    pod = kubelet.pod("InferenceService", "chat")
-    assert steps.mounted(kube, pod)["modelName"] == f"gpt-{said}"
-    steps.serve(kube, kubelet, "chat")
+    for what, name in named(ALL, "tuned").items():
+        with subtests.test(what):
+            path, hello = f"pvc://models/{ALL[what]}/rows.jsonl", f"hello {ALL[what]}"
+            env = [{"name": "GREETING", "value": hello}]
+            fine_tune = resources.fine_tune(name, namespace, dataset={"uri": path}, pod={"env": env})
+            if steps.refused(kube, fine_tune):  # a CRD may have a word about what no path should have
+                assert what in CONTROL
+                continue
+            pod = kubelet.pod("FineTune", name)
+            assert steps.mounted(kube, pod)["dataset"]["uri"] == path
+            variables = {v["name"]: v.get("value") for v in pod["spec"]["containers"][0]["env"]}
+            assert variables["GREETING"] == hello
+            ended = steps.succeed_running(kube, kubelet, "FineTune", name, pod)
+            assert path in [found["uri"] for found in ended["status"]["inputs"]]
     steps.assert_well(operator)
 
 
-@pytest.mark.parametrize("what", [*TEXTS, *CONTROL])
+def test_a_models_name_reaches_the_server(
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
+) -> None:
+    for what, name in named(ALL, "chat").items():
+        with subtests.test(what):
+            model = f"gpt-{ALL[what]}"
+            if steps.refused(kube, resources.service(name, namespace, steps.GGUF, modelName=model)):
+                assert what in CONTROL
+                continue
+            assert steps.mounted(kube, kubelet.pod("InferenceService", name))["modelName"] == model
+            steps.serve(kube, kubelet, name)
+    steps.assert_well(operator)
+
+
 def test_an_override_is_told_with_its_reason(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, what: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    said = f"ship it {(TEXTS | CONTROL)[what]} today"
     model = steps.GGUF | {"digest": "sha256:" + "a" * 64}
-    override = {"speechless.dev/gate-override": said}
-    kube.create(resources.service("chat", namespace, model, "none", annotations=override))
-
-    opened = wait_condition(kube, "InferenceService", "chat", namespace, "GatePassed", reason="Overridden")
-
-    reason = opened["status"]["gate"]["override"]["reason"]
-    assert reason.startswith("ship it ")
-    assert reason.endswith(" today")
-    if what in TEXTS:
-        assert reason == said
-    steps.serve(kube, kubelet, "chat")
+    for what, name in named(ALL, "chat").items():
+        with subtests.test(what):
+            said = f"ship it {ALL[what]} today"
+            override = {"speechless.dev/gate-override": said}
+            kube.create(resources.service(name, namespace, model, "none", annotations=override))
+            opened = wait_condition(
+                kube, "InferenceService", name, namespace, "GatePassed", reason="Overridden"
+            )
+            reason = opened["status"]["gate"]["override"]["reason"]
+            assert reason.startswith("ship it ")
+            assert reason.endswith(" today")
+            if what in TEXTS:
+                assert reason == said
+            steps.serve(kube, kubelet, name)
     steps.assert_well(operator)
 
 
-@pytest.mark.parametrize("what", TEXTS)
 def test_progress_and_metrics_are_told(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, what: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    address = steps.free_address()
-    kube.create(resources.fine_tune("tuned", namespace))
-    pod = kubelet.pod("FineTune", "tuned")
-    kubelet.run(pod, ip=address)
-    told = Progress(
-        phase=ProgressPhase.WORKING, step=3, total_steps=9, percent=33, message=f"reads {TEXTS[what]}"
-    )
-
-    with steps.stage_at(address, told):
-        seen = steps.step_of(kube, "FineTune", "tuned", namespace, 3)
-
-    assert seen["status"]["progress"]["message"] == f"reads {TEXTS[what]}"
-    result = steps.published(kube, pod, **{f"loss {TEXTS[what]}": 0.5})
-    kubelet.finish(pod, result)
-    ended = wait_object(
-        kube, "FineTune", "tuned", namespace, lambda o: steps.holds(o, "Succeeded"), "has succeeded"
-    )
-    assert ended["status"]["metrics"] == [{"name": f"loss {TEXTS[what]}", "value": 0.5}]
+    names = named(TEXTS, "tuned")
+    for name in names.values():
+        kube.create(resources.fine_tune(name, namespace))
+    for what, name in names.items():
+        with subtests.test(what):
+            address = steps.free_address()
+            pod = kubelet.pod("FineTune", name)
+            message = f"reads {TEXTS[what]}"
+            told = Progress(phase=ProgressPhase.WORKING, step=3, total_steps=9, percent=33, message=message)
+            with steps.stage_at(address, told):
+                kubelet.run(pod, ip=address)
+                seen = steps.step_of(kube, "FineTune", name, namespace, 3)
+            assert seen["status"]["progress"]["message"] == message
+            kubelet.finish(pod, steps.published(kube, pod, **{f"loss {TEXTS[what]}": 0.5}))
+            ended = wait_condition(kube, "FineTune", name, namespace, "Succeeded", unless="Failed")
+            assert ended["status"]["metrics"] == [{"name": f"loss {TEXTS[what]}", "value": 0.5}]
     steps.assert_well(operator)

@@ -37,33 +37,35 @@ def message(kube: Kube, pod: Object, metric: str, value: str, *good: str, form: 
     return json.dumps(told | {"metrics": numbers}).replace("12345.5", value)
 
 
-@pytest.mark.parametrize("value", WRITTEN)
 def test_the_run_succeeded_without_that_metric(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, value: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    kube.create(resources.fine_tune("tuned", namespace))
-    pod = kubelet.pod("FineTune", "tuned")
-
-    kubelet.finish(pod, message(kube, pod, "loss", WRITTEN[value], "accuracy"))
-
-    ended = wait_condition(kube, "FineTune", "tuned", namespace, "Succeeded", unless="Failed")
-    assert ended["status"]["metrics"] == [{"name": "accuracy", "value": 0.5}]
+    names = {case: f"tuned-{number}" for number, case in enumerate(WRITTEN)}
+    for name in names.values():
+        kube.create(resources.fine_tune(name, namespace))
+    for case, name in names.items():
+        with subtests.test(case):
+            pod = kubelet.pod("FineTune", name)
+            kubelet.finish(pod, message(kube, pod, "loss", WRITTEN[case], "accuracy"))
+            ended = wait_condition(kube, "FineTune", name, namespace, "Succeeded", unless="Failed")
+            assert ended["status"]["metrics"] == [{"name": "accuracy", "value": 0.5}]
     steps.assert_well(operator)
 
 
-@pytest.mark.parametrize("value", WRITTEN)
 def test_a_gate_on_it_does_not_pass(
-    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, value: str
+    kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator, subtests: pytest.Subtests
 ) -> None:
-    kube.create(resources.evaluation("scored", namespace, resources.BASE))
-    pod = kubelet.pod("Evaluation", "scored")
-
-    kubelet.finish(
-        pod, message(kube, pod, "humaneval/pass@1", WRITTEN[value], "humaneval/samples", form="Report")
-    )
-
-    ended = wait_condition(kube, "Evaluation", "scored", namespace, "Succeeded", unless="Failed")
-    assert steps.text(ended, "Passed").startswith("Passed=False MetricMissing")
+    names = {case: f"scored-{number}" for number, case in enumerate(WRITTEN)}
+    for name in names.values():
+        kube.create(resources.evaluation(name, namespace, resources.BASE))
+    for case, name in names.items():
+        with subtests.test(case):
+            pod = kubelet.pod("Evaluation", name)
+            text = message(kube, pod, "humaneval/pass@1", WRITTEN[case], "humaneval/samples", form="Report")
+            kubelet.finish(pod, text)
+            ended = wait_condition(kube, "Evaluation", name, namespace, "Succeeded", unless="Failed")
+            assert steps.text(ended, "Passed").startswith("Passed=False MetricMissing")
+    steps.assert_well(operator)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -5,6 +5,7 @@ nolar/kopf#934, #1145. Expected: it heals by itself.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,46 +19,52 @@ from tests.support.faults import Answer
 from tests.support.kube import Kube
 from tests.support.wait import wait_condition, wait_for
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(420)
 
 
-@pytest.mark.parametrize("code", [401, 403, 404, 429, 500, 503])
 def test_reading_heals(
-    kube: Kube, crds: None, fault_proxy: FaultProxy, by_proxy: Path, namespace: str, tmp_path: Path, code: int
+    kube: Kube,
+    crds: None,
+    fault_proxy: FaultProxy,
+    by_proxy: Path,
+    namespace: str,
+    tmp_path: Path,
+    subtests: pytest.Subtests,
 ) -> None:
     """No resync helps: it is every 10 minutes."""
     with running(by_proxy, namespace, tmp_path, "--resync-seconds=600") as operator:
         operator.wait_leading()
         steps.works(kube, "before", namespace, resources.fine_tune("before", namespace))
-        refused = fault_proxy.fault(Answer(code, "for a while"), method="GET", path="/(finetunes|jobs|pods)$")
-        fault_proxy.cut_watches()
-        wait_for(lambda: refused.hits >= 4, "the operator to have been refused", timeout=60)
-        assert operator.process.is_alive()
-        refused.remove()
-
-        kube.create(resources.fine_tune("after", namespace))
-        wait_condition(kube, "FineTune", "after", namespace, "Ready", "False", timeout=90)
-        steps.succeed(kube, Kubelet(kube, namespace), "FineTune", "after")
+        for code in (401, 403, 404, 429, 500, 503):
+            with subtests.test(code=code):
+                answer = Answer(code, "for a while")
+                with fault_proxy.fault(answer, method="GET", path="/(finetunes|jobs|pods)$") as refused:
+                    fault_proxy.cut_watches()
+                    wait_for(lambda refused=refused: refused.hits >= 4, "it to have been refused", timeout=60)
+                    assert operator.process.is_alive()
+                kube.create(resources.fine_tune(f"after-{code}", namespace))
+                wait_condition(kube, "FineTune", f"after-{code}", namespace, "Ready", "False", timeout=90)
+                steps.succeed(kube, Kubelet(kube, namespace), "FineTune", f"after-{code}")
         steps.assert_well(operator)
 
 
-@pytest.mark.parametrize("code", [401, 403, 404, 409, 422, 429, 500, 503, 504])
 def test_writing_is_told_and_heals(
-    kube: Kube, crds: None, fault_proxy: FaultProxy, by_proxy: Path, namespace: str, tmp_path: Path, code: int
+    kube: Kube,
+    crds: None,
+    fault_proxy: FaultProxy,
+    by_proxy: Path,
+    namespace: str,
+    tmp_path: Path,
+    subtests: pytest.Subtests,
 ) -> None:
     with running(by_proxy, namespace, tmp_path) as operator:
         operator.wait_leading()
-        refused = fault_proxy.fault(
-            Answer(code, "a webhook says so"), method="PATCH", path="/(jobs|configmaps)/"
-        )
-        kube.create(resources.fine_tune("tuned", namespace))
-        wait_for(lambda: refused.hits >= 1, "the operator to have been refused")
-        wait_for(
-            lambda: "a webhook says so" in steps.said(kube, "FineTune", "tuned", namespace),
-            "the resource to say what the API server said",
-            describe=lambda: steps.said(kube, "FineTune", "tuned", namespace),
-        )
-        refused.remove()
-
-        steps.succeed(kube, Kubelet(kube, namespace), "FineTune", "tuned")
+        for code in (401, 403, 404, 409, 422, 429, 500, 503, 504):
+            with subtests.test(code=code):
+                name, word = f"tuned-{code}", f"a webhook says {code}"
+                with fault_proxy.fault(Answer(code, word), method="PATCH", path=f"/(jobs|configmaps)/{name}"):
+                    kube.create(resources.fine_tune(name, namespace))
+                    said = partial(steps.said, kube, "FineTune", name, namespace)
+                    wait_for(lambda said=said, word=word: word in said(), "it to say so", describe=said)
+                steps.succeed(kube, Kubelet(kube, namespace), "FineTune", name)
         steps.assert_well(operator)

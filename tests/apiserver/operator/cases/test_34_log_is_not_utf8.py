@@ -53,7 +53,6 @@ LOGS = {
 }
 
 
-@pytest.mark.parametrize("name", LOGS)
 def test_a_run_that_failed_is_told(
     kube: Kube,
     crds: None,
@@ -62,20 +61,24 @@ def test_a_run_that_failed_is_told(
     namespace: str,
     kubelet: Kubelet,
     tmp_path: Path,
-    name: str,
+    subtests: pytest.Subtests,
 ) -> None:
-    raw, shown = LOGS[name]
-    fault_proxy.fault(Log(200, raw=raw), method="GET", path="/log$")
+    names = {case: f"tuned-{number}" for number, case in enumerate(LOGS)}
     with running(by_proxy, namespace, tmp_path) as operator:
-        kube.create(resources.fine_tune("tuned", namespace, backoffLimit=0))
-
-        kubelet.finish(kubelet.pod("FineTune", "tuned"), "", exit_code=1)
-
-        ended = wait_condition(kube, "FineTune", "tuned", namespace, "Failed", unless="Succeeded")
-        failure = ended["status"]["failure"]
-        assert failure["reason"] == "StageFailed"
-        assert shown in failure.get("logTail", "")
-        assert len(failure.get("logTail", "").encode()) <= 2048
+        for name in names.values():
+            kube.create(resources.fine_tune(name, namespace, backoffLimit=0))
+        for case, name in names.items():
+            raw, shown = LOGS[case]
+            with (
+                subtests.test(case),
+                fault_proxy.fault(Log(200, raw=raw), method="GET", path=f"/{name}-[^/]*/log$"),
+            ):
+                kubelet.finish(kubelet.pod("FineTune", name), "", exit_code=1)
+                ended = wait_condition(kube, "FineTune", name, namespace, "Failed", unless="Succeeded")
+                failure = ended["status"]["failure"]
+                assert failure["reason"] == "StageFailed"
+                assert shown in failure.get("logTail", "")
+                assert len(failure.get("logTail", "").encode()) <= 2048
         steps.assert_well(operator)
 
 
@@ -107,7 +110,6 @@ def test_a_server_that_crashes_is_told(
         steps.assert_well(operator)
 
 
-@pytest.mark.parametrize("code", [400, 403, 404, 500, 503])
 def test_a_log_that_cannot_be_had_is_no_reason_to_be_silent(
     kube: Kube,
     crds: None,
@@ -116,10 +118,16 @@ def test_a_log_that_cannot_be_had_is_no_reason_to_be_silent(
     namespace: str,
     kubelet: Kubelet,
     tmp_path: Path,
-    code: int,
+    subtests: pytest.Subtests,
 ) -> None:
-    fault_proxy.fault(Answer(code, "no log"), method="GET", path="/log$")
-    with running(by_proxy, namespace, tmp_path):
-        kube.create(resources.fine_tune("tuned", namespace, backoffLimit=0))
-        kubelet.finish(kubelet.pod("FineTune", "tuned"), "", exit_code=1)
-        wait_condition(kube, "FineTune", "tuned", namespace, "Failed", unless="Succeeded")
+    with running(by_proxy, namespace, tmp_path) as operator:
+        for code in (400, 403, 404, 500, 503):
+            name = f"tuned-{code}"
+            with (
+                subtests.test(code=code),
+                fault_proxy.fault(Answer(code, "no log"), method="GET", path="/log$"),
+            ):
+                kube.create(resources.fine_tune(name, namespace, backoffLimit=0))
+                kubelet.finish(kubelet.pod("FineTune", name), "", exit_code=1)
+                wait_condition(kube, "FineTune", name, namespace, "Failed", unless="Succeeded")
+        steps.assert_well(operator)
