@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[str, str, Any, str]] = {
     **{
         f"a mount at {path}": _mounted(path)
         for path in (
-            "/work", "/work/x", "/tmp", "/dev/shm", "/dev", "/etc", "/etc/speechless", "/etc/speechless/x", "/mnt",
+            "/work", "/tmp", "/tmp/x", "/dev/shm", "/dev", "/etc", "/etc/speechless", "/etc/speechless/x", "/mnt",
             "/mnt/pvc/models", "/proc/1", "/sys", "/var/run/secrets/x", "/data/../tmp", "/data/..", "/./tmp",
         )
     },
