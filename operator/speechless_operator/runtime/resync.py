@@ -21,7 +21,7 @@ from speechless_operator.runtime.cache import Cache, Key, belongs, key_of
 from speechless_operator.runtime.client import ApiError, KubeClient
 from speechless_operator.runtime.ears import Ears
 from speechless_operator.runtime.intake import Intake
-from speechless_operator.runtime.reflector import Reflector
+from speechless_operator.runtime.reflector import REFUSED, Reflector
 from speechless_operator.runtime.resources import OURS
 
 GRACE_SECONDS = 1.0
@@ -71,13 +71,23 @@ class Resync:
                 delay = max(_RETRY_SECONDS, error.retry_after)
 
     async def once(self) -> int:
-        """One round; return how many changes the watches had missed."""
+        """One round; return how many changes the watches had missed.
+
+        Raises:
+            ApiError: Nothing at all could be listed.
+        """
         suspects: list[_Suspect] = []
-        for kind, reflectors in self._ears.reflectors.items():
-            # An Event's metadata does not say what it is about.
-            for reflector in () if kind == "Event" else reflectors:
-                if reflector.synced and not reflector.refused:
-                    suspects += await self._compare(reflector)
+        compared, trouble = 0, None
+        for reflector in self._compared():
+            try:
+                suspects += await self._compare(reflector)
+                compared += 1
+            except ApiError as error:
+                # One namespace that is gone, or a kind that is not served for a while, leaves the others as they are.
+                trouble = error
+                _log.log(logging.INFO if error.code in REFUSED else logging.WARNING, "resync: %s", error)
+        if trouble is not None and not compared:
+            raise trouble
         missed = await self._missed(suspects) if suspects else []
         if missed:
             await self._settle(missed)
@@ -86,6 +96,13 @@ class Resync:
             self.missed_in_a_row = 0
         metrics.LAST_RESYNC.set(time.time())
         return len(missed)
+
+    def _compared(self) -> list[Reflector]:
+        """What is compared. An Event's metadata does not say what it is about."""
+        every = [found for kind, found in self._ears.reflectors.items() if kind != "Event"]
+        return [
+            reflector for found in every for reflector in found if reflector.synced and not reflector.refused
+        ]
 
     # -- what differs -------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,9 @@ class Source(Protocol):
 
 _log = logging.getLogger(__name__)
 _ABANDON_SECONDS = 2
+_SAID_EVERY = 60.0
+_VARIES = re.compile(r"#\d+|\?\S+|\(.*", re.DOTALL)
+"""Of kopf's messages: the attempt's number, a query, an error's details."""
 _RESTART_SECONDS = (0.5, 1, 2, 5, 10, 30)
 
 
@@ -164,6 +168,8 @@ class KopfSource:
     def _run(self) -> None:
         # kopf warns that it is not in the main thread and so leaves signals alone: that is what is wanted.
         logging.getLogger("kopf._core.reactor.running").addFilter(_no_signal_warning)
+        for name in ("watching", "api"):
+            logging.getLogger(f"kopf._cogs.clients.{name}").addFilter(_Seldom())
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -206,6 +212,19 @@ class KopfSource:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(1)
+
+
+class _Seldom(logging.Filter):
+    """Lets what kopf says of a kind and namespace through once a minute: it tries for ever, and says so each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now, what = time.monotonic(), _VARIES.sub("", record.getMessage())
+        self._said = {text: at for text, at in self._said.items() if now - at < _SAID_EVERY}
+        return self._said.setdefault(what, now) == now
 
 
 def _no_signal_warning(record: logging.LogRecord) -> bool:

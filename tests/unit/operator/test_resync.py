@@ -9,7 +9,7 @@ import pytest
 from speechless_operator.desired.objects import Object
 from speechless_operator.runtime import resync as resync_module
 from speechless_operator.runtime.cache import Cache, Change
-from speechless_operator.runtime.client import Page
+from speechless_operator.runtime.client import ApiError, Page
 from speechless_operator.runtime.intake import Intake
 from speechless_operator.runtime.resources import CHILDREN
 from speechless_operator.runtime.resync import Resync
@@ -149,3 +149,21 @@ def test_of_many_none_is_read_alone_their_kind_is_listed_again(monkeypatch: pyte
     assert scene.missed(*(child(5, uid=f"j{n}", name=f"j{n}") for n in range(3))) == 3
     assert scene.changes == []
     assert scene.ears.restarted == {"Job"}
+
+
+def test_a_namespace_that_is_gone_leaves_the_others_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, child(5))
+    scene.ears.at = 100
+    scene.ears.reflectors["Job"].insert(0, Heard())
+    forbidden = ApiError(403, "forbidden", "GET")
+    found: list[int] = []
+
+    async def work() -> None:
+        scene.client.lists = [forbidden, Page([], 100)]
+        found.append(await scene.resync.once())
+        scene.client.lists = [forbidden, forbidden]
+        with pytest.raises(ApiError):
+            await scene.resync.once()
+
+    run(work())
+    assert found == [1]

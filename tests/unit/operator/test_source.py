@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from speechless_operator.desired.objects import Object
 from speechless_operator.runtime.intake import Inbox
-from speechless_operator.runtime.source import registry, settings
+from speechless_operator.runtime.source import _Seldom, registry, settings
 from tests.unit.operator.seen import run
 
 
@@ -59,3 +60,15 @@ def test_events_of_another_thread_arrive_in_their_order() -> None:
         assert [obj["n"] for obj in taken] == list(range(2000))
 
     run(work())
+
+
+def test_what_kopf_says_again_and_again_is_let_through_once() -> None:
+    told = "Request attempt #{} failed; will retry: GET https://x/apis/speechless.dev/v1alpha1/{}?watch=true -> E({})"
+    seldom = _Seldom()
+
+    def passes(*details: object) -> bool:
+        return seldom.filter(logging.LogRecord("kopf", logging.ERROR, "", 0, told.format(*details), (), None))
+
+    assert passes(1, "finetunes", "a")
+    assert not passes(2, "finetunes", "b")
+    assert passes(3, "evaluations", "a")
