@@ -4,10 +4,12 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-# The interpreter that makes .venv; a cluster instance's name and number of nodes (1: pods run, 0: control plane alone).
+# The interpreter that makes .venv; a cluster instance's name and number of nodes (1: pods run, 0: control plane alone);
+# the number of resources of `make test-more`.
 PYTHON ?= python3
 NAME ?= speechless
 NODES ?= 1
+SIZE ?= 300
 export PYTHON
 
 cluster := hack/ensure-python.sh && PYTHONPATH=hack exec $(PYTHON) -m cluster
@@ -43,7 +45,7 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 	@hack/clean.sh
 
 ##@ Test
-.PHONY: test test-unit test-apiserver test-cluster test-library test-chain test-e2e
+.PHONY: test test-unit test-apiserver test-cluster test-library test-chain test-e2e test-more bench-operator
 test: ## Check all that decides what lands, every tier of tests; a table of times (SKIP=images,library,chain: minutes)
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py $(if $(SKIP),--skip '$(SKIP)')
@@ -71,6 +73,13 @@ test-library: ## Run the tests of real training, scoring and quantizing: minutes
 test-chain: ## Run the tests of the whole chain, the demo first: a quarter of an hour or more
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,chain
+
+test-more: setup ## Run what is heavy and rare: the benchmarks from end to end, small (SIZE=300 resources)
+	@hack/ensure-python.sh
+	@.venv/bin/python -m benchmarks.operator --resources '$(SIZE)' --rounds 1 --seconds 20
+
+bench-operator: setup ## Measure the operator at 1,000 to 10,000 resources: an hour or so; one table
+	@.venv/bin/python -m benchmarks.operator
 
 ##@ The demo
 .PHONY: demo demo-clean images

@@ -41,7 +41,8 @@ STEPS = (
     Step("docs", ["hack/docs.sh", "build"], needs=("setup",), folder="docs"),
     Step(
         "prepare",
-        [sys.executable, "-m", "cluster", "prepare"],
+        # kwok and Kueue are for the apiserver tier; a cluster needs neither.
+        [sys.executable, "-m", "cluster", "prepare", "--with", "kwok,kueue"],
         env={"PYTHONPATH": "hack"},
         folder="hack/cluster",
     ),
@@ -50,7 +51,8 @@ STEPS = (
     Step("unit", [".venv/bin/pytest", "tests/unit", "-n", "2"], ("setup",), "tests/unit", beside="cluster"),
     Step(
         "apiserver",
-        [".venv/bin/pytest", "tests/apiserver", "-n", "6"],
+        # loadgroup: the tests with Kueue, of which there is one, stay in one process.
+        [".venv/bin/pytest", "tests/apiserver", "-n", "6", "--dist", "loadgroup"],
         ("setup", "prepare"),
         "tests/apiserver",
     ),

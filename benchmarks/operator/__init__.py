@@ -1,0 +1,1 @@
+"""How fast the operator is, and what it costs: `make bench-operator`."""
