@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from speechless.contract import Format
+from speechless.contract import Format, storage
 from speechless_operator.api.common import DataSource, ModelSource
 from speechless_operator.api.pod import PodSettings
 from speechless_operator.api.reasons import Reason
@@ -131,8 +131,11 @@ def data(role: str, source: DataSource, path: str, settings: Settings) -> Input:
 
 def store(spec_uri: str | None, settings: Settings) -> str:
     """The folder under which artifacts go."""
-    if spec_uri is not None and not spec_uri.startswith("pvc://"):
-        raise invalid("spec.output.uri: a pod's own files are gone with it: use pvc://<claim>/<path>")
+    scheme = storage.scheme_of(spec_uri or "")
+    if spec_uri is not None and (scheme is None or not scheme.may_write):
+        raise invalid(
+            f"spec.output.uri: a pod's own files are gone with it: use {storage.examples(writable=True)}"
+        )
     found = spec_uri or settings.artifact_store
     if not found:
         raise invalid(
@@ -159,8 +162,10 @@ def waiting(message: str) -> Blocked:
 
 
 def _plain(role: str, uri: str, source: ModelSource | DataSource, path: str, settings: Settings) -> Input:
-    if uri.startswith("file://") and not settings.allow_file_uris:
-        raise invalid(f"{path}: file:// is not allowed on this cluster: use pvc://<claim>/<path>")
+    scheme = storage.scheme_of(uri)
+    if scheme is None or (scheme.administrator_only and not settings.allow_file_uris):
+        name = uri.partition("://")[0]
+        raise invalid(f"{path}: {name}:// is not allowed on this cluster: use pvc://<claim>/<path>")
     return Input(name=role, uri=uri, digest=source.digest, wait_seconds=source.wait_seconds)
 
 
