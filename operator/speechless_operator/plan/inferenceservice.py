@@ -70,6 +70,10 @@ class _Frame:
         aspects = [resolved, *([gate.aspect] if gate.aspect else [])]
         if self.current is not None and self.current.revision == wanted.name:
             return self._serve(wanted, gate, aspects)
+        if self.current is None and self.observed.status.get("servingRevision") == wanted.name:
+            # Somebody deleted all of it at once: it is what served, and is made again.
+            everything = replace(self, current=serving.Current(wanted.name, None))
+            return everything._serve(wanted, gate, aspects)
         if not gate.open:
             return self.keep(aspects, gate=gate, wanted=wanted.name, prune=True)
         return self._roll_out(wanted, gate, aspects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 from speechless.contract import (
@@ -19,6 +20,7 @@ from tests.support.kube import Kube, Object
 from tests.support.wait import wait_for
 
 CONTAINER = "stage"
+OF_THE_RUN = "pvc://the/output/that/the/stage/was/told"
 DIGESTS = {letter: f"sha256:{letter * 64}" for letter in "abcdef"}
 
 
@@ -31,11 +33,11 @@ def succeeded(
     digest: str = "a",
     *,
     form: Format = Format.HUGGING_FACE,
-    uri: str = "pvc://artifacts/store/x",
+    uri: str = OF_THE_RUN,
     inputs: dict[str, str] | None = None,
     **metrics: float,
 ) -> StageResult:
-    """What a stage says that went well."""
+    """What a stage says that went well. Where its artifact is, is said when it ends: `Kubelet.finish`."""
     return StageResult(
         outcome=Outcome.SUCCEEDED,
         artifact=Artifact(uri=uri, digest=DIGESTS[digest], size_bytes=1234, format=form),
@@ -112,8 +114,8 @@ class Kubelet:
         exit_code: int | None = None,
         reason: str | None = None,
     ) -> None:
-        """The container ended."""
-        message = result if isinstance(result, str) else result.termination_message()
+        """The container ended. A result is of the output that its stage was told; a text is said as it is."""
+        message = result if isinstance(result, str) else self._told(pod, result).termination_message()
         if exit_code is None:
             failure = None if isinstance(result, str) else result.failure
             exit_code = int(failure.reason.exit_code) if failure else 0
@@ -131,6 +133,14 @@ class Kubelet:
                 "containerStatuses": [self._container({"terminated": ended})],
             },
         )
+
+    def _told(self, pod: Object, result: StageResult) -> StageResult:
+        if result.artifact is None or result.artifact.uri != OF_THE_RUN:
+            return result
+        volume = next(v for v in pod["spec"]["volumes"] if v["name"] == "spec")
+        told = self.kube.get("ConfigMap", volume["configMap"]["name"], self.namespace)
+        output = json.loads(told["data"]["stage.json"]).get("output")
+        return result.model_copy(update={"artifact": result.artifact.model_copy(update={"uri": output})})
 
     def _container(self, state: Object, *, ready: bool = False, restarts: int = 0) -> Object:
         return {

@@ -26,9 +26,7 @@ def train(kube: Kube, kubelet: Kubelet, name: str = "tuned", digest: str = "a") 
     pod = kubelet.pod("FineTune", name)
     kubelet.run(pod)
     wait_condition(kube, "FineTune", name, kubelet.namespace, "Reconciling", reason="Running")
-    kubelet.finish(
-        pod, succeeded(digest, uri=f"pvc://artifacts/store/{name}", inputs={"model": "d", "dataset": "e"})
-    )
+    kubelet.finish(pod, succeeded(digest, inputs={"model": "d", "dataset": "e"}))
     return wait_condition(kube, "FineTune", name, kubelet.namespace, "Succeeded", unless="Failed")
 
 
@@ -36,7 +34,7 @@ def quantize(kube: Kube, kubelet: Kubelet, name: str = "small", digest: str = "b
     """Let a Quantization that exists succeed."""
     kubelet.finish(
         kubelet.pod("Quantization", name),
-        succeeded(digest, form=Format.GGUF, uri=f"pvc://artifacts/store/{name}"),
+        succeeded(digest, form=Format.GGUF),
     )
     return wait_condition(kube, "Quantization", name, kubelet.namespace, "Succeeded", unless="Failed")
 
@@ -72,7 +70,7 @@ def test_resources_applied_in_reverse_order_become_a_served_model(
     status = tuned["status"]
     assert status["phase"] == "Succeeded"
     assert status["artifact"] == {
-        "uri": "pvc://artifacts/store/tuned",
+        "uri": f"pvc://artifacts/store/{namespace}/finetune/tuned/{status['run']['name']}",
         "digest": DIGESTS["a"],
         "sizeBytes": 1234,
         "format": "HuggingFace",

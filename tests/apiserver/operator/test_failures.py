@@ -13,7 +13,7 @@ from tests.apiserver.operator.process import Operator, running
 from tests.support.cluster import Cluster
 from tests.support.explain import condition
 from tests.support.kube import Kube, Object
-from tests.support.wait import wait_condition, wait_for
+from tests.support.wait import wait_condition, wait_for, wait_object
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -93,6 +93,11 @@ def test_exit_code_0_without_a_result_is_a_failure(
 ) -> None:
     kube.create(resources.fine_tune("tuned", namespace))
 
+    # What was published is found by running once more; only then there is nothing to be found.
+    kubelet.finish(kubelet.pod("FineTune", "tuned"), "all good!", exit_code=0)
+    wait_object(
+        kube, "FineTune", "tuned", namespace, lambda f: f["status"]["run"]["attempt"] == 2, "runs once more"
+    )
     kubelet.finish(kubelet.pod("FineTune", "tuned"), "all good!", exit_code=0)
 
     wait_condition(kube, "FineTune", "tuned", namespace, "Failed", reason="ResultMissing")

@@ -7,13 +7,15 @@ from types import ModuleType
 
 import pytest
 
-from speechless_operator.desired import mounts, objects
+from speechless_operator.desired import ceilings, children, inputs, mounts, objects
 from speechless_operator.desired.mounts import Mounts
-from speechless_operator.plan import conditions, diagnosis, drift, gates, kinds
+from speechless_operator.plan import accept, conditions, drift, gates, kinds
 
 
 @pytest.mark.parametrize(
-    "module", [mounts, objects, conditions, diagnosis, drift, gates], ids=lambda m: m.__name__
+    "module",
+    [accept, ceilings, children, conditions, drift, gates, inputs, mounts, objects],
+    ids=lambda m: m.__name__,
 )
 def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0

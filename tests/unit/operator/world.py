@@ -236,7 +236,7 @@ class World:
             return True
         old = {key: value for key, value in (observed.obj.get("status") or {}).items() if key != "progress"}
         if decided.status != old:
-            if obj["metadata"]["resourceVersion"] != observed.obj["metadata"]["resourceVersion"]:
+            if obj["metadata"].get("resourceVersion") != observed.obj["metadata"].get("resourceVersion"):
                 return False
             progress = {"progress": obj["status"]["progress"]} if "progress" in obj.get("status", {}) else {}
             self._spend(f"status {owner.kind}")
