@@ -33,9 +33,14 @@ def suspended(obj: Object) -> bool:
     return condition(obj, "Ready").get("reason") == "Suspended"
 
 
-def succeeded(obj: Object) -> bool:
+def failed(obj: Object) -> bool:
+    """Whether it is said to have failed."""
+    return condition(obj, "Failed").get("status") == "True"
+
+
+def ended(obj: Object) -> bool:
     """Whether its end is told."""
-    return condition(obj, "Succeeded").get("status") == "True"
+    return condition(obj, "Succeeded").get("status") == "True" or failed(obj)
 
 
 class Watcher:
