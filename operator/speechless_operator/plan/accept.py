@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from speechless.contract import Outcome, Progress, StageResult
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired.inputs import Run
@@ -77,8 +75,9 @@ def stage_result(said: object) -> StageResult | None:
     if not isinstance(said, str) or not said.strip():
         return None
     try:
-        return StageResult.model_validate_json(said.encode(errors="replace"))
-    except (ValidationError, RecursionError):
+        # Not pydantic's own parser: a surrogate without its half in one name would make all of it unreadable.
+        return StageResult.model_validate(json.loads(said))
+    except (ValueError, RecursionError):  # a ValidationError is a ValueError, too
         return None
 
 
