@@ -424,7 +424,8 @@ def merged(old: Object | None, new: Object) -> Object:
         return new
     meta = old["metadata"] | new["metadata"]
     for key in ("labels", "annotations"):
-        meta[key] = (old["metadata"].get(key) or {}) | (new["metadata"].get(key) or {})
+        both = (old["metadata"].get(key) or {}) | (new["metadata"].get(key) or {})
+        meta |= {key: both} if both else {}
     spec = {"spec": (old.get("spec") or {}) | new["spec"]} if "spec" in new else {}
     return old | new | {"metadata": meta} | spec
 
