@@ -76,9 +76,11 @@ def _row(kind: str, name: str, item: dict[str, Any] | None) -> Row:
     progress = status.get("progress", {})
     goal = "Ready" if kind == "InferenceService" else "Succeeded"
     done = condition(status, goal).get("status") == "True"
-    failed = (
-        condition(status, "Failed").get("status") == "True"
-        or condition(status, "Stalled").get("status") == "True"
+    gate = condition(status, "GatePassed")
+    # What served before serves on behind a closed gate, and is Ready: it is not what was applied now.
+    done = done and gate.get("status") != "False" and not condition(status, "Reconciling")
+    failed = gate.get("reason") == "GateFailed" or any(
+        condition(status, kind).get("status") == "True" for kind in ("Failed", "Stalled")
     )
     return Row(
         kind,

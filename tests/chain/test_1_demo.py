@@ -89,6 +89,17 @@ def test_the_same_in_reverse_order_by_apply_alone(demo: Demo, kube: Kube) -> Non
     wait_for(
         lambda: holds(kube.get("InferenceService", "coder", NAMESPACE), "Ready"), "the service", timeout=120
     )
-    again = kube.get("FineTune", "tuned", NAMESPACE)["status"]["artifact"]
-    assert again["uri"] != before["uri"], "a new resource is a new run"
-    assert again["digest"] == before["digest"], "the same spec on the same machine makes the same bytes"
+    again = kube.get("FineTune", "tuned", NAMESPACE)["status"]
+    assert again["artifact"] == before, "the same content is the same run"
+    assert next(c for c in again["conditions"] if c["type"] == "Ready")["reason"] == "Reused"
+
+
+def test_the_same_spec_under_another_name_makes_the_same_bytes(demo: Demo, kube: Kube) -> None:
+    (tuned,) = [o for o in manifests() if o["kind"] == "FineTune"]
+    twin = tuned | {"metadata": tuned["metadata"] | {"name": "twin"}}
+    kube.create(twin)
+    done = ended(kube, "FineTune", "twin", seconds=600)
+    first = kube.get("FineTune", tuned["metadata"]["name"], NAMESPACE)["status"]["artifact"]
+    kube.delete("FineTune", "twin", NAMESPACE)
+    assert done["status"]["artifact"]["digest"] == first["digest"]
+    assert done["status"]["artifact"]["uri"] != first["uri"]
