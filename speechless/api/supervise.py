@@ -6,10 +6,10 @@ import json
 import logging
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import FrameType
 
 from speechless.generate.http import NoAnswerError, ask
 from speechless.generate.llamacpp.tools import stop_process
@@ -17,23 +17,50 @@ from speechless.generate.llamacpp.tools import stop_process
 log = logging.getLogger(__name__)
 
 
+class Asked:
+    """Whether a signal asked this process to end.
+
+    A plain flag, looked at now and then: an Event's lock may be held by the very code that a handler interrupts, and an
+    exception out of a handler may end in somebody's `except`.
+    """
+
+    def __init__(self) -> None:
+        """Nobody asked yet."""
+        self.by: signal.Signals | None = None
+
+    def listen(self) -> None:
+        """Let SIGTERM and SIGINT set it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.by = signal.Signals(number)
+
+
 def run(
-    argv: Sequence[str], url: str, *, environment: Mapping[str, str], key: str | None, drain_seconds: float
+    argv: Sequence[str],
+    url: str,
+    *,
+    environment: Mapping[str, str],
+    key: str | None,
+    drain_seconds: float,
+    asked: Asked | None = None,
 ) -> int:
     """Run the server until it ends or SIGTERM or SIGINT comes; the exit status, 0 after a signal.
 
     After a signal it is asked every quarter of a second which slots are busy, and ended when none is or after
     `drain_seconds`. Whoever sends new requests meanwhile is still answered: a Service no longer names this pod by then.
+    With `asked`, a signal that came before counts, too.
     """
-    asked = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: asked.set())
+    asked = asked or Asked()
+    asked.listen()
     # A session of its own: Ctrl-C reaches this process alone, which then drains.
     with subprocess.Popen(
         list(argv), stdin=subprocess.DEVNULL, env=dict(environment), start_new_session=True
     ) as process:
         try:
-            while not asked.wait(0.25):
+            while asked.by is None:
+                time.sleep(0.25)
                 if process.poll() is not None:
                     return process.returncode if process.returncode >= 0 else 128 - process.returncode
             deadline = time.monotonic() + drain_seconds

@@ -6,8 +6,9 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
+from speechless.api import supervise
+from speechless.api.supervise import Asked
 from speechless.contract import FailureReason, Format, ServeSpec, engines
 from speechless.errors import StageError
 from speechless.stage.waiting import await_source
@@ -23,15 +24,21 @@ def serve(spec: ServeSpec) -> int:
     engine's drain seconds are over. One that drains by itself replaces this process. StageError if the model is not the
     one asked for, if no engine is here, or if a signal came before there was one.
     """
-    from speechless.api import supervise
     from speechless.api.engines import command
 
     row = engines.ENGINES[spec.engine]
-    with _interrupted_by_signals():
+    with _signals() as asked:
+
+        def check(_: object = None) -> None:
+            if asked.by is not None:
+                what = f"{asked.by.name} before the engine was started"
+                raise StageError(FailureReason.INTERRUPTED, what, "nothing is lost: start it again")
+
         log.info("verifying %s", spec.model.uri)
         store = store_for(spec.model.uri, spec.mounts)
-        await_source(store, spec.model, waiting=log.info, check=lambda: None)
-        opened = store.open(spec.model)
+        await_source(store, spec.model, waiting=log.info, check=check)
+        opened = store.open(spec.model, tick=check)
+        check()
         wanted = command(spec, model_path(spec, opened))
         environment = engine_environment(row, os.environ)
         log.info("%s is %s; starting %s", spec.model.uri, opened.digest, wanted.argv)
@@ -46,6 +53,7 @@ def serve(spec: ServeSpec) -> int:
                 environment=environment,
                 key=environment.get("LLAMA_API_KEY", "").partition(",")[0] or None,
                 drain_seconds=row.drain_seconds,
+                asked=asked,
             )
         except OSError as error:
             what = f"engine: {spec.engine} cannot be started: {wanted.argv[0]}: {error.strerror}"
@@ -92,19 +100,13 @@ def _reachable(host: str) -> str:
 
 
 @contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Until the engine's supervisor takes over, SIGTERM and SIGINT end the stage.
-
-    The first process of a container would not even notice them otherwise.
-    """
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        what = f"{signal.Signals(number).name} before the engine was started"
-        raise StageError(FailureReason.INTERRUPTED, what, "nothing is lost: start it again")
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+def _signals() -> Iterator[Asked]:
+    """What SIGTERM and SIGINT ask, from the first second: the first process of a container would not notice them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    asked = Asked()
+    asked.listen()
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

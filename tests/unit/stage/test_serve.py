@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from speechless.api import supervise
 from speechless.contract import FailureReason, Format, ServeEngine, ServeSpec, Source, StageResult, engines
 from speechless.errors import StageError
 from speechless.generate.llamacpp.tools import BIN_VARIABLE
@@ -177,6 +178,25 @@ def test_requests_that_are_under_way_are_finished(tmp_path: Path) -> None:
         said, _ = stage.communicate(timeout=60)
     assert stage.returncode == 0
     assert said.splitlines() == [f"on stdout --model {tmp_path}/model/tiny.gguf", "stopped"]
+
+
+def test_a_signal_that_came_before_the_engine_ends_it() -> None:
+    asked = supervise.Asked()
+    asked.by = signal.SIGTERM
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        status = supervise.run(
+            [sys.executable, "-c", "import time; time.sleep(600)"],
+            "http://127.0.0.1:9",
+            environment={},
+            key=None,
+            drain_seconds=5,
+            asked=asked,
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert status == 0
 
 
 @pytest.mark.parametrize(("how", "status"), [("exit", 3), ("kill", 137)])
