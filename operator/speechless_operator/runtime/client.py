@@ -131,10 +131,12 @@ class KubeClient:
     ) -> AsyncGenerator[Events, None]:
         """Events since `version`, as many at a time as have arrived: (type, object), bookmarks and errors, too.
 
-        The first batch is empty: the server has accepted. Ends when the server ends it, `seconds` after the beginning.
+        The first batch is empty: the server has accepted. Ends when the server ends it, `seconds` after the beginning,
+        or when nothing has come for `silence` seconds: a dead connection, or a kind of which there never was an object,
+        for which an API server sends no bookmarks.
 
         Raises:
-            ApiError: It was refused, or broke, or nothing came for `silence` seconds.
+            ApiError: It was refused, or broke.
         """
         query = _selected(resource, None) | {
             "watch": "true",
@@ -144,6 +146,7 @@ class KubeClient:
         }
         path = resource.path(namespace)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
+        accepted = False
         try:
             async with self._watches.get(
                 self._access.server + path,
@@ -160,6 +163,7 @@ class KubeClient:
                         f"WATCH {path}",
                         _seconds(answer.headers.get("Retry-After")),
                     )
+                accepted = True
                 yield []
                 rest = b""
                 async for chunk in answer.content.iter_any():
@@ -167,6 +171,8 @@ class KubeClient:
                     if events := [_event(line, resource) for line in lines if line]:
                         yield events
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            if accepted and isinstance(error, TimeoutError):
+                return
             raise ApiError(0, f"{type(error).__name__}: {error}", f"WATCH {path}") from error
 
     async def log(self, namespace: str, pod: str, container: str, *, previous: bool, lines: int) -> str:

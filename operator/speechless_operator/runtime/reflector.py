@@ -20,7 +20,7 @@ from speechless_operator.runtime.resources import Resource
 from speechless_operator.runtime.supervise import Patience
 
 SILENCE_SECONDS = 75.0
-"""Bookmarks come every minute: silence for longer is a dead connection."""
+"""Bookmarks come every minute: silence for longer is a dead connection, and a new one costs little."""
 WATCH_SECONDS = (300, 600)
 """How long a watch lives: between these."""
 ABSENT_SECONDS = 60.0
