@@ -90,9 +90,11 @@ def succeed(kube: Kube, kubelet: Kubelet, kind: str, name: str, digest: str = "a
 
 
 def serve(kube: Kube, kubelet: Kubelet, name: str, *, attempt: int = 1) -> Object:
-    """Let a pod of an InferenceService get ready; the service, Ready."""
+    """Let a pod of an InferenceService get ready; the service, Ready and with its address."""
     kubelet.run(kubelet.pod("InferenceService", name, attempt=attempt), ready=True)
-    return wait_condition(kube, "InferenceService", name, kubelet.namespace, "Ready")
+    served = wait_condition(kube, "InferenceService", name, kubelet.namespace, "Ready")
+    wait_for(lambda: kube.find("Service", name, kubelet.namespace), f"Service {name}")
+    return served
 
 
 def bind(kube: Kube, pod: Object, node: str = "ghost") -> None:

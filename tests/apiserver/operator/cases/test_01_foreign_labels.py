@@ -102,8 +102,9 @@ def test_strangers_objects_change_nothing_for_their_neighbours(
         strangers = _strangers(kube, tenant, victim)
         for obj in hostile(tenant, victim):
             kube.create(obj)
+        said = succeeded("b", uri=steps.output(kube, pod)).termination_message()
         for stranger in strangers[::2]:
-            Kubelet(kube, tenant).finish(stranger, succeeded("b"))
+            Kubelet(kube, tenant).finish(stranger, said)
 
         # Whoever asks pods how far they are still does, and a neighbour's work goes on as ever.
         told = Progress(phase=ProgressPhase.WORKING, step=7, total_steps=10, percent=70)
@@ -185,6 +186,6 @@ def test_a_job_that_claims_to_be_the_runs_is_told_or_ignored(
 
         steps.works(kube, "other", namespace, resources.fine_tune("other", namespace))
         steps.assert_well(operator)
-        kube.delete("Job", "claims", namespace)
+        kube.delete("Job", "claims", namespace, missing_ok=True)
         kube.patch("FineTune", "tuned", {"spec": {"suspend": False}}, namespace)
         steps.succeed(kube, kubelet, "FineTune", "tuned")

@@ -90,6 +90,10 @@ def test_the_api_servers_own_service_is_left_alone(
                 kube, "InferenceService", "kubernetes", "default", "Stalled", reason="NameConflict"
             )
             assert "Service kubernetes" in steps.text(told)
+            said = [
+                e["reason"] for e in kube.list("Event", "default", fields="involvedObject.name=kubernetes")
+            ]
+            assert "Available" not in said, "what nobody can reach was never ready"
             assert kube.get("Service", "kubernetes", "default")["spec"] == before
             steps.assert_well(operator)
         finally:
