@@ -14,7 +14,7 @@ from speechless.eval.sandbox.model import MIB, Isolation, Limits, Outcome, Verdi
 from speechless.eval.sandbox.pool import cores, probe, run, run_all
 
 LIMITS = Limits(cpu_seconds=60, memory_bytes=512 * MIB)
-"""Far more time than any of these programs needs: what they end by is what the test is about, on a busy machine, too."""
+"""Far more time than these programs need: what they end by is what a test is about, on a busy machine, too."""
 SHORT = Limits(cpu_seconds=1, memory_bytes=512 * MIB)
 """For those that end by nothing else."""
 BARE = Isolation(processes="kill", network="none", files="user")
