@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import aiohttp
-from pydantic import ValidationError
 
-from speechless.contract import Progress
 from speechless.contract.progress import PORT
 from speechless_operator.api.kinds import KINDS
 from speechless_operator.desired.objects import Object
+from speechless_operator.plan import accept
 from speechless_operator.runtime import metrics
 from speechless_operator.runtime.cache import Cache, Key
 from speechless_operator.runtime.client import PROGRESS_MANAGER, ApiError, KubeClient
@@ -32,7 +31,6 @@ SMALL_NEWS_EVERY = 60.0
 """The same when no whole percent has passed, only steps, metrics or the time that is left."""
 WRITES_A_SECOND, SMALL_A_SECOND = 80.0, 20.0
 """Of all resources together: with many that run, each is written less often."""
-MAX_METRICS = 32
 LIMIT = 16_384
 """Bytes that are read of an answer."""
 _TIMEOUT = 3.0
@@ -113,14 +111,17 @@ class Poller:
         meta = pod["metadata"]
         try:
             async with self._silent if stage.silent else self._looks:
-                told = Progress.model_validate_json(await fetch(pod))
-        except (aiohttp.ClientError, TimeoutError, ApiError, ValidationError) as error:
+                status = accept.progress(await fetch(pod))
+        except (aiohttp.ClientError, TimeoutError, ApiError) as error:
             # Not listening yet, or gone: the next look tells.
             stage.silent += 1
             _log.debug("progress of pod %s/%s: %s", meta["namespace"], meta["name"], error)
             return "silent"
+        if status is None:
+            stage.silent += 1
+            return "unreadable"
         stage.silent = 0
-        return await self._tell(key, as_status(told), stage)
+        return await self._tell(key, status, stage)
 
     async def _tell(self, key: Key, status: Object, stage: _Stage) -> str:
         async with self._writes:
@@ -188,32 +189,3 @@ def runs(pod: Object) -> bool:
 
 def _ended(obj: Object) -> bool:
     return any(c["type"] in ("Succeeded", "Failed") for c in obj.get("status", {}).get("conditions", []))
-
-
-def as_status(told: Progress) -> Object:
-    """As status.progress has it."""
-    percent = int(told.percent)
-    made: Object = {
-        "phase": told.phase.value,
-        "percent": percent,
-        "step": told.step,
-        "summary": summary(told),
-    }
-    if told.total_steps:
-        made["totalSteps"] = told.total_steps
-    if told.remaining_seconds is not None:
-        made["remainingSeconds"] = told.remaining_seconds
-    if told.message:
-        made["message"] = told.message[:256]
-    found = {metric.name: metric.value for metric in told.metrics if metric.value - metric.value == 0}
-    if found:
-        made["metrics"] = [{"name": n, "value": v} for n, v in list(found.items())[:MAX_METRICS]]
-    return made
-
-
-def summary(told: Progress) -> str:
-    """One line for `kubectl get`: `42% 120/300 ~80s`, or the phase while no step is known."""
-    if not told.total_steps:
-        return told.phase.value
-    left = f" ~{told.remaining_seconds}s" if told.remaining_seconds else ""
-    return f"{int(told.percent)}% {told.step}/{told.total_steps}{left}"
