@@ -56,7 +56,7 @@ class Owner:
 
     def child_name(self, digest: str) -> str:
         """`<name>-<kind>-<digest>`: a function of the resource's content, so that applying twice makes one."""
-        return f"{self.name}-{KINDS[self.kind].short}-{digest}"
+        return short_name(f"{self.name}-{KINDS[self.kind].short}-{digest}", self.name)
 
     def metadata(
         self,
@@ -87,11 +87,32 @@ class Owner:
         """Whether an object's controller is this resource, and not an earlier one of its name."""
         return controller_uid(obj) == self.uid
 
+    def had(self, obj: Object) -> bool:
+        """Whether an object's controller is, or was, a resource of this kind and name: this one or an earlier one."""
+        references = obj["metadata"].get("ownerReferences") or []
+        above: Object = next((ref for ref in references if ref.get("controller")), {})
+        return (above.get("kind"), above.get("name")) == (self.kind, self.name)
+
 
 def controller_uid(obj: Object) -> str:
     """The uid of the object that controls this one; empty where nobody does."""
     references = obj["metadata"].get("ownerReferences") or []
     return next((str(ref.get("uid", "")) for ref in references if ref.get("controller")), "")
+
+
+MAX_LABEL = 63
+"""Characters of a label's value, of a Service's name and of a Job's name."""
+
+
+def short_name(name: str, begins: str) -> str:
+    """A name that is too long with a hash in place of most of its beginning. Only names of the first version are.
+
+    >>> len(short_name("a" * 49 + "-slis-0123456789", "a" * 49)), short_name("a-ft-1", "a")
+    (53, 'a-ft-1')
+    """
+    if len(name) <= MAX_LABEL:
+        return name
+    return f"{begins[:28]}-{short_hash(begins)}{name.removeprefix(begins)}"
 
 
 def short_hash(*parts: Any) -> str:

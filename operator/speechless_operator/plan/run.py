@@ -11,7 +11,7 @@ from speechless.contract import decisive
 from speechless.contract.spec import StageSpec
 from speechless_operator.api.pod import PodSettings
 from speechless_operator.desired.inputs import Run
-from speechless_operator.desired.objects import Object, Owner, digest_of
+from speechless_operator.desired.objects import Object, Owner, digest_of, short_name
 from speechless_operator.plan.conditions import find
 
 DIGITS = 10
@@ -44,7 +44,7 @@ def output(store: str, owner: Owner, name: str) -> str:
 def job_name(owner: Owner, run: Run, part: str = "") -> str:
     """The name of the Job of one part of a run."""
     again = f"-{run.attempt}" if run.attempt > 1 else ""
-    return owner.child_name(run.name) + (f"-{part}" if part else "") + again
+    return short_name(owner.child_name(run.name) + (f"-{part}" if part else "") + again, owner.name)
 
 
 def adopted(owner: Owner, job: Object, status: Object) -> Run | None:

@@ -21,10 +21,10 @@ def in_the_way(owner: Owner, run: Run, live: Live) -> Aspect | None:
         controller = controller_uid(job)
         if "deletionTimestamp" in job["metadata"]:
             return _waits(f"Job {name} is being deleted: the run starts when it is gone")
-        if not controller:
+        if controller != owner.uid and not owner.had(job):
             message = (
-                f"Job {name} exists and belongs to nobody (an orphan of an earlier {owner.kind}): delete it, or give "
-                "this resource another name"
+                f"Job {name} exists and belongs to somebody else, or to nobody any more: delete it, or give this "
+                "resource another name"
             )
             return Aspect("Progressing", False, Reason.NAME_CONFLICT, message, stalled=True)
         if controller != owner.uid:

@@ -129,12 +129,7 @@ class Actor:
             return trouble
         if owner.owns(found):
             return trouble
-        above: Object = next(
-            (r for r in found["metadata"].get("ownerReferences") or [] if r.get("controller")), {}
-        )
-        if (above.get("kind"), above.get("name")) == (owner.kind, owner.name) or (
-            controller_uid(found) and "deletionTimestamp" in found["metadata"]
-        ):
+        if owner.had(found) or (controller_uid(found) and "deletionTimestamp" in found["metadata"]):
             message = f"it belongs to an earlier {owner.kind} of this name, and has not gone yet"
             return Trouble(At.APPLY, trouble.kind, trouble.name, trouble.code, message, waits=True)
         return Trouble(At.APPLY, trouble.kind, trouble.name, CONFLICT, _TAKEN_BY_OTHERS)

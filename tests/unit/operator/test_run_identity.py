@@ -211,8 +211,10 @@ def test_an_earlier_ones_job_is_waited_for_and_an_orphan_is_a_conflict(world: Wo
     assert world.reason("FineTune", "tuned") == "WaitingForEarlier"
     assert "of an earlier FineTune of this name" in world.condition("FineTune", "tuned", "Ready")["message"]
 
-    job["metadata"]["ownerReferences"] = []
-    world.settle()
+    for references in ([], [{"kind": "CronJob", "name": "tuned", "uid": "else", "controller": True}]):
+        job["metadata"]["ownerReferences"] = references
+        world.settle()
+        assert world.reason("FineTune", "tuned") == "NameConflict"
     assert world.reason("FineTune", "tuned") == "NameConflict"
     assert world.condition("FineTune", "tuned", "Stalled")["status"] == "True"
 
