@@ -238,7 +238,7 @@ class _Frame:
         current = current or self.current
         if refused := told(self.observed.troubles):
             aspects = [*(a for a in aspects if a.type != "Progressing"), refused]
-        every = [*aspects, serving.available(current, self.replicas)]
+        every = [*aspects, serving.available(self.observed, current, self.replicas)]
         made = conditions(old, owner.generation, self.now, SERVICE, every)
         selected = current.revision if current else wanted
         labels = (

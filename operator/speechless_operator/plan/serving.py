@@ -17,7 +17,7 @@ from speechless_operator.desired.children import RUN_ANNOTATION
 from speechless_operator.desired.inputs import Input, Run, read_inputs
 from speechless_operator.desired.objects import LABEL_REVISION, Object, Owner
 from speechless_operator.plan import accept, diagnosis, gates
-from speechless_operator.plan.conditions import Aspect
+from speechless_operator.plan.conditions import Aspect, entries
 from speechless_operator.plan.observed import Observed
 from speechless_operator.plan.outcome import parse_time
 from speechless_operator.plan.trouble import hint, refusal
@@ -229,18 +229,39 @@ def _waits(found: Object) -> Aspect:
     return Aspect("Progressing", True, Reason.ROLLING_OUT, text, moving=True)
 
 
-def available(found: Current | None, replicas: int | None) -> Aspect:
-    """The condition Available: whether something answers now, whichever revision."""
+def available(observed: Observed, found: Current | None, replicas: int) -> Aspect:
+    """The condition Available: whether something answers now, whichever revision the Service selects at this moment."""
     if found is None:
         return Aspect("Available", False, Reason.NOT_AVAILABLE, "nothing is served yet")
     if found.deployment is None:
         message = f"the Deployment of revision {found.revision} is gone: it is made again"
         return Aspect("Available", False, Reason.NOT_AVAILABLE, message)
+    asked = observed.named("Service", observed.owner.name)
+    selected = service.selected_revision(asked) if asked else ""
+    answers = next((d for d in observed.of("Deployment") if deployment.revision_of(d) == selected), None)
+    if answers is None:
+        message = f"revision {found.revision} is ready: the Service is made"
+        return Aspect("Available", False, Reason.NOT_AVAILABLE, message)
     if replicas == 0:
         return Aspect("Available", False, Reason.SCALED_TO_ZERO, _NOTHING, as_wanted=True)
-    if ((found.deployment.get("status") or {}).get("availableReplicas") or 0) > 0:
-        return Aspect("Available", True, Reason.AVAILABLE, f"revision {found.revision} serves")
-    return Aspect("Available", False, Reason.NOT_AVAILABLE, f"revision {found.revision} has no ready pod")
+    if ((answers.get("status") or {}).get("availableReplicas") or 0) > 0:
+        return Aspect("Available", True, Reason.AVAILABLE, f"revision {selected} serves")
+    return Aspect("Available", False, Reason.NOT_AVAILABLE, f"revision {selected} has no ready pod")
+
+
+def reachable(observed: Observed, found: Aspect) -> Aspect:
+    """The condition Available, for clients: without its own Service nobody can ask what serves.
+
+    One that was there and is gone is made again at once, and says nothing; one that is refused does.
+    """
+    name = observed.owner.name
+    was = any(e["type"] == found.type and e.get("status") == "True" for e in entries(observed.status))
+    refused = any(
+        (t.kind, t.name) == ("Service", name) and (t.final or t.times > 1) for t in observed.troubles
+    )
+    if found.status is not True or observed.named("Service", name) is not None or (was and not refused):
+        return found
+    return Aspect("Available", False, Reason.NOT_AVAILABLE, f"Service {name} is not there yet")
 
 
 def status(found: Current, owner: Owner, old: Object) -> Object:
