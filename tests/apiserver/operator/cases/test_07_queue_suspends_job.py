@@ -62,7 +62,7 @@ def test_the_operator_does_not_fight_and_says_who_holds_it(
         kube.create(resources.fine_tune("tuned", namespace))
         wait_for(lambda: suspended, "the queue to have suspended the Job")
         held = wait_condition(kube, "FineTune", "tuned", namespace, "Ready", "False", reason="HeldByOthers")
-        assert "Job.spec.suspend" in steps.text(held)
+        assert f"spec.suspend of Job {suspended[0]}" in steps.text(held)
         assert "spec.suspend is true" not in steps.text(held), "the user's field is false"
         steps.steady(
             lambda: "HeldByOthers" in steps.said(kube, "FineTune", "tuned", namespace), "it stays so"

@@ -68,6 +68,9 @@ def test_the_same_content_created_again_waits_too(
     wait_condition(kube, "FineTune", "tuned", namespace, "Ready", "False")
     steps.steady(lambda: _alone(kube, pod, mine), "one pod writes there")
     steps.end_at_once(kube, pod)
+    for left in kube.list("ConfigMap", namespace, labels=f"{steps.MANAGED_BY}={steps.OPERATOR}"):
+        if not left["metadata"].get("ownerReferences"):  # nobody's: it is told, and deleted by hand
+            kube.delete("ConfigMap", left["metadata"]["name"], namespace)
     again = kubelet.pod("FineTune", "tuned")
     assert steps.output(kube, again) == mine
     steps.succeed_running(kube, kubelet, "FineTune", "tuned", again)

@@ -19,7 +19,7 @@ from tests.support.faultproxy import FaultProxy
 from tests.support.kube import Kube
 from tests.support.wait import wait_for, wait_gone
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 NAMES = ("one", "two", "three")
 HELD = "example.com/held"
 
@@ -42,8 +42,8 @@ def test_it_is_left_to_go(
         steps.serve(kube, Kubelet(kube, going), "chat")
 
         kube.delete("Namespace", going)
-        wait_for(lambda: kube.list("Job", going) == [], "its Jobs to be gone", timeout=60)
-        wait_for(lambda: kube.list("Deployment", going) == [], "its Deployments to be gone", timeout=60)
+        wait_for(lambda: kube.list("Job", going) == [], "its Jobs to be gone", timeout=150)
+        wait_for(lambda: kube.list("Deployment", going) == [], "its Deployments to be gone", timeout=150)
         before = _refused(fault_proxy, going)
         steps.works(kube, "elsewhere", namespace, resources.fine_tune("elsewhere", namespace))
         # What is refused is tried again more and more seldom: three resources, a few tries each.
