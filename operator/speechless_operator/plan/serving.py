@@ -17,7 +17,7 @@ from speechless_operator.desired.children import RUN_ANNOTATION
 from speechless_operator.desired.inputs import Input, Run, read_inputs
 from speechless_operator.desired.objects import LABEL_REVISION, Object, Owner
 from speechless_operator.plan import accept, diagnosis, gates
-from speechless_operator.plan.conditions import Aspect, entries
+from speechless_operator.plan.conditions import Aspect
 from speechless_operator.plan.observed import Observed
 from speechless_operator.plan.outcome import parse_time
 from speechless_operator.plan.trouble import hint, refusal
@@ -247,21 +247,6 @@ def available(observed: Observed, found: Current | None, replicas: int) -> Aspec
     if ((answers.get("status") or {}).get("availableReplicas") or 0) > 0:
         return Aspect("Available", True, Reason.AVAILABLE, f"revision {selected} serves")
     return Aspect("Available", False, Reason.NOT_AVAILABLE, f"revision {selected} has no ready pod")
-
-
-def reachable(observed: Observed, found: Aspect) -> Aspect:
-    """The condition Available, for clients: without its own Service nobody can ask what serves.
-
-    One that was there and is gone is made again at once, and says nothing; one that is refused does.
-    """
-    name = observed.owner.name
-    was = any(e["type"] == found.type and e.get("status") == "True" for e in entries(observed.status))
-    refused = any(
-        (t.kind, t.name) == ("Service", name) and (t.final or t.times > 1) for t in observed.troubles
-    )
-    if found.status is not True or observed.named("Service", name) is not None or (was and not refused):
-        return found
-    return Aspect("Available", False, Reason.NOT_AVAILABLE, f"Service {name} is not there yet")
 
 
 def status(found: Current, owner: Owner, old: Object) -> Object:
