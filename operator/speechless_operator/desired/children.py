@@ -116,7 +116,12 @@ def _service(obj: Object) -> Object:
 
 def _job(obj: Object) -> Object:
     return meta(obj, RUN_ANNOTATION) | pick(
-        obj, "spec.suspend", "spec.backoffLimit", "spec.activeDeadlineSeconds", "spec.parallelism", "status"
+        obj,
+        "spec.suspend",
+        "spec.backoffLimit",
+        "status.conditions",
+        "status.startTime",
+        "status.completionTime",
     )
 
 

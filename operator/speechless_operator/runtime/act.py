@@ -29,9 +29,15 @@ class StaleError(Exception):
 class Actor:
     """Carries plans out."""
 
-    def __init__(self, client: KubeClient, keep: Callable[[Object], None], recorder: Recorder) -> None:
-        """Write with `client`; `keep` is handed what was written, as if a watch had told of it."""
-        self._client, self._keep, self._recorder = client, keep, recorder
+    def __init__(
+        self,
+        client: KubeClient,
+        keep: Callable[[Object], None],
+        made: Callable[[Object], None],
+        recorder: Recorder,
+    ) -> None:
+        """Write with `client`; `keep` is handed what was written, as if a watch had told of it, `made` new children."""
+        self._client, self._keep, self._made, self._recorder = client, keep, made, recorder
 
     async def act(self, observed: Observed, plan: Plan) -> tuple[Object, list[Trouble]]:
         """Status, then children, then what is to go, then Events and the last progress.
@@ -103,7 +109,7 @@ class Actor:
         try:
             if name == observed.owner.name and observed.named(kind, name) is None:
                 await self._must_be_free(observed.owner, child)
-            self._keep(await self._client.apply(child))
+            self._made(await self._client.apply(child))
         except ApiError as error:
             trouble = _trouble(At.APPLY, kind, name, error)
             return await self._whose(observed.owner, trouble) if error.code in _TAKEN else trouble

@@ -176,6 +176,7 @@ class Operator:
             self._queue,
             self._options.settings,
             keep=self._intake.keep,
+            made=self._intake.made,
             recorder=self._recorder,
         )
         reconciler.begin(keys)

@@ -15,6 +15,8 @@ from speechless_operator.runtime import metrics
 from speechless_operator.runtime.cache import Cache, Change, Key
 
 _AT_ONCE = 500
+_QUIET = frozenset({"ConfigMap", "Job"})
+"""Kinds after whose making there is nothing to be done until they change."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +34,17 @@ class Intake:
     def keep(self, obj: Object) -> None:
         """Seen, or written by ourselves."""
         self._try(self.cache.put, obj)
+
+    def made(self, obj: Object) -> None:
+        """A child that we have just made: its maker knows of it, and nothing has happened to it yet.
+
+        One that was there before may have gone on meanwhile: its owner is woken for it.
+        """
+        quiet = obj["kind"] in _QUIET and not obj.get("status")
+        self._try(self._remember if quiet else self.cache.put, obj)
+
+    def _remember(self, obj: Object) -> None:
+        self.cache.put(obj)
 
     def forget(self, key: Key, uid: str, version: int) -> None:
         """It was not there any more at that version."""

@@ -42,12 +42,13 @@ class Reconciler:
         settings: Settings,
         *,
         keep: Callable[[Object], None],
+        made: Callable[[Object], None],
         recorder: Recorder,
         planner: Planner = plan,
     ) -> None:
-        """Work on `queue`'s keys with what `cache` knows; `keep` is handed what was written."""
+        """Work on `queue`'s keys with what `cache` knows; `keep` is handed what was written, `made` new children."""
         self._cache, self._queue, self._settings, self._planner = cache, queue, settings, planner
-        self._actor = Actor(client, keep, recorder)
+        self._actor = Actor(client, keep, made, recorder)
         self._looker = Looker(client)
         self._troubles: dict[Key, tuple[Trouble, ...]] = {}
         # The names that were here when this process began to lead, and the uid that each name had last: of those,

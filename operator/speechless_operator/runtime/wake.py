@@ -8,6 +8,7 @@ from speechless_operator.runtime.cache import Cache, Change, Key, key_of
 from speechless_operator.runtime.resources import OURS
 
 _UNTOLD = ("progress",)
+_VERSIONS = ("resourceVersion", "managedFields")
 
 
 def concerned(change: Change, cache: Cache) -> set[Key]:
@@ -17,6 +18,8 @@ def concerned(change: Change, cache: Cache) -> set[Key]:
     kind = obj["kind"]
     if kind in OURS:
         return _by_resource(change, obj, cache)
+    if change.old is not None and change.new is not None and _kept(change.old) == _kept(change.new):
+        return set()  # nothing that a plan reads has changed
     # By owner references, not by labels: a stranger's label wakes nobody.
     owner = cache.root(obj)
     return {owner} if owner else set()
@@ -38,6 +41,13 @@ def _asks(obj: Object) -> object:
     annotations = meta.get("annotations") or {}
     override = tuple(annotations.get(key) for key in (GATE_OVERRIDE, GATE_OVERRIDE_BY, GATE_OVERRIDE_UNTIL))
     return meta["uid"], meta.get("generation"), meta.get("deletionTimestamp"), override
+
+
+def _kept(child: Object) -> object:
+    """What is kept of a child, but for its version."""
+    return {key: value for key, value in child.items() if key != "metadata"}, {
+        key: value for key, value in child["metadata"].items() if key not in _VERSIONS
+    }
 
 
 def _tells(obj: Object) -> object:

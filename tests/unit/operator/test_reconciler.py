@@ -106,6 +106,7 @@ class Scene:
             self.queue,
             SETTINGS,
             keep=self.cache.put,
+            made=self.cache.put,
             recorder=self.recorder,  # type: ignore[arg-type]
             planner=planner,
         )

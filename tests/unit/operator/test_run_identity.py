@@ -281,9 +281,8 @@ def test_what_is_lost_twice_is_given_up(world: World) -> None:
 
 
 def test_what_is_read_back_is_read_tolerantly() -> None:
-    assert Run.read({"name": "x", "attempt": "many", "inputs": [{"uri": 1}, None, {"name": "m", "uri": "u"}], "new": 1}) == Run(
-        (Input("m", "u"),), None, "x"
-    )  # fmt: skip
+    odd = {"name": "x", "attempt": "many", "inputs": [{"uri": 1}, None, {"name": "m", "uri": "u"}], "new": 1}
+    assert Run.read(odd) == Run((Input("m", "u"),), None, "x")
     assert Run.read({"attempt": 1}) is None
     assert Run.from_json("not json") is None
     assert Run.from_json(None) is None

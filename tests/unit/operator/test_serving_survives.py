@@ -15,7 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from speechless.contract import FailureReason, Format
 from speechless_operator.desired.service import selected_revision
 from speechless_operator.desired.settings import Image
-from tests.unit.operator.make import A, B, C, a_failure, a_finetune, a_quantization, a_result, a_score, a_service, an_evaluation  # fmt: skip
+from tests.unit.operator.make import (
+    A,
+    B,
+    C,
+    a_failure,
+    a_finetune,
+    a_quantization,
+    a_result,
+    a_score,
+    a_service,
+    an_evaluation,
+)
 from tests.unit.operator.world import SETTINGS, World
 
 Phase = Callable[[World], None]
@@ -120,8 +131,15 @@ def operator_upgraded(world: World) -> None:
 
 
 PHASES: list[Phase] = [
-    steady, gate_closed, rolling_out, another_setting, upstream_gone, upstream_failed, spec_unreadable, operator_upgraded,
-]  # fmt: skip
+    steady,
+    gate_closed,
+    rolling_out,
+    another_setting,
+    upstream_gone,
+    upstream_failed,
+    spec_unreadable,
+    operator_upgraded,
+]
 
 
 def served(world: World) -> tuple[str, Any]:
@@ -293,7 +311,10 @@ def test_a_revision_that_was_never_tried_is_not_moved_to() -> None:
     assert served(world)[0] != old
 
 
-@given(st.dictionaries(st.sampled_from(["Deployment", "Service", "ConfigMap", "Quantization", "Evaluation", "InferenceService"]), st.integers(0, 6)), st.sampled_from(PHASES))  # fmt: skip
+KINDS = ["Deployment", "Service", "ConfigMap", "Quantization", "Evaluation", "InferenceService"]
+
+
+@given(st.dictionaries(st.sampled_from(KINDS), st.integers(0, 6)), st.sampled_from(PHASES))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_caches_that_are_behind_take_nothing_down(lag: dict[str, int], phase: Phase) -> None:
     revision, template = served(serving())
