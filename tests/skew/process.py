@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.apiserver.operator.process import IMAGES, STORE, Operator, free_port
 from tests.skew.archive import environment, tree
+from tests.support.wait import wait_for
 
 
 class Process:
@@ -56,7 +57,13 @@ def running_old(kubeconfig: Path, namespace: str, folder: Path) -> Iterator[Oper
     process: Any = Process(argv, environment() | more, log)
     operator = Operator(process, port, log)
     try:
-        operator.wait_ready()
+        # A fresh interpreter, which imports everything.
+        wait_for(
+            lambda: operator.get("/readyz")[0] == 200,
+            "the older operator to be ready",
+            timeout=120,
+            describe=operator.tail,
+        )
         yield operator
     finally:
         process.kill()

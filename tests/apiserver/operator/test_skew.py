@@ -81,17 +81,10 @@ def picture(kube: Kube, namespace: str, pods: dict[str, Object]) -> dict[str, An
             [{k: v for k, v in c.items() if k != "observedGeneration"} for c in said],
             {key: status[key] for key in STAYS if key in status},
         )
-    for kind, name in (
-        ("FineTune", "runs"),
-        ("FineTune", "waits"),
-        ("FineTune", "sleeps"),
-        ("InferenceService", "chat"),
-    ):
-        status = kube.get(kind, name, namespace)["status"]
-        found[name] = (
-            status["phase"],
-            {k: status[k] for k in ("artifact", "servingRevision", "url") if k in status},
-        )
+    for name in ("runs", "waits", "sleeps"):
+        found[name] = kube.get("FineTune", name, namespace)["status"]["phase"]
+    # Not its phase: the version before names a revision otherwise, and begins another beside what serves.
+    found["chat"] = {key: chat["status"].get(key) for key in ("artifact", "servingRevision", "url")}
     return found
 
 

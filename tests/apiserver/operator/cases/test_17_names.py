@@ -90,9 +90,8 @@ def test_the_api_servers_own_service_is_left_alone(
                 kube, "InferenceService", "kubernetes", "default", "Stalled", reason="NameConflict"
             )
             assert "Service kubernetes" in steps.text(told)
-            said = [
-                e["reason"] for e in kube.list("Event", "default", fields="involvedObject.name=kubernetes")
-            ]
+            mine = f"involvedObject.uid={told['metadata']['uid']}"
+            said = [event["reason"] for event in kube.list("Event", "default", fields=mine)]
             assert "Available" not in said, "what nobody can reach was never ready"
             assert kube.get("Service", "kubernetes", "default")["spec"] == before
             steps.assert_well(operator)

@@ -128,6 +128,7 @@ def test_a_service_deleted_behind_a_closed_gate_takes_nothing_down(
     kube.delete("Service", "chat", namespace)
 
     wait_object(kube, "Service", "chat", namespace, lambda o: o["metadata"]["uid"] != uid, "is a new one")
+    wait_condition(kube, "InferenceService", "chat", namespace, "Available")
     steps.steady(
         lambda: steps.holds(kube.get("InferenceService", "chat", namespace), "Available"), "it serves"
     )

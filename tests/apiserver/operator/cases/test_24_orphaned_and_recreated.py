@@ -68,11 +68,13 @@ def go_on_as_told(kube: Kube, kind: str, name: str, namespace: str, done: str) -
 
 
 def assert_not_taken_over(kube: Kube, namespace: str, orphans: list[Object]) -> None:
-    """What was left is as it was, or was deleted by hand."""
+    """What was left is as it was, or was deleted by hand. A revision's Service alone holds nothing: it may be taken."""
     for obj in orphans:
+        if obj["kind"] == "Service" and obj["metadata"]["name"] != "chat":
+            continue
         found = kube.find(obj["kind"], obj["metadata"]["name"], namespace)
         if found and found["metadata"]["uid"] == obj["metadata"]["uid"]:
-            assert not found["metadata"].get("ownerReferences"), found["metadata"]["name"]
+            assert not found["metadata"].get("ownerReferences"), f"{obj['kind']} {obj['metadata']['name']}"
 
 
 def test_a_services_orphans(kube: Kube, namespace: str, kubelet: Kubelet, operator: Operator) -> None:
