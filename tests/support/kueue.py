@@ -95,8 +95,14 @@ def admitting(cluster: Cluster, folder: Path) -> Iterator[None]:
         with running(argv, folder / "kueue.log", ready):
             kube.discovery.refresh()
             kube.apply(_object("ResourceFlavor", FLAVOR, spec={}))
+            before = _workloads(kube)  # of a run that was cut off; its namespaces go in their own time
             yield
-            wait_for(lambda: not kube.list("Workload"), "Kueue to be done with all Workloads", timeout=60)
+            wait_for(
+                lambda: _workloads(kube) <= before,
+                "Kueue to be done with all Workloads",
+                timeout=120,
+                describe=lambda: f"left: {sorted(_workloads(kube) - before)}",
+            )
     finally:
         for kind in _WEBHOOKS:
             for hook in kube.list(kind):
@@ -124,6 +130,12 @@ def queue(kube: Kube, namespace: str, name: str = "lq", *, cpu: int) -> Iterator
         yield namespace
     finally:
         kube.delete("ClusterQueue", namespace, missing_ok=True)
+
+
+def _workloads(kube: Kube) -> set[str]:
+    return {
+        f"{meta['namespace']}/{meta['name']}" for meta in (each["metadata"] for each in kube.list("Workload"))
+    }
 
 
 def _object(kind: str, name: str, **rest: Object) -> Object:
