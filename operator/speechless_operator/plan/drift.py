@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
 _SUFFIX = {
@@ -59,7 +59,17 @@ def _entry(observed: Mapping[str, Any], key: str, value: Any) -> bool:
 
 
 def _same_amount(a: Any, b: Any) -> bool:
-    return a == b or (amount(str(a)) is not None and amount(str(a)) == amount(str(b)))
+    """Whether two quantities are one to the API server, which rounds up to thousandths (`1.5m` is kept as `2m`).
+
+    >>> _same_amount("2m", "1.5m"), _same_amount("2m", "2.5m")
+    (True, False)
+    """
+    known, wanted = (amount(str(each)) for each in (a, b))
+    return a == b or (known is not None and wanted is not None and _stored(known) == _stored(wanted))
+
+
+def _stored(value: Decimal) -> int:
+    return int((value * 1000).to_integral_value(ROUND_CEILING))
 
 
 def amount(text: str) -> Decimal | None:
