@@ -23,7 +23,6 @@ TEXTS = {
     "right to left": "\u202e\u05d0\u05d1\u202c",
     "byte order mark": "\ufeffx",
     "line separator": "a\u2028b\u2029c",
-    "not a character": "\uffff",
     "private use": "\U0010ffff",
     "combining": "e\u0301\u0301\u0301",
     "yaml": "{x: [1, \"2\"], '3': !!python/none} # & * | > %",
