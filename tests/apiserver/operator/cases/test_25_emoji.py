@@ -33,6 +33,7 @@ CONTROL = {
     "escape": "\u001b[31mred\u001b[0m",
     "delete": "a\u007fb",
     "bell": "\u0007",
+    "not a character": "\uffff",
 }
 """Nobody wants to see them; they must stop nothing."""
 
