@@ -170,6 +170,13 @@ def _add_how(how: argparse._ArgumentGroup) -> None:
         help="between two comparisons with the API server (default: 300)",
     )
     how.add_argument(
+        "--watch-with",
+        choices=["reflector", "kopf"],
+        default="reflector",
+        help="what watches the four kinds: the reflector that watches their children, too, or kopf, a second "
+        "implementation of the same, which takes several times the CPU for an event (default: %(default)s)",
+    )
+    how.add_argument(
         "--progress-via",
         choices=["pod", "apiserver"],
         default="pod",

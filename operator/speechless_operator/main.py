@@ -79,6 +79,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             resync_seconds=arguments.resync_seconds,
             progress_by_proxy=arguments.progress_via == "apiserver",
+            kopf=arguments.watch_with == "kopf",
             qps=arguments.qps,
             burst=arguments.burst,
         )

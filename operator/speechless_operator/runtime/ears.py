@@ -1,24 +1,43 @@
 """All watches together: who listens to which kind, and whether everything was seen once.
 
-kopf listens to our four kinds, which are listed once beside it so that a start need not wait for kopf; reflectors
-listen to their children, and to the four kinds, too, where kopf is not wanted.
+Reflectors listen to the four kinds and to their children. Where kopf is wanted, it listens to the four kinds, which are
+listed once beside it so that a start need not wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from speechless_operator.runtime.client import KubeClient
 from speechless_operator.runtime.intake import Intake
 from speechless_operator.runtime.reflector import Reflector
 from speechless_operator.runtime.resources import CHILDREN, OURS
-from speechless_operator.runtime.source import Source
 from speechless_operator.runtime.supervise import supervised
 
 ABOVE = ("Job", "Deployment")
 """Listed before the other children: what belongs to them is known by them."""
 QUIET_SECONDS = 5.0
+
+
+class Source(Protocol):
+    """Something that watches the four kinds."""
+
+    def start(self) -> None:
+        """Begin to listen."""
+
+    def stop(self) -> None:
+        """End the watches."""
+
+    def restart(self) -> None:
+        """Begin new watches: these are deaf."""
+
+    def silent_seconds(self) -> float:
+        """How long its loop has not turned."""
+
+    def quiet_seconds(self) -> float:
+        """How long nothing was heard."""
 
 
 class Ears:

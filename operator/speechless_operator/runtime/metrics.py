@@ -50,7 +50,7 @@ REQUEST_SECONDS = Histogram(
 EVENTS_SEEN = Counter("speechless_operator_watch_events_total", "Watch events", ["kind"], registry=REGISTRY)
 SOURCE_RESTARTS = Counter(
     "speechless_operator_source_restarts_total",
-    "How often kopf, which watches the four kinds, was started again",
+    "How often kopf was started again, where it watches the four kinds",
     registry=REGISTRY,
 )
 WATCH_FAILING = Gauge(

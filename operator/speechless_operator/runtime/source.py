@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import kopf
 
@@ -27,25 +27,6 @@ from speechless_operator.runtime.resources import OURS, Resource
 
 Sink = Callable[[str | None, Object], None]
 """Takes an event's type (ADDED, MODIFIED, DELETED; None: listed) and its object."""
-
-
-class Source(Protocol):
-    """Something that watches the four kinds."""
-
-    def start(self) -> None:
-        """Begin to listen."""
-
-    def stop(self) -> None:
-        """End the watches."""
-
-    def restart(self) -> None:
-        """Begin new watches: these are deaf."""
-
-    def silent_seconds(self) -> float:
-        """How long its loop has not turned."""
-
-    def quiet_seconds(self) -> float:
-        """How long nothing was heard."""
 
 
 _log = logging.getLogger(__name__)

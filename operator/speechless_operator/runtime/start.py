@@ -23,7 +23,7 @@ class StartError(Exception):
 
 
 async def check_kinds(client: KubeClient, server: str) -> None:
-    """Return when the API server serves all our kinds: kopf would listen to nothing, without a word, where it does not.
+    """Return when the API server serves all our kinds: a watch would hear nothing, without a word.
 
     A server that is busy or starts itself (429, 5xx) is waited for as long as it takes.
 

@@ -385,7 +385,9 @@ def _lists(proxy: FaultProxy) -> int:
 def test_stopped_after_its_watches_crashed_it_ends_at_once(
     kube: Kube, crds: None, fault_proxy: FaultProxy, namespace: str, tmp_path: Path
 ) -> None:
-    with running(fault_proxy.kubeconfig(tmp_path / "proxied"), namespace, tmp_path) as operator:
+    with running(
+        fault_proxy.kubeconfig(tmp_path / "proxied"), namespace, tmp_path, "--watch-with=kopf"
+    ) as operator:
         operator.wait_leading()
         wait_for(lambda: fault_proxy.running_watches("/finetunes") == 1, "kopf to listen")
         fault_proxy.send_error_event(ErrorEvent(500, "an error that kopf does not survive"), "/finetunes")

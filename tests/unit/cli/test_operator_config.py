@@ -44,7 +44,8 @@ def test_every_flag_arrives(options: list[app.Options]) -> None:
     assert main([
         "run", "--artifact-store=pvc://a/b", "--allow-code-execution", "--allow-file-uris", "--namespace=x",
         "--namespace=y", "--no-leader-elect", "--lease-name=mine", "--lease-namespace=here", "--identity=me",
-        "--listen=127.0.0.1:1", "--workers=3", "--resync-seconds=7", "--progress-via=apiserver", "--qps=5", "--burst=6",
+        "--listen=127.0.0.1:1", "--workers=3", "--resync-seconds=7", "--progress-via=apiserver",
+        "--watch-with=kopf", "--qps=5", "--burst=6",
         "--log-level=error", *(f"--image-{name}=registry.example/{name}" for name in names),
     ]) == 0  # fmt: skip
     (found,) = options
@@ -58,7 +59,7 @@ def test_every_flag_arrives(options: list[app.Options]) -> None:
     assert (found.namespaces, found.leader_elect) == (["x", "y"], False)
     assert (found.lease_name, found.lease_namespace, found.identity) == ("mine", "here", "me")
     assert (found.listen, found.workers, found.resync_seconds) == ("127.0.0.1:1", 3, 7)
-    assert (found.progress_by_proxy, found.qps, found.burst) == (True, 5, 6)
+    assert (found.progress_by_proxy, found.kopf, found.qps, found.burst) == (True, True, 5, 6)
 
 
 def test_the_file_that_help_shows_is_understood_whole(tmp_path: Path, options: list[app.Options]) -> None:
