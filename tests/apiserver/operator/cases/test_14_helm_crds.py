@@ -25,11 +25,13 @@ WAYS = ("--take-ownership", "--set=crds.install=false")
 def installed(cluster: Cluster, namespace: str, *flags: str) -> Iterator[None]:
     """A release of the chart, which goes."""
     where = ("--namespace", namespace)
-    cluster.run("helm", "install", "speechless", CHART, *where, "--create-namespace", *SETTINGS, *flags)
+    gone = ("helm", "uninstall", "speechless", *where, "--ignore-not-found", "--wait")
+    cluster.run(*gone)  # of a run that was killed
     try:
+        cluster.run("helm", "install", "speechless", CHART, *where, "--create-namespace", *SETTINGS, *flags)
         yield
     finally:
-        cluster.run("helm", "uninstall", "speechless", *where, "--wait")
+        cluster.run(*gone)
 
 
 def crds_there(cluster: Cluster) -> list[str]:
