@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.operator import server, watching
-from benchmarks.operator.api import MERGE, Api, collection
+from benchmarks.operator.api import MERGE, Api, Object, collection
 from benchmarks.operator.create import create, names
 from benchmarks.operator.process import operator, wait_ready
 from benchmarks.operator.stand import INSTANCE, NAMESPACE, stand
@@ -37,12 +37,14 @@ async def touch(api: Api, wanted: Sequence[str]) -> list[float]:
             path = f"{collection(NAMESPACE)}/{name}"
             changed = await api.call("PATCH", path, body, content_type=MERGE)
             began, generation = time.monotonic(), changed["metadata"]["generation"]
-            async with asyncio.timeout(30):
-                while seen.latest.get(name, {}).get("status", {}).get("observedGeneration", 0) < generation:
-                    await asyncio.sleep(0.001)
+            await seen.see(name, lambda obj: _observed(obj) >= generation)  # noqa: B023 - awaited in the loop
             found.append(1000 * (time.monotonic() - began))
             await asyncio.sleep(_PAUSE)
     return found
+
+
+def _observed(obj: Object) -> int:
+    return int(obj.get("status", {}).get("observedGeneration", 0))
 
 
 async def measure(table: Table, sizes: list[int], seconds: float) -> None:

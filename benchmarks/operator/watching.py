@@ -82,6 +82,11 @@ class Watcher:
             ) from None
         return max(self.at.values())
 
+    async def see(self, name: str, is_so: Predicate, seconds: float = 30) -> None:
+        """Wait until one of them is so."""
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(lambda: name in self.latest and is_so(self.latest[name]))
+
 
 @asynccontextmanager
 async def watcher(api: Api, namespace: str, is_done: Predicate) -> AsyncIterator[Watcher]:
