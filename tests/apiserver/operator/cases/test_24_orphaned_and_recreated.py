@@ -45,9 +45,9 @@ def go_on_as_told(kube: Kube, kind: str, name: str, namespace: str, done: str) -
         if any(steps.holds(found, type_) for type_ in (done, "Succeeded")):
             return True
         told = steps.text(found)
-        if "NameConflict" in told and (match := NAMED.search(told)):
-            if match[0] not in named:
-                named.append(match[0])
+        match = NAMED.search(told) if "NameConflict" in told else None
+        if match and match[0] not in named:  # once: what comes in its place is the resource's own
+            named.append(match[0])
             kube.delete(match[1], match[2], namespace, missing_ok=True)
         for pod in steps.of(kube, kind, name, namespace, "Pod"):
             if pod["status"].get("phase") == "Pending" and not pod["status"].get("containerStatuses"):
