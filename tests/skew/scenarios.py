@@ -32,7 +32,7 @@ POD = {
     "image": "registry.example/mine@sha256:" + "1" * 64,
     "resources": {"requests": {"cpu": 2, "memory": "4Gi"}, "limits": {"memory": "8Gi"}},
     "env": [
-        {"name": "HF_HOME", "value": "/work/hf"},
+        {"name": "HF_HOME", "value": "/scratch/hf"},
         {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "login", "key": "token"}}},
     ],
     "nodeSelector": {"pool": "gpu"},
@@ -102,7 +102,7 @@ def starting(world: World) -> None:
 
 
 def running(world: World) -> None:
-    pod = {"env": [{"name": "HF_HOME", "value": "/work/hf"}], "resources": {"limits": {"memory": "8Gi"}}}
+    pod = {"env": [{"name": "HF_HOME", "value": "/scratch/hf"}], "resources": {"limits": {"memory": "8Gi"}}}
     extra = {"hyperparameters": {"maxSteps": 100, "seed": 7}, "activeDeadlineSeconds": 86400, "pod": pod}
     world.put(a_finetune().with_(**extra).obj())
     world.settle()

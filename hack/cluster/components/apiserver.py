@@ -25,7 +25,7 @@ AUDIT = {
 }
 
 PLUGINS = "NodeRestriction,OwnerReferencesPermissionEnforcement"
-"""Beside the default ones. The second is on in OpenShift: who sets an owner that waits for a child must be allowed to."""
+"""Beside the default ones. The second is on in OpenShift: who lets a child block its owner must be allowed to."""
 
 
 def component(instance: Instance, binaries: Binaries) -> Component:

@@ -86,12 +86,12 @@ def test_when_nothing_differs_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_a_deaf_watch_missed_is_read_and_the_watch_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene(monkeypatch, child(5))
-    scene.client.objects = {"tuned-1": child(50, status={"succeeded": 1})}
+    scene.client.objects = {"tuned-1": child(50, status={"startTime": "2026-01-02T03:04:05Z"})}
     scene.ears.at = 100
     assert scene.missed(child(50)) == 1
     known = scene.cache.get(JOB)
     assert known is not None
-    assert known["status"] == {"succeeded": 1}
+    assert known["status"] == {"startTime": "2026-01-02T03:04:05Z"}
     assert scene.ears.restarted == {"Job"}
     assert scene.resync.missed_in_a_row == 1
     assert scene.missed(child(50)) == 0
