@@ -49,7 +49,6 @@ def throw_away(pytestconfig: pytest.Config, run_id: str) -> Iterator[Cluster]:
     ):
         no_crds(cluster.kube)
         yield cluster
-        no_crds(cluster.kube)
 
 
 def crd_files() -> list[dict[str, object]]:

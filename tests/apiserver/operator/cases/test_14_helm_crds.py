@@ -14,7 +14,6 @@ import pytest
 from tests.apiserver.operator.cases.conftest import crd_files, install_crds
 from tests.apiserver.operator.test_chart import CHART
 from tests.support.cluster import ROOT, Cluster
-from tests.support.wait import wait_gone
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.own_cluster]
 SETTINGS = ("--set", "replicas=0", "--set", "image.registry=registry.invalid", "--set", "image.tag=test")
@@ -56,8 +55,6 @@ def test_over_crds_that_kubectl_applied(throw_away: Cluster, way: str) -> None:
     with installed(throw_away, "sp-applied", way):
         assert len(crds_there(throw_away)) == 4
     assert len(crds_there(throw_away)) == 4, "with them all resources would go"
-    throw_away.kube.delete("Namespace", "sp-applied")
-    wait_gone(throw_away.kube, "Namespace", "sp-applied")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -69,9 +66,6 @@ def test_again_elsewhere_after_an_uninstall(throw_away: Cluster, way: str) -> No
 
     with installed(throw_away, "sp-second", way):
         assert len(crds_there(throw_away)) == 4
-    for namespace in ("sp-first", "sp-second"):
-        throw_away.kube.delete("Namespace", namespace)
-        wait_gone(throw_away.kube, "Namespace", namespace)
 
 
 def test_two_releases_one_of_which_has_the_crds(throw_away: Cluster) -> None:
@@ -106,5 +100,3 @@ def test_chart_and_folder_have_the_same_definitions(throw_away: Cluster) -> None
                 found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"]
                 == (wanted["openAPIV3Schema"]["description"])
             )
-    throw_away.kube.delete("Namespace", "sp-same")
-    wait_gone(throw_away.kube, "Namespace", "sp-same")
