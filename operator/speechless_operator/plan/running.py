@@ -244,6 +244,10 @@ class _Frame(Generic[S]):
         status: Object = {"job": next(iter(going.values()))[0]["metadata"]["name"]}
         status |= outcome.times([found for found, _, _ in going.values()], self.observed.status)
         status.pop("completionTime", None)
+        if aspect.reason is Reason.STARTING and "startTime" not in self.observed.status:
+            status.pop(
+                "startTime", None
+            )  # no news by itself: told with the next thing, as a rule that the pod runs
         if failure is not None:
             status["failure"] = failure
         plan = Plan(
