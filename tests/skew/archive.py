@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
@@ -41,12 +42,8 @@ def tree() -> Path:
     folder = Path(holder.name)
     with tarfile.open(fileobj=io.BytesIO(made.stdout)) as tar:
         tar.extractall(folder, filter="data")
-    _holders.append(holder)
+    atexit.register(holder.cleanup)
     return folder
-
-
-_holders: list[TemporaryDirectory[str]] = []
-"""Removed when the process ends."""
 
 
 def environment() -> dict[str, str]:
