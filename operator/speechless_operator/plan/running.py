@@ -245,9 +245,8 @@ class _Frame(Generic[S]):
         status |= outcome.times([found for found, _, _ in going.values()], self.observed.status)
         status.pop("completionTime", None)
         if aspect.reason is Reason.STARTING and "startTime" not in self.observed.status:
-            status.pop(
-                "startTime", None
-            )  # no news by itself: told with the next thing, as a rule that the pod runs
+            # No news by itself: it is told with the next thing, as a rule that the pod runs.
+            status.pop("startTime", None)
         if failure is not None:
             status["failure"] = failure
         plan = Plan(
