@@ -53,6 +53,8 @@ class InputStatus(ApiModel):
     """What kind of files it has, where it is an artifact of another resource."""
     size_bytes: int | None = None
     """Bytes of all its files, where it is an artifact of another resource."""
+    wait_seconds: int | None = None
+    """How long the pod waits for it to appear."""
 
 
 class RunStatus(ApiModel):

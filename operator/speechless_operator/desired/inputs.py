@@ -46,7 +46,7 @@ class Input:
         if not isinstance(found, Mapping):
             return None
         values: dict[str, Any] = {}
-        for field, wire in {**_WIRE, "wait_seconds": "waitSeconds"}.items():
+        for field, wire in _WIRE.items():
             value = found.get(wire, found.get(field))
             wanted = int if field in _NUMBERS else str
             if isinstance(value, wanted) and not isinstance(value, bool):
@@ -67,7 +67,7 @@ class Input:
 
 _WIRE = {
     "name": "name", "kind": "kind", "resource": "resource", "uid": "uid", "generation": "generation", "uri": "uri",
-    "digest": "digest", "format": "format", "size_bytes": "sizeBytes",
+    "digest": "digest", "format": "format", "size_bytes": "sizeBytes", "wait_seconds": "waitSeconds",
 }  # fmt: skip
 _NUMBERS = frozenset({"generation", "size_bytes", "wait_seconds"})
 

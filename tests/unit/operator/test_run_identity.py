@@ -287,5 +287,7 @@ def test_what_is_read_back_is_read_tolerantly() -> None:
     assert Run.from_json("not json") is None
     assert Run.from_json(None) is None
     assert Run.from_json('{"inputs": {}, "output": 5}') == Run(())
+    whole = Run((Input("m", "u", A, "FineTune", "r", "1", 2, "GGUF", 3, 4),), "pvc://o", "x", 2, True, 1)
+    assert Run.read(whole.status()) == whole, "what was decided is read back whole"
     before = Run((Input("m", "pvc://a/b", digest=B, format="GGUF", size_bytes=7, generation=1),), "pvc://o")
     assert Run.from_json(before.to_json()) == before
