@@ -55,7 +55,7 @@ _TROUBLE = frozenset(
     }
 )
 # The ordinary way of a run: said in the status, and not as an Event. A run has a handful of writes, not a dozen.
-_QUIET = frozenset({Reason.STARTING, Reason.RUNNING, Reason.FINISHING, Reason.RESOLVED})
+_QUIET = frozenset({Reason.STARTING, Reason.RUNNING, Reason.FINISHING, Reason.RESOLVED, Reason.QUEUED})
 
 
 @dataclass(frozen=True)

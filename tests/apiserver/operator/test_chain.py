@@ -139,8 +139,9 @@ def test_a_gate_that_fails_serves_nothing_and_says_which_number(
     assert opened["status"]["gate"]["override"] == {"reason": "the demo of Friday", "digest": DIGESTS["b"]}
     kubelet.run(kubelet.pod("InferenceService", "chat"), ready=True)
     wait_condition(kube, "InferenceService", "chat", namespace, "Ready")
-    told = [e for e in kube.list("Event", namespace) if e["reason"] == "Overridden"]
-    assert told
+    told = wait_for(
+        lambda: [e for e in kube.list("Event", namespace) if e["reason"] == "Overridden"], "its Event"
+    )
     assert "the demo of Friday" in told[0]["message"]
     assert told[0]["type"] == "Warning"
 

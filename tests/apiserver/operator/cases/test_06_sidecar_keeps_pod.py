@@ -71,8 +71,10 @@ def test_the_result_is_taken_and_the_sidecar_is_named(
         lambda o: all(name in steps.text(o) for name in names) or steps.holds(o, "Succeeded"),
         "names the containers that hold its pod",
     )
-    told = {event["reason"]: event["message"] for event in kube.list("Event", namespace)}
-    assert {"Finishing", "SidecarRunning"} & set(told), told
+    wait_for(
+        lambda: "SidecarRunning" in {event["reason"] for event in kube.list("Event", namespace)},
+        "an Event that says so: Events are written beside the work",
+    )
     done = wait_condition(kube, "FineTune", "tuned", namespace, "Succeeded", unless="Failed", timeout=150)
     assert done["status"]["artifact"]["digest"].startswith("sha256:a")
     job_ends(kube, namespace, pod["metadata"]["labels"]["job-name"])
