@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def throw_away(pytestconfig: pytest.Config, run_id: str) -> Iterator[Cluster]:
         cluster_of("test-crds", 0, pytestconfig.stash[RUN_FOLDER], run_id) as cluster,
         locked("test-crds-crds"),
     ):
+        no_releases(cluster)
         no_crds(cluster.kube)
         yield cluster
 
@@ -54,6 +56,12 @@ def throw_away(pytestconfig: pytest.Config, run_id: str) -> Iterator[Cluster]:
 def crd_files() -> list[dict[str, object]]:
     """The four definitions."""
     return [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+
+
+def no_releases(cluster: Cluster) -> None:
+    """Take away what a run that was killed has left installed."""
+    for release in json.loads(cluster.run("helm", "list", "--all-namespaces", "--all", "--output", "json")):
+        cluster.run("helm", "uninstall", release["name"], "--namespace", release["namespace"], "--wait")
 
 
 def no_crds(kube: Kube) -> None:
