@@ -75,7 +75,10 @@ def _stopping() -> Aspect:
 
 def _queued(queue: str, workloads: Iterable[Object]) -> Aspect:
     words = _words(workloads)
-    message = words or f"waits in queue {queue}: Kueue has not spoken of it yet, and does not where it is not installed"
+    message = (
+        words
+        or f"waits in queue {queue}: Kueue has not spoken of it yet, and does not where it is not installed"
+    )
     return Aspect("Admitted", False, Reason.QUEUED, message, held=True)
 
 

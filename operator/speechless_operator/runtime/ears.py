@@ -105,7 +105,8 @@ class Ears:
     def passed(self, reflector: Reflector, version: int) -> bool:
         """Whether whoever watches this has told all up to a version."""
         if self._source is None or reflector.resource.kind not in OURS:
-            return reflector.passed(version)
+            # One that is known to fail tells nothing: what a list shows is taken at once.
+            return reflector.failing or reflector.passed(version)
         # kopf keeps bookmarks to itself: silence while something is missing is as good as having passed it.
         return self._source.quiet_seconds() >= QUIET_SECONDS
 

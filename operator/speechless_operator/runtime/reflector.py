@@ -62,6 +62,11 @@ class Reflector:
         where = f"in namespace {self.namespace}" if self.namespace else "in all namespaces"
         return f"{self.resource.plural} {where}"
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last answer to a watch or a list was an error, and it was told."""
+        return self._failing and self._told > float("-inf")
+
     def passed(self, version: int) -> bool:
         """Whether everything up to a version has been told, as the order of events and bookmarks shows."""
         return self._version >= version

@@ -91,7 +91,8 @@ class Resync:
         missed = await self._missed(suspects) if suspects else []
         if missed:
             await self._settle(missed)
-            self.missed_in_a_row += 1
+            # A watch that fails and says so is no deaf one: no restart of this process mends it.
+            self.missed_in_a_row += any(not suspect.reflector.failing for suspect in missed)
         else:
             self.missed_in_a_row = 0
         metrics.LAST_RESYNC.set(time.time())
