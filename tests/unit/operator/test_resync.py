@@ -20,7 +20,7 @@ from tests.unit.operator.seen import Told, at, child, run
 class Heard:
     """One watch, as far as a test lets it come."""
 
-    synced, refused, namespace, resource = True, False, None, CHILDREN["Job"]
+    synced, refused, failing, namespace, resource = True, False, False, None, CHILDREN["Job"]
 
 
 class Ears:
