@@ -190,3 +190,12 @@ CHILDREN: dict[str, Child] = {
               Drift.NONE, (Prune.NEVER,), _workload, labels=QUEUED_BY, optional=True),
     )
 }  # fmt: skip
+
+
+def pruned(when: Prune) -> tuple[str, ...]:
+    """The kinds that go then, those that use others before the others.
+
+    >>> pruned(Prune.ENDED)
+    ('Job', 'ConfigMap')
+    """
+    return tuple(row.kind for row in reversed(CHILDREN.values()) if when in row.prune)

@@ -12,6 +12,7 @@ from speechless.contract.engines import ENGINES
 from speechless_operator.api.inferenceservice import InferenceServiceSpec
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired import deployment, service
+from speechless_operator.desired.children import Prune, pruned
 from speechless_operator.desired.inputs import Input
 from speechless_operator.desired.objects import LABEL_KIND, LABEL_NAME, LABEL_UID, Object, Owner
 from speechless_operator.plan import resolve, revision, serving
@@ -220,7 +221,7 @@ class _Frame:
         names = {self.owner.child_name(name) for name in revisions} | {self.owner.name}
         return tuple(
             Delete(kind, child["metadata"]["name"], child["metadata"]["uid"])
-            for kind in ("Service", "Deployment", "ConfigMap")
+            for kind in pruned(Prune.UNUSED)
             for child in self.observed.of(kind)
             if child["metadata"]["name"] not in names and "deletionTimestamp" not in child["metadata"]
         )

@@ -15,7 +15,13 @@ from speechless.contract import ServeSpec, decisive
 from speechless.contract.engines import ENGINES, Engine
 from speechless_operator.api.inferenceservice import InferenceServiceSpec
 from speechless_operator.desired import configmap, deployment, service, stage
-from speechless_operator.desired.children import BUILT_ANNOTATION, RUN_ANNOTATION, STAGE_ANNOTATION
+from speechless_operator.desired.children import (
+    BUILT_ANNOTATION,
+    CHILDREN,
+    RUN_ANNOTATION,
+    STAGE_ANNOTATION,
+    Drift,
+)
 from speechless_operator.desired.inputs import Input, Run, read_inputs
 from speechless_operator.desired.objects import LABEL_REVISION, Object, Owner, digest_of, short_hash
 from speechless_operator.desired.pod import SPEC_FILE
@@ -179,11 +185,11 @@ def changed(observed: Observed, children: tuple[Object, ...]) -> tuple[Object, .
 
 
 def _differs(observed: Observed, wanted: Object) -> bool:
-    """Whether to apply. A ConfigMap that exists stays: it is immutable."""
+    """Whether to apply. What is made once and exists stays as it is."""
     found = observed.named(wanted["kind"], wanted["metadata"]["name"])
     if found is None:
         return True
-    if wanted["kind"] == "ConfigMap":
+    if CHILDREN[wanted["kind"]].drift is not Drift.CONVERGE:
         return False
     labels = found["metadata"].get("labels") or {}
     if any(labels.get(key) != value for key, value in wanted["metadata"]["labels"].items()):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from speechless.contract.spec import StageSpec
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired import configmap, job, stage
+from speechless_operator.desired.children import Prune, pruned
 from speechless_operator.desired.inputs import Run
 from speechless_operator.desired.objects import Object, Owner
 from speechless_operator.plan import outcome, queueing, resolve, watching
@@ -394,7 +395,7 @@ def _children_of(observed: Observed) -> tuple[Delete, ...]:
     """What an ended run no longer needs: its Jobs, their pods with them, and its ConfigMaps."""
     return tuple(
         _delete(found)
-        for kind in ("Job", "ConfigMap")
+        for kind in pruned(Prune.ENDED)
         for found in observed.of(kind)
         if "deletionTimestamp" not in found["metadata"]
     )
