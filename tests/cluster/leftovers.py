@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -26,8 +27,22 @@ def listing() -> set[str]:
     found |= {f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines()}
     for folder, names, _ in os.walk("/sys/fs/cgroup"):
         found |= {f"cgroup {folder}/{name}" for name in names if Path(folder, name).exists()}
-    found.add(f"ip_forward {Path('/proc/sys/net/ipv4/ip_forward').read_text().strip()}")
+    found.add(f"ip_forward {_forwarding()}")
     return found
+
+
+def _forwarding() -> str:
+    """What forwarding is with no instance up: it belongs to all of them, and the last `down` puts it back as noted.
+
+    Read under the lock of `up` and `down`: those of other tests run beside ours.
+    """
+    runtime = Path("/run/speechless-cluster")
+    with open(runtime.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        note = runtime.with_suffix(".ip_forward")
+        others = runtime.is_dir() and any(runtime.iterdir())
+        now = note if others and note.exists() else Path("/proc/sys/net/ipv4/ip_forward")
+        return now.read_text().strip()
 
 
 def _number_of_another(name: str, index: int) -> bool:
