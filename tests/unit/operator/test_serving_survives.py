@@ -10,7 +10,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from speechless.contract import FailureReason, Format
 from speechless_operator.desired.service import selected_revision
@@ -315,6 +315,7 @@ KINDS = ["Deployment", "Service", "ConfigMap", "Quantization", "Evaluation", "In
 
 
 @given(st.dictionaries(st.sampled_from(KINDS), st.integers(0, 6)), st.sampled_from(PHASES))
+@example({"Deployment": 2, "InferenceService": 3, "Service": 1}, operator_upgraded)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_caches_that_are_behind_take_nothing_down(lag: dict[str, int], phase: Phase) -> None:
     revision, template = served(serving())

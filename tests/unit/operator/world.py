@@ -283,8 +283,11 @@ class World:
         self.writes.append(what)
 
     def restart(self) -> None:
-        """Another process takes over: it knows what is there, and nothing else."""
+        """Another process takes over: it lists what is there, and knows of nothing before that."""
         self.budget = None
+        for kind, seen in self._history.items():
+            seen.clear()
+            self._remember(kind)
         self._troubles = {}
         self._seen = {key: "" for key in self.objects if key[0] in OURS}
 
