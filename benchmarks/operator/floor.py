@@ -1,4 +1,4 @@
-"""The floor: a bare asyncio client that hears of FineTunes by a watch and applies what the operator would apply.
+"""The floor: a bare asyncio client that hears of FineTunes and of pods and applies what the operator would apply.
 
 It decides nothing, keeps nothing and checks nothing: no operator in Python on this machine is faster. A process of its
 own, in the operator's place: `python -m benchmarks.operator.floor --help`.
@@ -17,33 +17,56 @@ from benchmarks.operator.templates import MANAGER
 
 WORKERS = 8
 CONNECTIONS = 32
+LABELS = ("speechless.dev/name", "speechless.dev/uid")
+"""On a pod: whose it is."""
+
+Heard = tuple[str, str, bool]
+"""A FineTune's name and uid, and whether its pod runs."""
 
 
-async def follow(api: Api, namespace: str, version: str, queue: asyncio.Queue[Object]) -> None:
+async def created(api: Api, namespace: str, version: str, queue: asyncio.Queue[Heard]) -> None:
     """Hand over every FineTune that comes."""
     async for event in api.watch(collection(namespace), version):
         if event["type"] == "ADDED":
-            queue.put_nowait(event["object"]["metadata"])
+            meta = event["object"]["metadata"]
+            queue.put_nowait((meta["name"], meta["uid"], False))
 
 
-async def work(api: Api, namespace: str, template: Object, queue: asyncio.Queue[Object]) -> None:
-    """Make what each FineTune gets: its ConfigMap, its Job, its first status."""
+async def running(api: Api, namespace: str, version: str, queue: asyncio.Queue[Heard]) -> None:
+    """Hand over every FineTune whose pod begins to run."""
+    told = set()
+    async for event in api.watch(collection(namespace, "pods"), version):
+        pod = event["object"]
+        if pod["status"].get("phase") == "Running":
+            name, uid = (pod["metadata"]["labels"][label] for label in LABELS)
+            if uid not in told:
+                told.add(uid)
+                queue.put_nowait((name, uid, True))
+
+
+async def work(api: Api, namespace: str, template: Object, queue: asyncio.Queue[Heard]) -> None:
+    """Make what each FineTune gets: its ConfigMap, its Job, its first status; and the next one when its pod runs."""
     text = json.dumps(template)
     while True:
-        meta = await queue.get()
-        mine = json.loads(text.replace(template["name"], meta["name"]).replace(template["uid"], meta["uid"]))
-        for plural in ("configmaps", "jobs"):
-            child = mine["children"][plural]
-            await api.apply(f"{collection(namespace, plural)}/{child['metadata']['name']}", child, MANAGER)
-        await api.apply(f"{collection(namespace)}/{meta['name']}/status", mine["status"], MANAGER)
+        name, uid, runs = await queue.get()
+        mine = json.loads(text.replace(template["name"], name).replace(template["uid"], uid))
+        if not runs:
+            for plural in ("configmaps", "jobs"):
+                child = mine["children"][plural]
+                await api.apply(
+                    f"{collection(namespace, plural)}/{child['metadata']['name']}", child, MANAGER
+                )
+        status = mine["running" if runs else "status"]
+        await api.apply(f"{collection(namespace)}/{name}/status", status, MANAGER)
 
 
 async def main(kubeconfig: Path, namespace: str, template: Object) -> None:
     """Work until killed; `ready` on standard output once it listens."""
-    queue: asyncio.Queue[Object] = asyncio.Queue()
+    queue: asyncio.Queue[Heard] = asyncio.Queue()
     async with Api(kubeconfig, connections=CONNECTIONS) as api, asyncio.TaskGroup() as group:
-        version = await api.version(collection(namespace))
-        group.create_task(follow(api, namespace, version, queue))
+        for plural, follow in (("finetunes", created), ("pods", running)):
+            version = await api.version(collection(namespace, plural))
+            group.create_task(follow(api, namespace, version, queue))
         for _ in range(WORKERS):
             group.create_task(work(api, namespace, template, queue))
         print("ready", flush=True)

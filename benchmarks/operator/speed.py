@@ -48,16 +48,19 @@ async def _children(api: Api, number: int) -> list[float]:
 async def sample() -> Object:
     """What the operator makes of one FineTune."""
     with (
-        stand(nodes=0) as place,
+        stand() as place,
         operator(INSTANCE, place.address, place.kubeconfig, place.folder) as process,
     ):
         wait_ready(process, time.monotonic())
         async with Api(place.kubeconfig) as api:
-            async with watching.watcher(api, NAMESPACE, watching.started) as seen:
+            async with (
+                watching.watcher(api, NAMESPACE, watching.started) as start,
+                watching.watcher(api, NAMESPACE, watching.runs) as run,
+            ):
                 await create(api, NAMESPACE, [_SAMPLE])
-                await seen.until(1, seconds=60)
-            await _children(api, 1)
-            return await templates.of(api, NAMESPACE, _SAMPLE)
+                await run.until(1, seconds=60)
+                await start.until(1, seconds=1)
+            return await templates.of(api, NAMESPACE, start.first[_SAMPLE], run.first[_SAMPLE])
 
 
 async def floor(number: int, template: Object) -> float:

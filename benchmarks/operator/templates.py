@@ -54,9 +54,16 @@ def _select(value: Any, fields: Object) -> Any:
     }
 
 
-async def of(api: Api, namespace: str, name: str) -> Object:
-    """Templates of a FineTune's ConfigMap, Job and status, with what to put in the place of its name and uid."""
-    owner = await api.call("GET", f"{collection(namespace)}/{name}")
+async def of(api: Api, namespace: str, owner: Object, running: Object) -> Object:
+    """Templates of a FineTune's ConfigMap, Job and statuses, with what to put in the place of its name and uid.
+
+    Args:
+        api: Where its children are read.
+        namespace: Where it is.
+        owner: The FineTune as its first status made it.
+        running: The FineTune as the status made it that first said that it runs.
+    """
+    name = owner["metadata"]["name"]
     made: dict[str, Object] = {}
     for plural in ("configmaps", "jobs"):
         kind, version = {"configmaps": ("ConfigMap", "v1"), "jobs": ("Job", "batch/v1")}[plural]
@@ -71,4 +78,5 @@ async def of(api: Api, namespace: str, name: str) -> Object:
         "uid": owner["metadata"]["uid"],
         "children": made,
         "status": applied(owner, "status"),
+        "running": applied(running, "status"),
     }

@@ -51,6 +51,8 @@ class Watcher:
         self._api, self._path, self._is_done = api, collection(namespace), is_done
         self.at: dict[str, float] = {}
         """Name to the time (`time.monotonic()`) at which it was seen so."""
+        self.first: dict[str, Object] = {}
+        """Name to the object as it was then."""
         self.latest: dict[str, Object] = {}
         self._changed = asyncio.Condition()
 
@@ -63,6 +65,7 @@ class Watcher:
                 self.latest[name] = obj
                 if name not in self.at and self._is_done(obj):
                     self.at[name] = time.monotonic()
+                    self.first[name] = obj
                 self._changed.notify_all()
 
     async def until(self, number: int, seconds: float) -> float:
