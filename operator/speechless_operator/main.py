@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -40,6 +40,8 @@ def _store_problem(uri: str) -> str:
 
 def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     # Imported here: `--help` and `--version` need neither kopf nor the Kubernetes client.
+    import uvloop
+
     from speechless_operator.runtime import access, app, configfile
 
     logging.basicConfig(
@@ -85,8 +87,11 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
         )
         await app.Operator(access.load(), options).run()
 
+    # What was imported stays; what a watch brings is many small objects without cycles, looked through in vain.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
     try:
-        asyncio.run(go())
+        uvloop.run(go())
     except (access.AccessError, app.StartError) as error:
         print(f"speechless-operator: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
@@ -32,6 +32,10 @@ class ContractModel(BaseModel):
 
     always_written: ClassVar[tuple[str, ...]] = ("version", "stage")
     """Fields that are written even with their default: by these a reader tells what it has before it."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself: it never changes. Pydantic copies a field's default for every instance that is made."""
+        return self
 
     def to_plain(self) -> dict[str, Any]:
         """What `to_json` writes, as Python's own types."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from speechless_operator.desired.objects import Object, Owner
 from speechless_operator.desired.settings import Settings
@@ -89,7 +90,7 @@ class Observed:
     """Whether no resource of this name was here before, as far as this process can know."""
     settings: Settings = field(default_factory=Settings)
 
-    @property
+    @cached_property
     def owner(self) -> Owner:
         """The resource as its children know it."""
         return Owner.of(self.obj)

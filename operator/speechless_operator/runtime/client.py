@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from asyncio import sleep
@@ -17,7 +16,7 @@ from speechless_operator.runtime import metrics
 from speechless_operator.runtime.access import Access
 from speechless_operator.runtime.limiter import Lane, Limiter
 from speechless_operator.runtime.resources import CHILDREN, OURS, Resource
-from speechless_operator.runtime.wire import encode, text_of
+from speechless_operator.runtime.wire import decode, encode, text_of
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -74,10 +73,13 @@ class KubeClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls, limit=connections),
             timeout=aiohttp.ClientTimeout(total=timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         # A watch holds its connection: it takes none away from requests.
         self._watches = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, limit=0), read_bufsize=_CHUNK
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+            read_bufsize=_CHUNK,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def close(self) -> None:
@@ -155,7 +157,7 @@ class KubeClient:
                 timeout=timeout,
                 allow_redirects=False,
             ) as answer:
-                metrics.REQUESTS.labels("WATCH", str(answer.status)).inc()
+                metrics.requested("WATCH", answer.status).inc()
                 if answer.status != 200:
                     raise _error(
                         answer.status,
@@ -275,7 +277,7 @@ class KubeClient:
     ) -> Object:
         raw = await self._bytes(method, path, query, body, content_type, accept=accept, lane=lane)
         try:
-            answer = json.loads(raw)
+            answer = decode(raw)
         except ValueError as error:  # something between us and the API server answers in its place
             raise ApiError(0, f"the answer is not JSON: {raw[:80]!r}", f"{method} {path}") from error
         if not isinstance(answer, dict):
@@ -335,10 +337,10 @@ class KubeClient:
                 raw = await (answer.read() if limit is None else _at_most(answer.content, limit))
                 code, retry_after = answer.status, _seconds(answer.headers.get("Retry-After"))
         except (aiohttp.ClientError, TimeoutError) as error:
-            metrics.REQUESTS.labels(method, "0").inc()
+            metrics.requested(method, 0).inc()
             raise ApiError(0, f"{type(error).__name__}: {error}", f"{method} {path}") from error
-        metrics.REQUESTS.labels(method, str(code)).inc()
-        metrics.REQUEST_SECONDS.labels(method).observe(time.monotonic() - began)
+        metrics.requested(method, code).inc()
+        metrics.request_seconds(method).observe(time.monotonic() - began)
         return code, raw, retry_after
 
     def _headers(self, accept: str) -> dict[str, str]:
@@ -377,7 +379,7 @@ def _seconds(retry_after: str | None) -> float:
 def _error(code: int, raw: bytes, what: str, retry_after: float = 0.0) -> ApiError:
     text = raw[:65_536].decode("utf-8", "replace")
     try:
-        status = json.loads(text)
+        status = decode(text.encode())
         message, reason = str(status.get("message", text)), str(status.get("reason", ""))
     except (ValueError, AttributeError):
         message, reason = text[:500], ""
@@ -385,7 +387,7 @@ def _error(code: int, raw: bytes, what: str, retry_after: float = 0.0) -> ApiErr
 
 
 def _event(line: bytes, resource: Resource) -> tuple[str, Object]:
-    event: Any = json.loads(line)
+    event: Any = decode(line)
     kind, obj = str(event["type"]), event["object"]
     return kind, obj if kind == "ERROR" else _with_kind(obj, resource)
 

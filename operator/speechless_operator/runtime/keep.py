@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from speechless_operator.desired.objects import Object
 from speechless_operator.runtime.resources import CHILDREN, OURS
+from speechless_operator.runtime.wire import decode
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _META = (
@@ -26,7 +27,7 @@ class Packed:
 
     def unpack(self) -> Object:
         """As it was."""
-        obj: Object = json.loads(zlib.decompress(self.raw))
+        obj: Object = decode(zlib.decompress(self.raw))
         return obj
 
 

@@ -23,8 +23,9 @@ from speechless_operator.runtime.client import PROGRESS_MANAGER, ApiError, KubeC
 from speechless_operator.runtime.limiter import Lane
 from speechless_operator.runtime.resources import WATCHED
 
-FIRST, LONGEST = 3.0, 60.0
-"""Seconds to the next look at a stage that did not answer: 3, 6, 12 ... 60."""
+FIRST, LONGEST = 5.0, 60.0
+"""Seconds to the first look at a stage, and to the next at one that did not answer: 5, 10, 20, 40, 60. Python and torch
+take that long to start: a stage never listens at once."""
 AT_MOST_EVERY = 10.0
 """Seconds between two writes to the same resource: each is a write to etcd, and an event to everybody who watches."""
 SMALL_NEWS_EVERY = 60.0
@@ -45,7 +46,7 @@ Fetch = Callable[[Object], Awaitable[bytes]]
 class _Stage:
     """What is remembered of a pod."""
 
-    due: float = 0.0
+    due: float
     silent: int = 0
     """Looks in a row that were not answered."""
     written: float = float("-inf")
@@ -86,7 +87,7 @@ class Poller:
         for gone in [uid for uid in self._stages if uid not in running]:
             del self._stages[gone]
         for uid, pod in running.items():
-            stage = self._stages.setdefault(uid, _Stage())
+            stage = self._stages.setdefault(uid, _Stage(now + FIRST))
             if not stage.busy and stage.due <= now:
                 stage.busy = True
                 group.create_task(self._one(pod, stage, fetch))

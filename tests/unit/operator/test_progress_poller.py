@@ -14,7 +14,7 @@ from speechless_operator.runtime import progress as progress_module
 from speechless_operator.runtime.cache import Cache
 from speechless_operator.runtime.client import ApiError
 from speechless_operator.runtime.limiter import Lane
-from speechless_operator.runtime.progress import Poller, pace
+from speechless_operator.runtime.progress import FIRST, Poller, pace
 from tests.unit.operator.make import a_finetune
 from tests.unit.operator.seen import at, child, pod, run
 
@@ -65,6 +65,12 @@ class Scene:
         self.server = Server(self.cache)
         self.poller = Poller(self.server, self.cache, keep=self.cache.put, proxy=True)  # type: ignore[arg-type]
 
+    async def begin(self) -> None:
+        """See the pods for the first time, and go to the first look."""
+        await self.after(0)
+        assert self.server.asked == [], "a stage that has just begun does not listen yet"
+        await self.after(FIRST)
+
     async def after(self, seconds: float) -> None:
         """Move the clock, and let the looks that are due end."""
         self.now += seconds
@@ -80,7 +86,7 @@ def test_a_whole_percent_is_told_after_ten_seconds_and_the_same_is_not_told_agai
 ) -> None:
     async def work() -> None:
         scene = Scene(monkeypatch, *RUNNING)
-        await scene.after(0)
+        await scene.begin()
         await scene.after(5)
         assert len(scene.server.asked) == 1, "not asked before it could be told"
         await scene.after(5)
@@ -95,7 +101,7 @@ def test_a_whole_percent_is_told_after_ten_seconds_and_the_same_is_not_told_agai
 def test_steps_within_a_percent_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         scene = Scene(monkeypatch, *RUNNING)
-        await scene.after(0)
+        await scene.begin()
         for number in range(1, 13):
             scene.server.says = told(1, step=10 + number)
             await scene.after(10)
@@ -117,7 +123,7 @@ def test_a_stage_that_does_not_answer_is_asked_less_and_less_until_it_does(
             if len(scene.server.asked) > before:
                 asked_at.append(scene.now)
         gaps = [round(b - a) for a, b in itertools.pairwise(asked_at)]
-        assert gaps == [3, 6, 12, 24, 48, 60]
+        assert gaps == [5, 10, 20, 40, 60]
         scene.server.says = told(5)
         await scene.after(60)
         await scene.after(10)
@@ -134,8 +140,8 @@ def test_whatever_a_pod_says_the_next_one_is_asked(monkeypatch: pytest.MonkeyPat
     async def work() -> None:
         scene = Scene(monkeypatch, *RUNNING, pod(4, uid="p2", name="tuned-1-y"))
         scene.server.says = raw
-        await scene.after(0)
-        await scene.after(3)
+        await scene.begin()
+        await scene.after(FIRST)
         assert len(scene.server.asked) == 4
         assert scene.server.written == []
 
@@ -153,7 +159,7 @@ def test_labels_name_nobody_the_owner_does(monkeypatch: pytest.MonkeyPatch) -> N
         scene = Scene(
             monkeypatch, *RUNNING[:2], without_labels(pod(3)), pod(4, uid="s", job="strange", name="s")
         )
-        await scene.after(0)
+        await scene.begin()
         assert len(scene.server.asked) == 1, "the stranger's pod is not asked"
         assert len(scene.server.written) == 1
 
@@ -164,7 +170,7 @@ def test_what_has_ended_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         ended = at(a_finetune().obj(), 1, status={"conditions": [{"type": "Failed", "status": "True"}]})
         scene = Scene(monkeypatch, ended, *RUNNING[1:])
-        await scene.after(0)
+        await scene.begin()
         assert scene.server.written == []
 
     run(work())
