@@ -27,23 +27,24 @@ def decisive(
     A source counts by its URI and, where it is known, its digest; how long it is waited for does not. With `defaults`,
     defaults are written out: what an artifact's manifest records, so that it says what was used.
     """
-    found = _plain(spec, defaults=defaults)
+    told = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=not defaults)
+    found = _plain(spec, told)
     names = {type(spec).model_fields[name].alias or name for name in _NOT & set(type(spec).model_fields)}
     return {name: value for name, value in found.items() if name not in names}
 
 
-def _plain(model: BaseModel, *, defaults: bool) -> dict[str, Any]:
+def _plain(model: BaseModel, told: dict[str, Any]) -> dict[str, Any]:
+    """What a model told of itself, without how long its sources are waited for."""
     without = {"wait_seconds"} if isinstance(model, Source) else set()
-    told = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=not defaults)
     found: dict[str, Any] = {}
     for name, info in type(model).model_fields.items():
         alias, inner = info.alias or name, getattr(model, name)
         if name in without or alias not in told:
             continue
         if isinstance(inner, BaseModel):
-            found[alias] = _plain(inner, defaults=defaults)
+            found[alias] = _plain(inner, told[alias])
         elif isinstance(inner, tuple) and inner and all(isinstance(item, BaseModel) for item in inner):
-            found[alias] = [_plain(item, defaults=defaults) for item in inner]
+            found[alias] = [_plain(item, each) for item, each in zip(inner, told[alias], strict=True)]
         else:
             found[alias] = told[alias]
     return found

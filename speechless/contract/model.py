@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
+import pydantic_core
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
@@ -46,8 +48,27 @@ class ContractModel(BaseModel):
 
     def to_json(self, *, indent: int | None = None) -> str:
         """JSON by the wire's names, without fields that are unset, None or have their default."""
-        separators = (",", ":") if indent is None else None
-        return json.dumps(self.to_plain(), indent=indent, separators=separators, ensure_ascii=False)
+        plain = self.to_plain()
+        if indent is None:
+            return json.dumps(plain, separators=(",", ":"), ensure_ascii=False)
+        text = _indented(plain, indent)
+        return json.dumps(plain, indent=indent, ensure_ascii=False) if text is None else text
+
+
+_EXPONENT = re.compile(r"(?:0\.0000\d+|\de[+-]?\d+)[,\n]")
+"""In an indented text: a number that one of the two writes with an exponent."""
+
+
+def _indented(plain: dict[str, Any], indent: int) -> str | None:
+    """What `json` writes, ten times as fast: it indents in Python. None where the two may differ in a number.
+
+    The text must stay the same from version to version: an immutable ConfigMap has it.
+    """
+    try:
+        text = pydantic_core.to_json(plain, indent=indent).decode()
+    except ValueError:  # half a surrogate pair
+        return None
+    return None if _EXPONENT.search(text) else text
 
 
 def _finite(value: Any) -> Any:
