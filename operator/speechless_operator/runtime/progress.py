@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from random import uniform
 from time import monotonic
 
 import aiohttp
@@ -30,8 +31,8 @@ AT_MOST_EVERY = 10.0
 """Seconds between two writes to the same resource: each is a write to etcd, and an event to everybody who watches."""
 SMALL_NEWS_EVERY = 60.0
 """The same when no whole percent has passed, only steps, metrics or the time that is left."""
-WRITES_A_SECOND, SMALL_A_SECOND = 80.0, 20.0
-"""Of all resources together: with many that run, each is written less often."""
+WRITES_A_SECOND = 20.0
+"""Of all resources together: with many that run, each is looked at and written less often, but for the first time."""
 LIMIT = 16_384
 """Bytes that are read of an answer."""
 _TIMEOUT = 3.0
@@ -103,7 +104,7 @@ class Poller:
             stage.busy = False
         metrics.PROGRESS.labels(result).inc()
         patience = min(LONGEST, FIRST * 2.0 ** min(stage.silent - 1, 10))
-        stage.due = monotonic() + (patience if stage.silent else pace(len(self._stages)))
+        stage.due = monotonic() + (patience if stage.silent else _next_look(len(self._stages)))
 
     async def _look(self, pod: Object, stage: _Stage, fetch: Fetch) -> str:
         key = self._cache.root(pod)
@@ -150,7 +151,7 @@ class Poller:
             return False
         since, running = monotonic() - stage.written, len(self._stages)
         if all(known.get(key) == status.get(key) for key in ("phase", "percent", "message", "totalSteps")):
-            return since >= max(SMALL_NEWS_EVERY, running / SMALL_A_SECOND)
+            return since >= max(SMALL_NEWS_EVERY, running / WRITES_A_SECOND)
         return since >= pace(running)
 
     async def _through_server(self, pod: Object) -> bytes:
@@ -162,6 +163,12 @@ class Poller:
 def pace(running: int) -> float:
     """Seconds between two looks at a stage that answers, and between two writes of what it says."""
     return max(AT_MOST_EVERY, running / WRITES_A_SECOND)
+
+
+def _next_look(running: int) -> float:
+    """The pace; with many that run some more, by chance: a thousand that began together are not told together."""
+    seconds = pace(running)
+    return seconds * uniform(1.0, 1.5) if seconds > AT_MOST_EVERY else seconds
 
 
 async def _directly(session: aiohttp.ClientSession, pod: Object) -> bytes:

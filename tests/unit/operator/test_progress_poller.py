@@ -14,7 +14,7 @@ from speechless_operator.runtime import progress as progress_module
 from speechless_operator.runtime.cache import Cache
 from speechless_operator.runtime.client import ApiError
 from speechless_operator.runtime.limiter import Lane
-from speechless_operator.runtime.progress import FIRST, Poller, pace
+from speechless_operator.runtime.progress import FIRST, Poller, _next_look, pace
 from tests.unit.operator.make import a_finetune
 from tests.unit.operator.seen import at, child, pod, run
 
@@ -177,6 +177,13 @@ def test_what_has_ended_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_with_many_running_each_is_asked_and_told_less_often() -> None:
-    assert pace(1) == pace(800) == 10
-    assert pace(2000) == 25
-    assert pace(10_000) == 125
+    assert pace(1) == pace(200) == _next_look(200) == 10
+    assert pace(2000) == 100
+    assert pace(10_000) == 500
+
+
+def test_those_that_began_together_are_not_told_together() -> None:
+    looks = sorted(_next_look(2000) for _ in range(2000))
+    assert looks[0] >= 100
+    assert looks[-1] <= 150
+    assert sum(look < 110 for look in looks) < 1000
