@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-import pydantic_core
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, TypeAdapter
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 
@@ -55,6 +54,7 @@ class ContractModel(BaseModel):
         return json.dumps(plain, indent=indent, ensure_ascii=False) if text is None else text
 
 
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 _EXPONENT = re.compile(r"(?:0\.0000\d+|\de[+-]?\d+)[,\n]")
 """In an indented text: a number that one of the two writes with an exponent."""
 
@@ -65,7 +65,7 @@ def _indented(plain: dict[str, Any], indent: int) -> str | None:
     The text must stay the same from version to version: an immutable ConfigMap has it.
     """
     try:
-        text = pydantic_core.to_json(plain, indent=indent).decode()
+        text = _ANYTHING.dump_json(plain, indent=indent).decode()
     except ValueError:  # half a surrogate pair
         return None
     return None if _EXPONENT.search(text) else text
