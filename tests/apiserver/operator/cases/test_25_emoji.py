@@ -33,6 +33,8 @@ CONTROL = {
     "escape": "\u001b[31mred\u001b[0m",
     "delete": "a\u007fb",
     "bell": "\u0007",
+    "next line": "a\u0085b",
+    "control sequence introducer": "a\u009bb",
     "not a character": "\uffff",
 }
 """Nobody wants to see them; they must stop nothing."""
