@@ -85,7 +85,7 @@ def about() -> dict[str, str]:
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     built = runpy.run_path(str(ROOT / "hack" / "cluster" / "versions.py"))
-    packages: Sequence[str] = ("kopf", "aiohttp", "kubernetes")
+    packages: Sequence[str] = ("aiohttp", "uvloop", "orjson")
     return {
         "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}",
         "versions": f"speechless {commit or 'unknown'}, Kubernetes {built['KUBERNETES']}, kwok {built['KWOK']}, "
