@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"runs that ended and are kept (default: {','.join(map(str, KEPT))})",
     )
     made.add_argument("--only", type=_parts, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
-    made.add_argument("--rounds", type=int, default=3, help="rounds at up to 1,000 resources (default: 3)")
+    made.add_argument("--rounds", type=int, default=5, help="rounds at up to 1,000 resources (default: 5)")
     made.add_argument(
         "--seconds", type=float, default=60, help="how long idle and progress are looked at (default: 60)"
     )
