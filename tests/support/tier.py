@@ -33,7 +33,7 @@ def cluster_of(instance: str, nodes: int, run_folder: Path, run: str) -> Iterato
             started = run_folder / f"{instance}.started"
             if not started.exists() or started.read_text() != "up":
                 started.write_text("")
-                clusters.up(instance, nodes)
+                clusters.up(instance, nodes, controller_qps=clusters.HURRIED)
                 started.write_text("up")
             cluster = clusters.running(instance)
             if alone:

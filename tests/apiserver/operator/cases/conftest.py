@@ -70,7 +70,8 @@ def no_crds(kube: Kube) -> None:
     for name in names:
         kube.delete("CustomResourceDefinition", name, missing_ok=True)
     for name in names:
-        wait_gone(kube, "CustomResourceDefinition", name)
+        # Kubernetes asks again, each time later, while "storage is (re)initializing".
+        wait_gone(kube, "CustomResourceDefinition", name, timeout=300)
 
 
 def install_crds(kube: Kube) -> None:
