@@ -34,7 +34,7 @@ class ContractModel(BaseModel):
     always_written: ClassVar[tuple[str, ...]] = ("version", "stage")
     """Fields that are written even with their default: by these a reader tells what it has before it."""
 
-    def __deepcopy__(self, memo: object) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Itself: it never changes. Pydantic copies a field's default for every instance that is made."""
         return self
 
