@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 
@@ -34,10 +33,6 @@ class ContractModel(BaseModel):
     always_written: ClassVar[tuple[str, ...]] = ("version", "stage")
     """Fields that are written even with their default: by these a reader tells what it has before it."""
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Itself: it never changes. Pydantic copies a field's default for every instance that is made."""
-        return self
-
     def to_plain(self) -> dict[str, Any]:
         """What `to_json` writes, as Python's own types."""
         told = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
@@ -47,28 +42,8 @@ class ContractModel(BaseModel):
 
     def to_json(self, *, indent: int | None = None) -> str:
         """JSON by the wire's names, without fields that are unset, None or have their default."""
-        plain = self.to_plain()
-        if indent is None:
-            return json.dumps(plain, separators=(",", ":"), ensure_ascii=False)
-        text = _indented(plain, indent)
-        return json.dumps(plain, indent=indent, ensure_ascii=False) if text is None else text
-
-
-_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
-_EXPONENT = re.compile(r"(?:0\.0000\d+|\de[+-]?\d+)[,\n]")
-"""In an indented text: a number that one of the two writes with an exponent."""
-
-
-def _indented(plain: dict[str, Any], indent: int) -> str | None:
-    """What `json` writes, ten times as fast: it indents in Python. None where the two may differ in a number.
-
-    The text must stay the same from version to version: an immutable ConfigMap has it.
-    """
-    try:
-        text = _ANYTHING.dump_json(plain, indent=indent).decode()
-    except ValueError:  # half a surrogate pair
-        return None
-    return None if _EXPONENT.search(text) else text
+        separators = (",", ":") if indent is None else None
+        return json.dumps(self.to_plain(), indent=indent, separators=separators, ensure_ascii=False)
 
 
 def _finite(value: Any) -> Any:

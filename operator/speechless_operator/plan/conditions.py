@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
 
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired.objects import Object
@@ -94,7 +93,6 @@ SERVICE = Summary("Available", ("ModelResolved", "GatePassed", "Progressing"))
 """InferenceService. Ready while it serves, also while another revision waits behind a closed gate."""
 
 
-@lru_cache(maxsize=16)  # a plan writes one time into each of its conditions
 def now_text(now: datetime) -> str:
     """A time as Kubernetes writes it.
 

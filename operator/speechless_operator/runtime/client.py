@@ -157,7 +157,7 @@ class KubeClient:
                 timeout=timeout,
                 allow_redirects=False,
             ) as answer:
-                metrics.requested("WATCH", answer.status).inc()
+                metrics.REQUESTS.labels("WATCH", str(answer.status)).inc()
                 if answer.status != 200:
                     raise _error(
                         answer.status,
@@ -337,10 +337,10 @@ class KubeClient:
                 raw = await (answer.read() if limit is None else _at_most(answer.content, limit))
                 code, retry_after = answer.status, _seconds(answer.headers.get("Retry-After"))
         except (aiohttp.ClientError, TimeoutError) as error:
-            metrics.requested(method, 0).inc()
+            metrics.REQUESTS.labels(method, "0").inc()
             raise ApiError(0, f"{type(error).__name__}: {error}", f"{method} {path}") from error
-        metrics.requested(method, code).inc()
-        metrics.request_seconds(method).observe(time.monotonic() - began)
+        metrics.REQUESTS.labels(method, str(code)).inc()
+        metrics.REQUEST_SECONDS.labels(method).observe(time.monotonic() - began)
         return code, raw, retry_after
 
     def _headers(self, accept: str) -> dict[str, str]:

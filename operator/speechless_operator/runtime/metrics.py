@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -115,15 +114,3 @@ def kind_label(kind: str) -> str:
 
 
 BUILD_INFO.labels(operator_version(), platform.python_version()).set(1)
-
-
-@cache
-def requested(verb: str, code: int) -> Counter:
-    """The counter of requests that were answered so: a few series, looked up at each of thousands of requests."""
-    return REQUESTS.labels(verb, str(code))
-
-
-@cache
-def request_seconds(verb: str) -> Histogram:
-    """The histogram of a verb's durations."""
-    return REQUEST_SECONDS.labels(verb)

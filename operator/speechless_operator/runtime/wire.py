@@ -41,7 +41,7 @@ def encode(body: Object) -> bytes:
 
 
 def decode(raw: bytes) -> Any:
-    r"""What a JSON text says: every event of a watch and every answer, a third of the operator's time with `json`.
+    r"""What a JSON text says: every event of a watch and every answer.
 
     orjson is strict where `json` is not: half a surrogate pair (`\ud800`), a number beyond a double. An object that has
     one is read all the same, or one resource's text would break a watch for everybody.
