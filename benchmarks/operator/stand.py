@@ -17,9 +17,6 @@ from tests.support.cluster import ROOT, Cluster
 INSTANCE = "bench-operator"
 NAMESPACE = "bench"
 PODS_A_NODE = 4000
-FAST = 400
-"""Requests a second of Kubernetes' controllers where pods are only waited for. Their default is 20: at that, a
-thousand pods take a minute, and 10,000 runs half an hour."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Stand:
 
     def hurry(self) -> None:
         """Let Kubernetes' controllers send more than by default, from now on."""
-        clusters.cluster_command("up", INSTANCE, "--controller-qps", str(FAST))
+        clusters.up(INSTANCE, 0, controller_qps=clusters.HURRIED)
 
 
 @contextmanager

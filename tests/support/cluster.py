@@ -174,8 +174,8 @@ def existing() -> Cluster | None:
 
 
 HURRIED = 400
-"""Requests a second of Kubernetes' controllers where tests share an instance: one that makes 300 Jobs takes, at the
-default of 20, half a minute in which no other test gets a pod."""
+"""Requests a second of Kubernetes' controllers where pods are only waited for. At their default of 20 a thousand pods
+take a minute, and a test that makes 300 Jobs leaves those beside it without a pod for half of one."""
 
 
 def up(instance: str, nodes: int, *, controller_qps: int | None = None) -> None:
