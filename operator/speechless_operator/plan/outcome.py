@@ -192,9 +192,14 @@ def inputs(run: Run, result: accept.Accepted | None) -> list[Object]:
     ]
 
 
-def times(jobs: Sequence[Object], old: Object) -> Object:
-    """status.startTime and completionTime: the first start that is known, the last end."""
+def times(jobs: Sequence[Object], old: Object, pods: Sequence[Object] = ()) -> Object:
+    """status.startTime and completionTime: the first start that is known, the last end.
+
+    A pod may be seen to run before its Job's status says when it began. The pod was made then, so that
+    the start is told with the news that it runs, in one write.
+    """
     starts = [s for job in jobs if (s := (job.get("status") or {}).get("startTime"))]
+    starts = starts or [s for pod in pods if (s := pod["metadata"].get("creationTimestamp"))]
     ends = [end for job in jobs if (end := _end_of(job))]
     made: Object = {}
     if start := old.get("startTime") or min(starts, default=None):

@@ -243,7 +243,8 @@ class _Frame(Generic[S]):
             apply = ()
         aspect = told(self.observed.troubles) or min(aspects, key=lambda aspect: aspect.status is True)
         status: Object = {"job": next(iter(going.values()))[0]["metadata"]["name"]}
-        status |= outcome.times([found for found, _, _ in going.values()], self.observed.status)
+        everyone = [pod for _, pods, _ in going.values() for pod in pods]
+        status |= outcome.times([found for found, _, _ in going.values()], self.observed.status, everyone)
         status.pop("completionTime", None)
         if aspect.reason is Reason.STARTING and "startTime" not in self.observed.status:
             # No news by itself: it is told with the next thing, as a rule that the pod runs.

@@ -413,6 +413,21 @@ def test_a_status_time_changes_only_with_its_status(world: World) -> None:
     assert world.reason("FineTune", "tuned") == "Running"
 
 
+def test_a_start_is_told_once_whether_pod_or_job_is_seen_first(world: World) -> None:
+    world.put(a_finetune().obj())
+    world.settle()
+    pod = world.pod_of(job(world))
+    began = world.time()
+    world.pass_time(5)
+    world.run(pod)
+    world.settle()
+    assert world.status("FineTune", "tuned")["startTime"] == began
+    told = world.get("FineTune", "tuned")["metadata"]["resourceVersion"]
+    world.put(job(world) | {"status": {"startTime": world.time()}})
+    world.settle()
+    assert world.get("FineTune", "tuned")["metadata"]["resourceVersion"] == told
+
+
 def test_events_tell_every_transition_once(world: World) -> None:
     world.put(a_finetune().obj())
     world.succeed("FineTune", "tuned", a_result(A))
