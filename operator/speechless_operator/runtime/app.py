@@ -21,7 +21,8 @@ from speechless_operator.runtime.ears import Ears, Source
 from speechless_operator.runtime.events import Recorder
 from speechless_operator.runtime.health import Health, ResourceCollector
 from speechless_operator.runtime.intake import Inbox, Intake
-from speechless_operator.runtime.lease import RENEW_WITHIN, Elector, LeaseLostError
+from speechless_operator.runtime.leadership import Leadership
+from speechless_operator.runtime.lease import RENEW_WITHIN, LeaseLostError
 from speechless_operator.runtime.progress import Poller
 from speechless_operator.runtime.queue import WorkQueue
 from speechless_operator.runtime.reconciler import Reconciler, run_workers
@@ -74,8 +75,6 @@ class Operator:
         self._ticked = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._client = KubeClient(access, qps=options.qps, burst=options.burst)
-        # Nothing that the work asks for may stand before the Lease's renewal: other connections, no limit.
-        self._lease_client = KubeClient(access, timeout=RENEW_WITHIN / 2, connections=4)
         self._intake = Intake(self._cache, self._changed)
         inbox = Inbox(self._loop, self._take)
         self._source: Source | None = None
@@ -87,11 +86,14 @@ class Operator:
         self._ears = Ears(self._client, self._intake, options.namespaces, self._source)
         self._resync = Resync(self._client, self._intake, self._ears, seconds=options.resync_seconds)
         self._recorder = Recorder(self._client, options.identity)
-        self._elector = Elector(
-            self._lease_client,
+        self._poller: Poller | None = None
+        self._leadership = Leadership(
+            # Nothing that the work asks for may stand before the Lease's renewal: other connections, no limit.
+            lambda: KubeClient(access, timeout=RENEW_WITHIN / 2, connections=4),
             namespace=options.lease_namespace,
             name=options.lease_name,
             identity=options.identity,
+            turns=self._turns,
         )
         self._health = Health(
             options.listen, live=self._not_live, ready=self._not_ready, before_metrics=self._gauges
@@ -106,7 +108,7 @@ class Operator:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ordered_to_stop)
-        collector = ResourceCollector(self._cache.tally, lambda: self._elector.leading)
+        collector = ResourceCollector(self._cache.tally, lambda: self._leadership.leading)
         metrics.REGISTRY.register(collector)
         try:
             await self._listen()
@@ -118,9 +120,8 @@ class Operator:
             await self._health.stop()
             if self._source is not None:
                 self._source.stop()
-            await self._elector.release()
+            await self._leadership.release()
             await self._client.close()
-            await self._lease_client.close()
 
     async def _start(self) -> bool:
         """Wait for the API server; whether it came before the order to stop."""
@@ -151,7 +152,7 @@ class Operator:
         try:
             await asyncio.wait([lead, stop], return_when=asyncio.FIRST_COMPLETED)
             self._queue.close()
-            if self._elector.leading and not lead.done():
+            if self._leadership.leading and not lead.done():
                 _log.info("stopping: finishing what is under way")
                 await asyncio.wait([lead], timeout=_DRAIN_SECONDS)
         finally:
@@ -165,9 +166,9 @@ class Operator:
         """Wait for the Lease, then work. Everything that writes is in here. Returns when the queue is closed."""
         await self._synced.wait()
         if self._options.leader_elect:
-            await supervised("lease", self._elector.acquire, delays=(1, 2))
+            await self._leadership.acquire()
         else:
-            self._elector.leading = True
+            self._leadership.leading = True
             metrics.LEADER.set(1)
         keys = self._cache.keys(OURS)
         for key in keys:
@@ -182,17 +183,17 @@ class Operator:
             recorder=self._recorder,
         )
         reconciler.begin(keys)
-        poller = Poller(
+        self._poller = Poller(
             self._client, self._cache, keep=self._intake.keep, proxy=self._options.progress_by_proxy
         )
         beside = [
-            asyncio.create_task(supervised("progress", poller.run)),
+            asyncio.create_task(supervised("progress", self._poller.run)),
             asyncio.create_task(supervised("events", self._recorder.run)),
         ]
         work = asyncio.create_task(
             supervised("workers", lambda: run_workers(reconciler, self._options.workers))
         )
-        lease = asyncio.create_task(self._keep_lease())
+        lease = asyncio.create_task(self._leadership.keep())
         try:
             done, _ = await asyncio.wait([work, lease], return_when=asyncio.FIRST_COMPLETED)
             if work in done:
@@ -203,13 +204,6 @@ class Operator:
             for task in (*beside, work, lease):
                 task.cancel()
             await asyncio.gather(*beside, work, lease, return_exceptions=True)
-
-    async def _keep_lease(self) -> None:
-        """Keep it; whatever happens in there is over in time: the deadline is the Lease's, not this loop's."""
-        if self._options.leader_elect:
-            await supervised("lease", self._elector.keep, fatal=(LeaseLostError,), delays=(0.5, 1))
-        else:
-            await asyncio.Event().wait()
 
     async def _listen(self) -> None:
         try:
@@ -231,9 +225,11 @@ class Operator:
         self._intake.take(kind, obj)
 
     def _changed(self, change: Change) -> None:
-        if self._elector.leading:  # a standby only remembers; a new leader looks at everything
+        if self._leadership.leading:  # a standby only remembers; a new leader looks at everything
             for key in concerned(change, self._cache):
                 self._queue.add(key)
+        if self._poller is not None and (change.new or change.old or {}).get("kind") == "Pod":
+            self._poller.saw(change)
 
     async def _wait_synced(self) -> None:
         while self._ears.missing():
@@ -248,10 +244,13 @@ class Operator:
             self._ticked = time.monotonic()
             await asyncio.sleep(1)
 
+    def _turns(self) -> bool:
+        return time.monotonic() - self._ticked <= _STUCK_SECONDS
+
     def _not_live(self) -> list[str]:
         """What only a restart mends. An API server that is away is not in here: all replicas would restart for it."""
         found = []
-        if time.monotonic() - self._ticked > _STUCK_SECONDS and self._started:
+        if self._started and not self._turns():
             found.append("the main loop is stuck")
         if self._started and self._source is not None and self._source.silent_seconds() > _STUCK_SECONDS:
             found.append("the thread that listens is stuck or dead")

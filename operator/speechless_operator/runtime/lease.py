@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import sleep
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -46,8 +47,8 @@ class Elector:
         metrics.LEADER.set(1)
         _log.info("leading: Lease %s/%s held by %s", self._namespace, self._name, self._identity)
 
-    async def keep(self) -> None:
-        """Renew until it cannot be renewed.
+    async def keep(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Renew until it cannot be renewed, or is not `wanted` any more.
 
         Raises:
             LeaseLostError: It was not renewed in time, or another one has it.
@@ -57,7 +58,7 @@ class Elector:
             began = monotonic()
             try:
                 left = max(0.1, self._renewed + RENEW_WITHIN - began)
-                held = await asyncio.wait_for(self._try(), left)
+                held = wanted() and await asyncio.wait_for(self._try(), left)
             except TimeoutError:
                 held = False
             if held:

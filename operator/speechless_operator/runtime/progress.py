@@ -19,7 +19,7 @@ from speechless_operator.api.kinds import KINDS
 from speechless_operator.desired.objects import Object
 from speechless_operator.plan import accept
 from speechless_operator.runtime import metrics
-from speechless_operator.runtime.cache import Cache, Key
+from speechless_operator.runtime.cache import Cache, Change, Key, key_of
 from speechless_operator.runtime.client import PROGRESS_MANAGER, ApiError, KubeClient
 from speechless_operator.runtime.limiter import Lane
 from speechless_operator.runtime.resources import WATCHED
@@ -45,8 +45,9 @@ Fetch = Callable[[Object], Awaitable[bytes]]
 
 @dataclass
 class _Stage:
-    """What is remembered of a pod."""
+    """What is remembered of a pod that runs."""
 
+    pod: Key
     due: float
     silent: int = 0
     """Looks in a row that were not answered."""
@@ -62,13 +63,29 @@ class Poller:
     ) -> None:
         """`proxy`: through the API server, for an operator that is not on the pods' network."""
         self._client, self._cache, self._keep, self._proxy = client, cache, keep, proxy
-        self._stages: dict[str, _Stage] = {}
+        self._stages: dict[str, _Stage] = {}  # by the pod's uid
         # Stages that answer do not wait behind those that do not.
         self._looks, self._silent = asyncio.Semaphore(_LOOKS), asyncio.Semaphore(_SILENT_LOOKS)
         self._writes = asyncio.Semaphore(_WRITES)
 
+    def saw(self, change: Change) -> None:
+        """A pod changed. (To look through all of them twice a second took an eighth of the time with 3,000.)"""
+        for pod in (change.old, change.new):
+            if pod is not None:
+                uid = pod["metadata"]["uid"]
+                if pod is change.new and runs(pod):
+                    self._stages.setdefault(uid, _Stage(key_of(pod), monotonic() + FIRST))
+                else:
+                    self._stages.pop(uid, None)
+
+    def look_around(self) -> None:
+        """Take all pods that are known."""
+        for pod in self._cache.of_kind("Pod"):
+            self.saw(Change(None, pod))
+
     async def run(self) -> None:
         """Until cancelled."""
+        self.look_around()
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
         # A connection to each of thousands of pods is not kept: it is asked for little and seldom.
         connector = aiohttp.TCPConnector(limit=_LOOKS + _SILENT_LOOKS, force_close=True)
@@ -84,14 +101,14 @@ class Poller:
     def _begin(self, group: asyncio.TaskGroup, fetch: Fetch) -> None:
         """Begin the looks that are due."""
         now = monotonic()
-        running = {pod["metadata"]["uid"]: pod for pod in self._cache.of_kind("Pod") if runs(pod)}
-        for gone in [uid for uid in self._stages if uid not in running]:
-            del self._stages[gone]
-        for uid, pod in running.items():
-            stage = self._stages.setdefault(uid, _Stage(now + FIRST))
+        for uid, stage in list(self._stages.items()):
             if not stage.busy and stage.due <= now:
-                stage.busy = True
-                group.create_task(self._one(pod, stage, fetch))
+                pod = self._cache.get(stage.pod)
+                if pod is None or pod["metadata"]["uid"] != uid:
+                    del self._stages[uid]
+                else:
+                    stage.busy = True
+                    group.create_task(self._one(pod, stage, fetch))
 
     async def _one(self, pod: Object, stage: _Stage, fetch: Fetch) -> None:
         try:

@@ -64,6 +64,7 @@ class Scene:
             self.cache.put(obj)
         self.server = Server(self.cache)
         self.poller = Poller(self.server, self.cache, keep=self.cache.put, proxy=True)  # type: ignore[arg-type]
+        self.poller.look_around()
 
     async def begin(self) -> None:
         """See the pods for the first time, and go to the first look."""
@@ -117,7 +118,7 @@ def test_a_stage_that_does_not_answer_is_asked_less_and_less_until_it_does(
         scene = Scene(monkeypatch, *RUNNING)
         scene.server.says = ApiError(503, "no", "GET")
         asked_at: list[float] = []
-        for _ in range(400):
+        for _ in range(390):
             before = len(scene.server.asked)
             await scene.after(0.5)
             if len(scene.server.asked) > before:
@@ -172,6 +173,28 @@ def test_what_has_ended_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
         scene = Scene(monkeypatch, ended, *RUNNING[1:])
         await scene.begin()
         assert scene.server.written == []
+
+    run(work())
+
+
+def test_pods_that_come_and_go_meanwhile_are_asked_and_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        scene = Scene(monkeypatch, *RUNNING[:2])
+        await scene.after(FIRST)
+        assert scene.server.asked == []
+        for obj in (pod(3), pod(4, uid="p2", name="tuned-1-y")):
+            change = scene.cache.put(obj)
+            assert change is not None
+            scene.poller.saw(change)
+        await scene.begin()
+        assert len(scene.server.asked) == 2
+        waits = pod(20)
+        waits["status"]["phase"] = "Pending"
+        for change in (scene.cache.put(waits), scene.cache.lose(("Pod", "demo", "tuned-1-y"))):
+            assert change is not None
+            scene.poller.saw(change)
+        await scene.after(600)
+        assert len(scene.server.asked) == 2
 
     run(work())
 
