@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from speechless.contract import ServeEngine, ServeSpec, engines
 from speechless.generate.llamacpp.server import server_argv
-from speechless.generate.llamacpp.tools import find_tool
+from speechless.generate.llamacpp.tools import find_server
 
 
 class Command(NamedTuple):
@@ -24,16 +24,9 @@ def command(spec: ServeSpec, model_path: Path) -> Command:
 
 
 def _llama_cpp(spec: ServeSpec, model_path: Path) -> Command:
-    """llama-server; without it installed, the binding in this project's own server.
-
-    llama-server's arguments do not fit there, and `engine_args` make it fail with a usage error instead of being
-    dropped.
-    """
-    binary = find_tool("llama-server")
-    if binary is None:
-        return _own_server(spec, model_path, "llamacpp")
+    """llama-server. The one in the wheel knows few arguments: others among `engine_args` are a usage error there."""
     argv = server_argv(
-        binary,
+        find_server(),
         model_path,
         alias=spec.model_name,
         host=spec.host,
@@ -46,11 +39,7 @@ def _llama_cpp(spec: ServeSpec, model_path: Path) -> Command:
 
 
 def _transformers(spec: ServeSpec, model_path: Path) -> Command:
-    return _own_server(spec, model_path, "transformers")
-
-
-def _own_server(spec: ServeSpec, model_path: Path, backbone: str) -> Command:
-    argv = [sys.executable, "-m", "speechless.api.server", "start", "--backbone", backbone]
+    argv = [sys.executable, "-m", "speechless.api.server", "start", "--backbone", "transformers"]
     argv += ["--model", str(model_path), "--model_name", spec.model_name]
     argv += ["--host", spec.host, "--port", str(spec.port), "--parallel", str(spec.parallel)]
     argv += ["--drain_seconds", str(engines.ENGINES[spec.engine].drain_seconds)]

@@ -18,16 +18,12 @@ from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.generate import ModelFiles, ModelKind, find_model
 from speechless.generate.llamacpp.server import server_argv
-from speechless.generate.llamacpp.tools import find_tool
+from speechless.generate.llamacpp.tools import find_server
 
 if TYPE_CHECKING:
     import uvicorn
 
     from speechless.api.app import Service
-    from speechless.generate.hf import HuggingFace
-    from speechless.generate.llamacpp.binding import Binding
-
-log = logging.getLogger("speechless.api")
 
 KEY_VARIABLE = "SPEECHLESS_API_KEY"
 BACKBONES = {"llamacpp": ModelKind.GGUF, "transformers": ModelKind.HUGGING_FACE}
@@ -109,9 +105,8 @@ def serve(given: argparse.Namespace) -> int:
         )
     name = given.model_name or path.resolve().name
     keys = read_keys(given.api_keys_file)
-    binary = find_tool("llama-server") if files.kind is ModelKind.GGUF else None
-    if binary is not None:
-        return _llama_server(given, binary, files, name, keys)
+    if files.kind is ModelKind.GGUF:
+        return _llama_server(given, files, name, keys)
     return _in_process(given, files, name, keys)
 
 
@@ -130,13 +125,11 @@ def read_keys(file: Path | None) -> list[str]:
     return keys + found
 
 
-def _llama_server(
-    given: argparse.Namespace, binary: Path, files: ModelFiles, name: str, keys: list[str]
-) -> int:
+def _llama_server(given: argparse.Namespace, files: ModelFiles, name: str, keys: list[str]) -> int:
     from speechless.api.supervise import run
 
     argv = server_argv(
-        binary,
+        find_server(),
         files.path,
         alias=name,
         host=given.host,
@@ -187,25 +180,10 @@ def _in_process(given: argparse.Namespace, files: ModelFiles, name: str, keys: l
 
     from speechless.api.app import Service, create_app
     from speechless.api.schema import Defaults
+    from speechless.generate.hf import HuggingFace
 
-    loaded: HuggingFace | Binding
     defaults = Defaults(temperature=given.temperature, top_p=given.top_p, max_tokens=given.max_new_tokens)
-    if files.kind is ModelKind.HUGGING_FACE:
-        from speechless.generate.hf import HuggingFace
-
-        loaded = HuggingFace(files.path, context_length=given.context_length)
-    else:
-        from speechless.generate.llamacpp.binding import Binding
-
-        if given.parallel > 1:
-            raise StageError(
-                FailureReason.INVALID_SPEC,
-                f"--parallel {given.parallel}: llama-server was not found, and llama-cpp-python answers one at a time",
-                "Install llama.cpp's llama-server, or use --parallel 1.",
-            )
-        log.warning("llama-server was not found: llama-cpp-python serves in this process")
-        loaded = Binding(files.path, context_length=given.context_length)
-    with loaded as engine:
+    with HuggingFace(files.path, context_length=given.context_length) as engine:
         service = Service(engine, name, keys=keys, defaults=defaults, parallel=given.parallel)
         config = uvicorn.Config(
             create_app(service),

@@ -70,7 +70,7 @@ class Generator(Protocol):
 
     @property
     def name(self) -> str:
-        """The back end, as it is recorded with a score: hf, llama-server, llama-cpp-python, openai."""
+        """The back end, as it is recorded with a score: hf, llama-server, openai."""
 
     @property
     def versions(self) -> dict[str, str]:

@@ -1,12 +1,9 @@
 """From a model's files to the back end that runs them."""
 
-import logging
 from pathlib import Path
 
 from speechless.generate.base import Generator
 from speechless.generate.files import ModelKind, find_model
-
-log = logging.getLogger(__name__)
 
 
 def open_generator(
@@ -24,12 +21,6 @@ def open_generator(
 
         return HuggingFace(files.path, batch_size=batch_size, context_length=context_length)
     from speechless.generate.llamacpp.server import LlamaServer
-    from speechless.generate.llamacpp.tools import find_tool
+    from speechless.generate.llamacpp.tools import find_server
 
-    binary = find_tool("llama-server")
-    if binary is not None:
-        return LlamaServer(files.path, binary=binary, parallel=parallel, context_length=context_length)
-    from speechless.generate.llamacpp.binding import Binding
-
-    log.warning("llama-server was not found: %s runs in this process, one prompt at a time", files.path.name)
-    return Binding(files.path, context_length=context_length)
+    return LlamaServer(files.path, program=find_server(), parallel=parallel, context_length=context_length)

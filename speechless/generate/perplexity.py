@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
@@ -64,7 +65,7 @@ def measure(
         if binary is not None:
             found = _with_tool(binary, files.path, text, most, progress, stopping)
         else:
-            found = _with_binding(files.path, words, text.name, most, progress, stopping)
+            found = _by_transformers(files.path, words, text.name, most, progress, stopping)
     if not math.isfinite(found.value) or found.value <= 0:
         raise StageError(
             FailureReason.MODEL_INVALID,
@@ -134,52 +135,70 @@ def _sum_up(
 def _with_transformers(
     folder: Path, words: str, name: str, most: int | None, progress: Progress, stopping: Callable[[], bool]
 ) -> Perplexity:
-    import torch
-
     from speechless.generate.hf import HuggingFace
 
-    with HuggingFace(folder) as loaded, torch.inference_mode():
+    with HuggingFace(folder) as loaded:
         ids = loaded.encode(words)
         size = window_for(len(ids), loaded.context_length, name)
-        first = size // 2
         alone = loaded.encode("")
+        begin = alone[0] if alone else None
+        return _sum_up(ids, size, begin, _losses(loaded.model, size), most, progress, stopping)
 
-        def losses(window: list[int]) -> float:
-            batch = torch.tensor([window], device=loaded.model.device)
-            logits = loaded.model(input_ids=batch).logits[0, first:-1].float()
+
+def _losses(model: Any, size: int) -> Callable[[list[int]], float]:
+    """The summed negative log-likelihood of a window's second half, by a model of Transformers."""
+    import torch
+
+    first = size // 2
+
+    def losses(window: list[int]) -> float:
+        with torch.inference_mode():
+            batch = torch.tensor([window], device=model.device)
+            logits = model(input_ids=batch).logits[0, first:-1].float()
             loss = torch.nn.functional.cross_entropy(logits, batch[0, first + 1 :], reduction="none")
             return float(loss.double().sum())
 
-        return _sum_up(ids, size, alone[0] if alone else None, losses, most, progress, stopping)
+    return losses
 
 
-def _with_binding(
+def _by_transformers(
     model: Path, words: str, name: str, most: int | None, progress: Progress, stopping: Callable[[], bool]
 ) -> Perplexity:
-    import numpy as np
+    """A GGUF file where llama-perplexity is not installed: the tokens are llama.cpp's, and Transformers computes.
 
-    from speechless.generate.llamacpp.binding import load
+    The weights are those of the file, as they were rounded. llama.cpp rounds what flows between them, too, so that its
+    own figure is another one, in the third digit or so.
+    """
     from speechless.generate.llamacpp.gguf import read_header
+    from speechless.generate.llamacpp.server import LlamaServer
+    from speechless.generate.llamacpp.tools import find_server
 
-    llama = load(model, context_length=CONTEXT, logits_all=True, n_batch=CONTEXT)
+    with LlamaServer(model, program=find_server()) as server:
+        ids = server.tokenize(words, parse_special=False)
+        alone = server.tokenize("")
+    size = window_for(len(ids), read_header(model).context_length, name)
+    losses = _losses(_load_gguf(model), size)
+    return _sum_up(ids, size, alone[0] if alone else None, losses, most, progress, stopping)
+
+
+def _load_gguf(model: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as told
+
+    told.disable_progress_bar()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        adds_begin = bool(llama.metadata.get("tokenizer.ggml.add_bos_token", "true") == "true")
-        adds_begin = adds_begin and llama.token_bos() >= 0 and llama.tokenize(b"", add_bos=True) != []
-        ids = llama.tokenize(words.encode(), add_bos=True, special=False)
-        size = window_for(len(ids), read_header(model).context_length, name)
-        first = size // 2
-
-        def losses(window: list[int]) -> float:
-            llama.reset()
-            llama.eval(window)
-            logits = np.asarray(llama.scores[first : size - 1], dtype=np.float64)
-            top = logits.max(axis=1)
-            norm = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-            return float((norm - logits[np.arange(len(logits)), window[first + 1 :]]).sum())
-
-        return _sum_up(ids, size, llama.token_bos() if adds_begin else None, losses, most, progress, stopping)
-    finally:
-        llama.close()
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model.parent, gguf_file=model.name, dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, NotImplementedError) as problem:
+        raise StageError(
+            FailureReason.MODEL_INVALID,
+            f"{model.name}: Transformers cannot load it, and llama-perplexity is not installed: {problem}",
+            "Put llama.cpp's llama-perplexity on the PATH, or its folder into SPEECHLESS_LLAMA_BIN.",
+        ) from problem
+    return loaded.to(device).eval()
 
 
 TOO_FEW = re.compile(r"tokenizes to only (\d+) tokens")

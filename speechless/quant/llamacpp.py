@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import shutil
@@ -40,6 +39,8 @@ def quantize(
     progress: Progress,
     stopping: Callable[[], bool],
     name: str | None = None,
+    original: ModelFiles | None = None,
+    source: Path | None = None,
 ) -> list[Metric]:
     """Make `out`: one GGUF file of the given type and `quantization.json`, and return what was measured.
 
@@ -47,8 +48,9 @@ def quantize(
     `size/before` and `size/after` (bytes of weights), `tensors/fallback`, and with a text `perplexity/before`,
     `perplexity/after`, `perplexity/increase_percent`, and `speed/before`, `speed/after` (prompt tokens a second) where
     they are known.
-    `name`: the beginning of the file's name; None: the model's. `StageError`: `PERPLEXITY_INCREASED` above the limit,
-    and then nothing was written to `out`.
+    `name`: the beginning of the file's name; None: the model's. `original`: the Hugging Face folder that `model` was
+    converted from, `source`: llama.cpp's; without llama-quantize, Q8_0 is made of these.
+    `StageError`: `PERPLEXITY_INCREASED` above the limit, and then nothing was written to `out`.
     """
     files = find_model(model)
     total = STEPS * (4 if verify_text else 2)
@@ -62,7 +64,7 @@ def quantize(
         if type is GgufType.F16:
             made = plain
         else:
-            round_to(plain, made, type, stopping=stopping)
+            round_to(plain, made, type, original=original or files, source=source, stopping=stopping)
         metrics["size/after"] = made.stat().st_size
         fallback = fallbacks(made, type)
         metrics["tensors/fallback"] = len(fallback)
@@ -114,21 +116,37 @@ def unquantized(
 
 
 def round_to(
-    source: Path, target: Path, type: GgufType, *, stopping: Callable[[], bool] = lambda: False
+    plain: Path,
+    target: Path,
+    type: GgufType,
+    *,
+    original: ModelFiles,
+    source: Path | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Quantize a GGUF file of floats into `target`, with llama-quantize or, without it, the binding."""
+    """Quantize a GGUF file of floats into `target` with llama-quantize.
+
+    Without it the converter makes Q8_0 of the `original` folder: the same types, from the model's own floats.
+    """
     binary = find_tool("llama-quantize")
-    if binary is None:
-        log.warning("llama-quantize was not found: llama-cpp-python's function is used")
-        _round_by_binding(source, target, type)
-    else:
-        status, output = run_tool([binary, source, target, type.value], stopping=stopping)
+    if binary is not None:
+        status, output = run_tool([binary, plain, target, type.value], stopping=stopping)
         if status != 0 or not target.is_file():
             raise StageError(
                 FailureReason.MODEL_INVALID,
-                f"{source.name}: llama-quantize failed with exit status {status}\n{tail(output)}",
+                f"{plain.name}: llama-quantize failed with exit status {status}\n{tail(output)}",
                 "The last lines are its own log.",
             )
+    elif type is GgufType.Q8_0 and original.kind is ModelKind.HUGGING_FACE:
+        log.info("llama-quantize is not installed: the converter makes Q8_0 itself")
+        convert(original.path, target, type=type, source=source, stopping=stopping)
+    else:
+        raise StageError(
+            FailureReason.INPUT_NOT_FOUND,
+            f"{type.value} of {original.path.name} needs llama-quantize, which is not installed",
+            "Put llama.cpp's llama-quantize on the PATH, or its folder into SPEECHLESS_LLAMA_BIN; without it there is "
+            "Q8_0 of a Hugging Face folder.",
+        )
     read_header(target)
 
 
@@ -214,27 +232,3 @@ def _report(
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("speed/")},
     }
     (out / "quantization.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-
-def _round_by_binding(source: Path, target: Path, type: GgufType) -> None:
-    try:
-        import llama_cpp
-    except ImportError as problem:
-        raise StageError(
-            FailureReason.INPUT_NOT_FOUND,
-            "neither llama-quantize nor llama-cpp-python are installed",
-            "Put llama-quantize on the PATH (or its folder into SPEECHLESS_LLAMA_BIN), or install llama-cpp-python.",
-        ) from problem
-    kinds = {
-        GgufType.Q8_0: llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
-        GgufType.Q4_K_M: llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
-    }
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = kinds[type]
-    status = llama_cpp.llama_model_quantize(
-        str(source).encode(), str(target).encode(), ctypes.byref(parameters)
-    )
-    if status != 0:
-        raise StageError(
-            FailureReason.MODEL_INVALID, f"{source.name}: llama.cpp could not quantize it ({status})"
-        )

@@ -40,4 +40,4 @@ def work(spec: EvaluateSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     return StageOutput(out, Format.REPORT, metrics)
 
 
-STAGE = Definition(sources, work, packages=("torch", "transformers", "tokenizers", "llama-cpp-python"))
+STAGE = Definition(sources, work, packages=("torch", "transformers", "tokenizers", "xllamacpp"))

@@ -41,4 +41,4 @@ def work(spec: QuantizeSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     return StageOutput(out, Format.GGUF, metrics)
 
 
-STAGE = Definition(sources, work, packages=("torch", "transformers", "gguf", "llama-cpp-python"))
+STAGE = Definition(sources, work, packages=("torch", "transformers", "gguf", "xllamacpp"))

@@ -1,10 +1,10 @@
 """What a test needs of this machine, or a skip that says what is missing and how to get it."""
 
-import importlib.util
 import os
 
 import pytest
 
+from speechless.generate.llamacpp import wheel
 from speechless.generate.llamacpp.tools import BIN_VARIABLE, find_tool
 from speechless.quant.convert import SOURCE_VARIABLES
 
@@ -22,10 +22,10 @@ def needs_llama_server() -> None:
     needs_tool("llama-server")
 
 
-def needs_binding() -> None:
-    """Skip without llama-cpp-python."""
-    if importlib.util.find_spec("llama_cpp") is None:
-        pytest.skip("llama-cpp-python is not installed")
+def needs_wheel() -> None:
+    """Skip without xllamacpp."""
+    if not wheel.installed():
+        pytest.skip("xllamacpp is not installed")
 
 
 def needs_converter() -> None:

@@ -16,7 +16,7 @@ import pytest
 from speechless.generate import Completion, Message, Sampling, open_generator
 from speechless.generate.http import NoAnswerError, ask
 from speechless.generate.llamacpp.server import free_port
-from tests.library.needs import GREEDY_PROMPTS, needs_binding, needs_llama_server
+from tests.library.needs import GREEDY_PROMPTS, needs_llama_server, needs_wheel
 
 openai = pytest.importorskip("openai", reason="the official client is not installed")
 
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.timeout(600)
 
 KEY = "k-123"
 CONVERSATION: list[Message] = [{"role": "user", "content": "sum x"}]
-IN_PROCESS = ("transformers", "binding")
 
 
 @dataclass
@@ -50,14 +49,14 @@ def start(
         environment = {**os.environ, "SPEECHLESS_API_KEY": KEY, "PYTHONPATH": os.pathsep.join(sys.path)}
         if kind == "llama-server":
             needs_llama_server()
-        if kind == "binding":
-            needs_binding()
+        if kind == "wheel":
+            needs_wheel()
             environment |= {"SPEECHLESS_LLAMA_BIN": "", "PATH": str(folder)}
         port = free_port()
         argv = [sys.executable, "-m", "speechless.api.server", "start", "--model_name", "tiny"]
         argv += ["--model", str(model if kind == "transformers" else f16)]
         argv += ["--backbone", "transformers" if kind == "transformers" else "llamacpp"]
-        argv += ["--host", "127.0.0.1", "--port", str(port), "--parallel", "1" if kind == "binding" else "2"]
+        argv += ["--host", "127.0.0.1", "--port", str(port), "--parallel", "2"]
         with (folder / f"{kind}-{len(running)}.log").open("wb") as log:
             process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
         running.append(process)
@@ -80,7 +79,7 @@ def start(
         process.wait(60)
 
 
-@pytest.fixture(scope="module", params=["transformers", "llama-server", "binding"])
+@pytest.fixture(scope="module", params=["transformers", "llama-server", "wheel"])
 def server(request: pytest.FixtureRequest, start: Callable[[str], Server]) -> Server:
     """Each of the three."""
     return start(request.param)
@@ -181,7 +180,7 @@ def test_errors_have_openais_shape(server: Server) -> None:
         wrong.completions.create(model="tiny", prompt="x")
     with pytest.raises(openai.BadRequestError):
         server.client.completions.create(model="tiny", prompt="x y " * 400)
-    if server.kind not in IN_PROCESS:
+    if server.kind != "transformers":
         return  # llama-server takes unknown fields and any model's name
     with pytest.raises(
         openai.BadRequestError, match="Unrecognized request argument supplied: foo"
@@ -219,7 +218,7 @@ def test_metrics_count_tokens(server: Server) -> None:
     )
     name = (
         "speechless_generation_tokens_total"
-        if server.kind in IN_PROCESS
+        if server.kind == "transformers"
         else "llamacpp:tokens_predicted_total"
     )
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -227,7 +226,7 @@ def test_metrics_count_tokens(server: Server) -> None:
     assert float(values[name]) >= 3
 
 
-@pytest.mark.parametrize("kind", ["transformers", "llama-server"])
+@pytest.mark.parametrize("kind", ["transformers", "llama-server", "wheel"])
 def test_sigterm_lets_a_stream_finish(kind: str, start: Callable[[str], Server]) -> None:
     server = start(kind)
     stream = server.client.completions.create(

@@ -8,7 +8,7 @@ import pytest
 from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.generate import Completion, Generator, Message, Sampling, open_generator
-from tests.library.needs import GREEDY_PROMPTS, needs_binding, needs_llama_server
+from tests.library.needs import GREEDY_PROMPTS, needs_llama_server, needs_wheel
 
 pytest_plugins = ("tests.library.model_fixtures",)
 pytestmark = pytest.mark.timeout(600)
@@ -25,7 +25,7 @@ def expected(model: Path) -> tuple[list[Completion], list[Completion]]:
         return generator.complete(GREEDY_PROMPTS, GREEDY), generator.chat([CONVERSATION], GREEDY)
 
 
-@pytest.fixture(params=["hf", "llama-server", "llama-cpp-python"])
+@pytest.fixture(params=["hf", "llama-server", "wheel"])
 def generator(
     request: pytest.FixtureRequest, model: Path, f16: Path, without_tools: Callable[[], None]
 ) -> Generator:
@@ -36,10 +36,10 @@ def generator(
         needs_llama_server()
         made = open_generator(f16, parallel=2)
     else:
-        needs_binding()
+        needs_wheel()
         without_tools()
-        made = open_generator(f16)
-    assert made.name == request.param
+        made = open_generator(f16, parallel=2)
+    assert made.name == "llama-server"
     return made
 
 

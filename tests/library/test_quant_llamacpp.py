@@ -1,4 +1,4 @@
-"""From a Hugging Face folder to quantized files, by llama.cpp's own tools and by the binding."""
+"""From a Hugging Face folder to quantized files, by llama.cpp's own tools and where only wheels are installed."""
 
 import json
 from collections.abc import Callable
@@ -8,11 +8,12 @@ import pytest
 
 from speechless.contract import FailureReason, GgufType, Metric
 from speechless.errors import StageError
+from speechless.generate import find_model
 from speechless.generate.llamacpp.gguf import read_header
 from speechless.generate.perplexity import measure
-from speechless.quant.llamacpp import quantize
+from speechless.quant.llamacpp import quantize, round_to
 from tests.library import random_model
-from tests.library.needs import needs_binding, needs_converter, needs_tool
+from tests.library.needs import needs_converter, needs_tool, needs_wheel
 
 pytest_plugins = ("tests.library.model_fixtures",)
 pytestmark = pytest.mark.timeout(600)
@@ -40,7 +41,7 @@ def go(
 
 
 @pytest.mark.parametrize("type", list(GgufType))
-@pytest.mark.parametrize("tools", [True, False], ids=["tools", "binding"])
+@pytest.mark.parametrize("tools", [True, False], ids=["tools", "wheel"])
 def test_types_sizes_and_perplexity(
     type: GgufType,
     tools: bool,
@@ -54,8 +55,12 @@ def test_types_sizes_and_perplexity(
         needs_tool("llama-quantize")
         needs_tool("llama-perplexity")
     else:
-        needs_binding()
+        needs_wheel()
         without_tools()
+        if type is GgufType.Q4_K_M:
+            with pytest.raises(StageError, match="Q4_K_M of tiny needs llama-quantize"):
+                go(model, tmp_path / "out", type, text_file)
+            return
     found = go(model, tmp_path / "out", type, text_file)
     [file] = (tmp_path / "out").glob("*.gguf")
     header = read_header(file)
@@ -75,16 +80,20 @@ def test_perplexity_is_the_same_measure_for_all_files(model: Path, f16: Path, te
     assert after.value == pytest.approx(before.value, rel=5e-3)
 
 
-def test_the_binding_measures_what_the_tool_measures(
-    f16: Path, text_file: Path, without_tools: Callable[[], None]
+def test_without_the_tool_the_measure_is_the_same(
+    model: Path, f16: Path, text_file: Path, tmp_path: Path, without_tools: Callable[[], None]
 ) -> None:
+    needs_tool("llama-quantize")
     needs_tool("llama-perplexity")
-    needs_binding()
-    by_tool = measure(f16, text_file)
+    needs_wheel()
+    q8 = tmp_path / "q8.gguf"
+    round_to(f16, q8, GgufType.Q8_0, original=find_model(f16))
+    by_tool = [measure(f16, text_file), measure(q8, text_file)]
     without_tools()
-    by_binding = measure(f16, text_file)
-    assert (by_tool.context, by_tool.windows) == (by_binding.context, by_binding.windows)
-    assert by_binding.value == pytest.approx(by_tool.value, rel=5e-3)
+    by_transformers = [measure(f16, text_file), measure(q8, text_file)]
+    for tool, other in zip(by_tool, by_transformers, strict=True):
+        assert (tool.context, tool.windows, tool.tokens) == (other.context, other.windows, other.tokens)
+        assert other.value == pytest.approx(tool.value, rel=5e-3)
 
 
 def test_rows_that_do_not_fit_are_reported(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""llama.cpp: its tools where they are installed, its Python binding where they are not, and its file format."""
+"""llama.cpp: its own programs, its server out of a wheel where they are not installed, and its file format."""

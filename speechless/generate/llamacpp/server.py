@@ -29,7 +29,7 @@ ANSWER_SECONDS = 3600
 
 
 def server_argv(
-    binary: str | Path,
+    program: Sequence[str],
     model: Path,
     *,
     alias: str,
@@ -39,8 +39,11 @@ def server_argv(
     context_length: int | None,
     metrics: bool,
 ) -> list[str]:
-    """The command that serves a model. `context_length` is a request's: llama-server divides its own by its slots."""
-    argv = [str(binary), "--model", str(model), "--alias", alias, "--host", host, "--port", str(port)]
+    """The command that serves a model. `context_length` is a request's: llama-server divides its own by its slots.
+
+    `program`: see `find_server`.
+    """
+    argv = [*program, "--model", str(model), "--alias", alias, "--host", host, "--port", str(port)]
     argv += ["--parallel", str(parallel)]
     # Unset, the slots share the context that the model was trained for; it is not multiplied, which could be huge.
     argv += ["--kv-unified"] if context_length is None else ["--ctx-size", str(context_length * parallel)]
@@ -53,11 +56,11 @@ class LlamaServer:
     name = "llama-server"
 
     def __init__(
-        self, model: Path, *, binary: Path, parallel: int = 1, context_length: int | None = None
+        self, model: Path, *, program: Sequence[str], parallel: int = 1, context_length: int | None = None
     ) -> None:
-        """Remember what to start: `parallel` slots of `context_length` tokens each."""
+        """Remember what to start: `parallel` slots of `context_length` tokens each. `program`: see `find_server`."""
         self.model = model
-        self.binary = binary
+        self.program = list(program)
         self.parallel = parallel
         own = read_header(model).context_length
         known = [limit for limit in (context_length, own) if limit]
@@ -70,7 +73,7 @@ class LlamaServer:
     def versions(self) -> dict[str, str]:
         """llama.cpp's build number and commit."""
         answer = subprocess.run(
-            [str(self.binary), "--version"], capture_output=True, text=True, check=False, timeout=60
+            [*self.program, "--version"], capture_output=True, text=True, check=False, timeout=60
         )
         lines = (answer.stderr + answer.stdout).splitlines()
         version = next(
@@ -83,7 +86,7 @@ class LlamaServer:
         port = free_port()
         self._log = tempfile.TemporaryFile(prefix="speechless-llama-server-")
         argv = server_argv(
-            self.binary,
+            self.program,
             self.model,
             alias="model",
             host="127.0.0.1",
@@ -138,9 +141,11 @@ class LlamaServer:
         prompts = [self._template(messages) for messages in conversations]
         return self.complete(prompts, sampling, progress=progress, stopping=stopping)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, with those that the model's tokenizer adds by itself."""
-        answer = self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})
+    def tokenize(self, text: str, *, parse_special: bool = True) -> list[int]:
+        """Token ids, with those that the model's tokenizer adds by itself. `parse_special`: `</s>` is one token."""
+        answer = self._post(
+            "/tokenize", {"content": text, "add_special": True, "parse_special": parse_special}
+        )
         ids: list[int] = answer["tokens"]
         return ids
 

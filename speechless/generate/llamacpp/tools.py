@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import IO
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
+from speechless.generate.llamacpp import wheel
 
 BIN_VARIABLE = "SPEECHLESS_LLAMA_BIN"
 TAIL_LINES = 30
@@ -34,6 +36,24 @@ def find_tool(name: str) -> Path | None:
         )
     found = shutil.which(name)
     return Path(found) if found else None
+
+
+def find_server() -> list[str]:
+    """How to start llama-server: the program, or else the one in the wheel xllamacpp.
+
+    `StageError` where neither is installed.
+    """
+    program = find_tool("llama-server")
+    if program is not None:
+        return [str(program)]
+    if wheel.installed():
+        return [sys.executable, "-m", wheel.MODULE]
+    raise StageError(
+        FailureReason.INPUT_NOT_FOUND,
+        "neither llama.cpp's llama-server nor the package xllamacpp is installed",
+        "pip install 'speechless-llm[serve]' brings xllamacpp; or put llama-server on the PATH, or its folder into "
+        f"{BIN_VARIABLE}.",
+    )
 
 
 def run_tool(

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from speechless.api.engines import COMMANDS, command
 from speechless.contract import ServeEngine, ServeSpec, Source, engines
+from speechless.errors import StageError
+from speechless.generate.llamacpp import wheel
 from speechless.generate.llamacpp.tools import BIN_VARIABLE
 
 MODEL = Path("/models/m.gguf")
@@ -28,18 +30,25 @@ def test_llama_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("engine", "backbone"),
-    [(ServeEngine.LLAMA_CPP, "llamacpp"), (ServeEngine.TRANSFORMERS, "transformers")],
-)
-def test_in_process(
-    engine: ServeEngine, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_server_of_the_wheel_where_no_other_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(BIN_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    argv, _ = command(spec(engine=engine, port=9, context_length=64), MODEL)
+    monkeypatch.setattr(wheel, "installed", lambda: True)
+    argv, _ = command(spec(port=9, context_length=64), MODEL)
+    assert argv[:3] == [sys.executable, "-m", "speechless.generate.llamacpp.wheel"]
+    assert argv[3:7] == ["--model", str(MODEL), "--alias", "a; b"]
+    monkeypatch.setattr(wheel, "installed", lambda: False)
+    with pytest.raises(StageError, match=r"neither .*llama-server nor the package xllamacpp") as refused:
+        command(spec(), MODEL)
+    assert "[serve]" in refused.value.hint
+
+
+def test_in_process() -> None:
+    argv, _ = command(spec(engine=ServeEngine.TRANSFORMERS, port=9, context_length=64), MODEL)
     assert argv == [
-        *(sys.executable, "-m", "speechless.api.server", "start", "--backbone", backbone),
+        *(sys.executable, "-m", "speechless.api.server", "start", "--backbone", "transformers"),
         *("--model", str(MODEL), "--model_name", "a; b", "--host", "0.0.0.0", "--port", "9"),
         *("--parallel", "1", "--drain_seconds", "45", "--context_length", "64"),
     ]

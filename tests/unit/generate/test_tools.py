@@ -56,13 +56,13 @@ def test_the_tail_is_short() -> None:
 
 def test_the_server_gets_each_slot_its_context() -> None:
     argv = server_argv(
-        "s", Path("m"), alias="a b", host="h", port=1, parallel=3, context_length=100, metrics=True
+        ["s", "t"], Path("m"), alias="a b", host="h", port=1, parallel=3, context_length=100, metrics=True
     )
     assert argv == [
-        *("s", "--model", "m", "--alias", "a b", "--host", "h", "--port", "1", "--parallel", "3"),
+        *("s", "t", "--model", "m", "--alias", "a b", "--host", "h", "--port", "1", "--parallel", "3"),
         *("--ctx-size", "300", "--metrics"),
     ]
     shared = server_argv(
-        "s", Path("m"), alias="a", host="h", port=1, parallel=3, context_length=None, metrics=False
+        ["s"], Path("m"), alias="a", host="h", port=1, parallel=3, context_length=None, metrics=False
     )
     assert shared[-1] == "--kv-unified"
