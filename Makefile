@@ -10,9 +10,20 @@ PYTHON ?= python3
 NAME ?= speechless
 NODES ?= 1
 SIZE ?= 300
+# Of `make quickstart`: the folder in which everything is made, and where the model is served.
+OUT ?= build/quickstart
+PORT ?= 5001
 export PYTHON
 
 cluster := hack/ensure-python.sh && PYTHONPATH=hack exec $(PYTHON) -m cluster
+
+##@ Begin here
+.PHONY: quickstart
+quickstart: ## The whole chain on this machine, without a cluster, as this user (OUT=, MODEL=, DATASET=, PORT=)
+	@hack/setup.sh library
+	@exec .venv-library/bin/python -m speechless.quickstart --out '$(OUT)' --port '$(PORT)' \
+		$(if $(MODEL),--model '$(MODEL)') $(if $(DATASET),--dataset '$(DATASET)') \
+		$(if $(PROBLEMS),--problems '$(PROBLEMS)') $(if $(TEXT),--text '$(TEXT)')
 
 ##@ Work on the code
 .PHONY: help setup format lint docs docs-serve lock clean

@@ -34,3 +34,4 @@ for image in operator serve-llamacpp; do
     compile "images/$image/requirements.txt" "images/$image/requirements.in" "$@"
 done
 compile requirements/library.txt requirements/library.in -c images/torch/requirements.txt "$@"
+.venv/bin/python hack/constraints.py

@@ -27,14 +27,27 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ] && "$env/bin/python" -c '' 
 fi
 
 hack/ensure-python.sh
+# A package index that cannot be reached, or a full disk, in one line.
+failed() {
+    echo "setup: $env could not be made: the lines above say why. It needs a package index (pip's own settings count," >&2
+    echo "setup: such as PIP_INDEX_URL) and $needs MB of disk; the same command again goes on from here." >&2
+    exit 1
+}
+[ "$env" = .venv ] && needs=1500 || needs=7000
+free=$(df -Pm . | awk 'NR == 2 { print $4 }')
+if [ ! -d "$env" ] && [ "$free" -lt "$needs" ]; then
+    echo "setup: $env needs $needs MB of disk, and $PWD has $free MB: free some, or use another checkout." >&2
+    exit 1
+fi
+[ "$env" = .venv ] || echo "setup: torch and what the stages need, 5 GB: seconds from a cache, minutes from a network"
 rm -f "$stamp"
 if [ "$(cat "$env/setup-place" 2>/dev/null)" != "$PWD" ] || ! "$env/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "setup: making $env"
     "${PYTHON:-python3}" -m venv --clear "$env"
     pwd >"$env/setup-place"
 fi
-"$env/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-"$env/bin/uv" pip sync --quiet --python "$env/bin/python" --require-hashes "$lock"
+"$env/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt || failed
+"$env/bin/uv" pip sync --quiet --python "$env/bin/python" --require-hashes "$lock" || failed
 # The build back end is among the pinned tools, so nothing is downloaded for this step.
 "$env/bin/uv" pip install --quiet --python "$env/bin/python" --no-deps --no-build-isolation --editable .
 echo "$key" >"$stamp"

@@ -1,4 +1,4 @@
-"""Speechless: from a base model and a dataset to a served model whose quality is proven.
+"""Speechless: fine-tune, evaluate, quantize and serve language models; what is served has passed your evaluations.
 
 Importing this package imports nothing heavy: torch and its kin are imported where they are used, and only then.
 """

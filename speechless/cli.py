@@ -15,8 +15,9 @@ from pathlib import Path
 
 from speechless import __version__
 from speechless.arguments import Parser, did_you_mean
+from speechless.entry import guarded
 
-DESCRIPTION = "From a base model and a dataset to a served model whose quality is proven."
+DESCRIPTION = "Fine-tune, evaluate, quantize and serve language models; what is served has passed your evaluations."
 
 NO_COMMANDS = """\
 No command is part of this version yet: the library's stages (fine-tune, evaluate, quantize, serve) are being
@@ -74,5 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if name not in commands:
         parser.error(f"unknown command {name}{did_you_mean(name, commands)}")
+    return guarded(name, lambda: _run(name, rest))
+
+
+def _run(name: str, rest: list[str]) -> int:
     status: int = importlib.import_module(f"speechless.{name}.__main__").main(rest)
     return status

@@ -23,7 +23,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help()
         return 0
-    return _run(parser, arguments)
+    try:
+        return _run(parser, arguments)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] in ("speechless", "speechless_operator"):
+            raise
+        print(
+            f"speechless-operator: the package {error.name.partition('.')[0]} is not installed: "
+            "pip install 'speechless-llm[operator]' brings it",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _store_problem(uri: str) -> str:

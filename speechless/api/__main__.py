@@ -1,8 +1,7 @@
 """`speechless api start ...`: the same as `python -m speechless.api.server start ...`."""
 
-import sys
-
 from speechless.api.server import main
+from speechless.entry import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("api", main)

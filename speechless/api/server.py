@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from speechless.arguments import Parser
 from speechless.contract import FailureReason
+from speechless.entry import run
 from speechless.errors import StageError
 from speechless.generate import ModelFiles, ModelKind, find_model
 from speechless.generate.llamacpp.server import server_argv
@@ -198,4 +199,4 @@ def _in_process(given: argparse.Namespace, files: ModelFiles, name: str, keys: l
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("api", main)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from speechless.arguments import Parser
+from speechless.entry import run
 
 SUITES = {"humaneval": "speechless.eval.humaneval.__main__"}
 """Sub-command to the module whose `main` runs it."""
@@ -21,4 +22,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("eval", main)

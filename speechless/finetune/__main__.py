@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechless.arguments import Parser
+from speechless.entry import run
 from speechless.finetune import tasks
 
 COMMANDS = {
@@ -69,4 +70,4 @@ def _init(here: Path, name: str, root: str | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run("finetune", lambda: main(sys.argv[1:]))

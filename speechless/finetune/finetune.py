@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from speechless.contract import FailureReason, ProgressPhase
 from speechless.data import survey
+from speechless.entry import run
 from speechless.errors import StageError
 from speechless.finetune import checkpoints
 from speechless.finetune.flags import Flags, parse
@@ -130,4 +131,4 @@ def _handler(reporter: Reporter) -> Callable[[int, FrameType | None], None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run("finetune", lambda: main(sys.argv[1:]))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechless.arguments import Parser
+from speechless.entry import run
 from speechless.errors import StageError
 from speechless.finetune.outputs import ADAPTER
 
@@ -72,4 +73,4 @@ def find_adapter(path: Path) -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run("finetune", lambda: main(sys.argv[1:]))

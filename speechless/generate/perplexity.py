@@ -205,8 +205,8 @@ TOO_FEW = re.compile(r"tokenizes to only (\d+) tokens")
 WINDOWS = re.compile(r"calculating perplexity over (\d+) chunks")
 WINDOW_DONE = re.compile(r"\[(\d+)\]([\d.]+|nan|inf),")
 ATTEMPTS = 6
-"""llama-perplexity ends without waiting for the thread that writes its output (common/log.cpp asks for a flush before
-the end, perplexity.cpp has none), so on a busy machine its last lines are missing now and then. It is asked again."""
+"""llama-perplexity ends without waiting for the thread that writes its output (common/log.h asks for a flush before the
+end), so on a busy machine its last lines are missing. It is asked again. The one in our images has the flush."""
 SHORTEST_TIMING = 0.5
 """Seconds. Below, a speed would be that of this process's polling."""
 
@@ -236,7 +236,9 @@ def _with_tool(
             return Perplexity(run.value, run.total * (size - 1 - size // 2), size, run.total, run.speed(size))
     raise StageError(
         FailureReason.MODEL_INVALID,
-        f"{model.name}: llama-perplexity failed with exit status {status}\n{tail(output)}",
+        f"{model.name}: llama-perplexity "
+        + (f"failed with exit status {status}" if status else f"ended {ATTEMPTS} times without its last line")
+        + f"\n{tail(output)}",
         "The last lines are its own log.",
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from speechless.arguments import Parser
 from speechless.contract import GgufType
+from speechless.entry import run
 from speechless.errors import StageError
 from speechless.quant import fetch
 from speechless.quant.files import llamacpp
@@ -101,4 +102,4 @@ def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str]) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("quant", main)

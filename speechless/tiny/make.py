@@ -28,7 +28,11 @@ class Settings:
     problems: int = 100
 
 
-PRESETS = {"full": Settings(), "small": Settings(steps=150, rows=2000, problems=40)}
+PRESETS = {
+    "full": Settings(),
+    "quick": Settings(steps=300, rows=4000, problems=100),
+    "small": Settings(steps=150, rows=2000, problems=40),
+}
 
 
 class OccupiedError(Exception):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechless.arguments import Parser
+from speechless.entry import run
 from speechless.errors import StageError
 from speechless.eval.humaneval.commands import Settings, gen, score_samples, show
 from speechless.eval.humaneval.prompts import PromptMode
@@ -93,4 +94,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("eval", main)

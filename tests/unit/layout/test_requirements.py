@@ -1,13 +1,18 @@
 """Locked requirements: every package with its hashes, no address of an index, nothing of the machine that made them."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.unit.layout.repository import ROOT, files
 
-LOCKS = [path for path in files() if path.suffix == ".txt" and path.parent.name == "requirements"]
+LOCKS = [
+    path
+    for path in files()
+    if path.suffix == ".txt" and path.parent.name == "requirements" and path.name != "constraints.txt"
+]
 # Locks outside requirements/ are told by their content; they may be kept by hand.
 PINNED = [path for path in files() if path.suffix == ".txt" and "--hash=" in (ROOT / path).read_text()]
 
@@ -44,6 +49,23 @@ def test_a_lock_says_how_it_is_made(lock: Path) -> None:
     header = [line for line in (ROOT / lock).read_text().splitlines()[:3] if line.startswith("#")]
     assert any("make lock" in line for line in header)
     assert not any("/" in line for line in header), "the header names a path"
+
+
+def test_constraints_are_those_of_the_locks() -> None:
+    from constraints import TARGET, constraints
+
+    text = (ROOT / TARGET).read_text()
+    assert text == constraints(), "run `make lock`"
+    pinned = {re.split(r"==", line)[0] for line in text.splitlines() if "==" in line}
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *declared["dependencies"],
+        *(w for each in declared["optional-dependencies"].values() for w in each),
+    ]
+    names = {re.split(r"[\[<>=~ ]", word)[0].lower().replace("_", "-") for word in wanted} - {
+        "speechless-llm"
+    }
+    assert names <= pinned, "an extra's package that no lock has"
 
 
 def test_uv_has_one_version() -> None:

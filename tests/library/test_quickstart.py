@@ -1,0 +1,70 @@
+"""The quickstart as a person meets it: interrupted in the middle, started again, and an answer at the end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.library.needs import needs_converter, needs_wheel
+
+pytestmark = pytest.mark.timeout(1800)
+STEPS = 9
+
+
+def start(folder: Path) -> "subprocess.Popen[str]":
+    """The command, with what it shows in a pipe."""
+    argv = [sys.executable, "-m", "speechless.quickstart", "--out", str(folder), "--preset", "small"]
+    # As where only wheels are installed.
+    environment = {name: value for name, value in os.environ.items() if name != "SPEECHLESS_LLAMA_BIN"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    return subprocess.Popen(
+        argv,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_from_nothing_to_an_answer_with_an_interruption(tmp_path: Path) -> None:
+    needs_converter()
+    needs_wheel()
+    folder = tmp_path / "out"
+    first = start(folder)
+    log = folder / "logs" / "04-fine-tune.log"
+    while not (log.exists() and re.search(r" \d+/\d+ \(", log.read_text())):
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.2)
+    os.killpg(first.pid, signal.SIGINT)
+    text, _ = first.communicate(timeout=120)
+    assert first.returncode == 130, text
+    assert "interrupted; the same command goes on from here" in text
+
+    second = start(folder)
+    text, _ = second.communicate(timeout=1200)
+    assert second.returncode == 0, text
+    assert text.count("there already") == 3
+    assert "Resuming" in log.read_text() or "checkpoint" in log.read_text()
+    assert "answers as OpenAI's API does" in text
+    assert text.count(f"/{STEPS}  ") == STEPS
+    rows = re.findall(r"│ (base|tuned|quantized \(Q8_0\)) +│ +(\d\.\d\d) ", text)
+    assert [name for name, _ in rows] == ["base", "tuned", "quantized (Q8_0)"]
+    scores = [float(score) for _, score in rows]
+    reports = [
+        json.loads((folder / "scores" / name / "humaneval_report.json").read_text())["outcomes"]["passed"]
+        for name in ("base", "tuned", "quantized")
+    ]
+    assert scores == pytest.approx([passed / 40 for passed in reports], abs=0.006)
+    assert scores[1] > scores[0], "it learned something"
+
+    third = start(folder)
+    text, _ = third.communicate(timeout=300)
+    assert third.returncode == 0, text
+    assert text.count("there already") == STEPS

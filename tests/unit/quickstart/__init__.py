@@ -1,0 +1,1 @@
+"""The quickstart: its chain, its record, its words."""
