@@ -30,7 +30,7 @@ RECONCILES = "speechless_operator_reconciles_total"
 
 @pytest.fixture
 def operator(crds: None, cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    """Without a Lease, whose renewals would be among what is counted; and a busy machine loses one."""
+    """Without a Lease: its renewals would be among what is counted."""
     with running(cluster.kubeconfig, namespace, tmp_path, "--no-leader-elect") as process:
         process.wait_leading()
         yield process
