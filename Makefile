@@ -25,6 +25,53 @@ quickstart: ## The whole chain on this machine, without a cluster, as this user 
 		$(if $(MODEL),--model '$(MODEL)') $(if $(DATASET),--dataset '$(DATASET)') \
 		$(if $(PROBLEMS),--problems '$(PROBLEMS)') $(if $(TEXT),--text '$(TEXT)')
 
+##@ A model of yours, on this machine
+# An exported variable and one that is given after `make` both count.
+MODELS_ROOT_DIR ?= /opt/local/llm_models/huggingface.co
+TEST_MODEL_PATH ?=
+HUMANEVAL_OUTPUT_DIR ?= eval_results/human_eval/$(notdir $(patsubst %/,%,$(TEST_MODEL_PATH)))
+export TEST_MODEL_PATH HUMANEVAL_OUTPUT_DIR MODELS_ROOT_DIR
+
+python := exec .venv-library/bin/python -m
+the-model = $${TEST_MODEL_PATH:?name the folder or the .gguf file of the model: make $@ TEST_MODEL_PATH=...}
+finetune = $(python) speechless.finetune run --task_name
+
+.PHONY: humaneval humaneval_chatlm humaneval_show_results api_server finetune_mistral_7b finetune_34b merge_peft_adapters
+humaneval: ## Score TEST_MODEL_PATH on HumanEval: generate, run, show
+	@: "$(the-model)"; hack/setup.sh library
+	@$(python) speechless.eval.humaneval --model "$$TEST_MODEL_PATH" --output_dir "$$HUMANEVAL_OUTPUT_DIR"
+
+humaneval_chatlm: ## The same, asked as a chat in ChatML
+	@: "$(the-model)"; hack/setup.sh library
+	@$(python) speechless.eval.humaneval --model "$$TEST_MODEL_PATH" --output_dir "$$HUMANEVAL_OUTPUT_DIR" --prompt_type chatlm
+
+humaneval_show_results: ## Show the scores of TEST_MODEL_PATH
+	@: "$(the-model)"; hack/setup.sh library
+	@$(python) speechless.eval.humaneval --show_results --model "$$TEST_MODEL_PATH" --output_dir "$$HUMANEVAL_OUTPUT_DIR"
+
+api_server: ## Serve TEST_MODEL_PATH with OpenAI's routes (PORT=5001)
+	@: "$(the-model)"; hack/setup.sh library
+	@$(python) speechless.api.server start --model "$$TEST_MODEL_PATH" --port '$(PORT)'
+
+finetune_mistral_7b finetune_34b: export BASE_MODEL_PATH ?= $(MODELS_ROOT_DIR)/$(base-of-$@)
+base-of-finetune_mistral_7b := mistralai/Mistral-7B-v0.2-hf
+base-of-finetune_34b := codellama/CodeLlama-34b-hf
+finetune_mistral_7b: ## Fine-tune BASE_MODEL_PATH (Mistral 7B) on DATASET in the task directory TASK_NAME (mistral_7b)
+	@hack/setup.sh library
+	@.venv-library/bin/python -m speechless.finetune init --task_name "$${TASK_NAME:-mistral_7b}"
+	@$(finetune) "$${TASK_NAME:-mistral_7b}"
+
+finetune_34b: ## The same with CodeLlama 34B, in the task directory TASK_NAME (34b)
+	@hack/setup.sh library
+	@.venv-library/bin/python -m speechless.finetune init --task_name "$${TASK_NAME:-34b}"
+	@$(finetune) "$${TASK_NAME:-34b}"
+
+merge_peft_adapters: ## Merge the adapter in CHECKPOINT_DIR into BASE_MODEL_PATH, as TEST_MODEL_PATH
+	@: "$(the-model)" "$${CHECKPOINT_DIR:?name the folder of the adapter}" "$${BASE_MODEL_PATH:?name the base model}"
+	@hack/setup.sh library
+	@$(python) speechless.finetune.merge_peft_adapters --base_model_name_or_path "$$BASE_MODEL_PATH" \
+		--lora_model_path "$$CHECKPOINT_DIR" --merged_model_name_or_path "$$TEST_MODEL_PATH"
+
 ##@ Work on the code
 .PHONY: help setup format lint docs docs-serve lock clean
 help: ## List every target

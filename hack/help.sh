@@ -4,5 +4,5 @@ set -eu
 cd "$(dirname "$0")/.."
 awk -F ':.*## ' '
     /^##@ /             { printf "\n%s\n", substr($0, 5) }
-    /^[a-z][a-z0-9-]*:.*## / { printf "  %-15s %s\n", $1, $2 }
+    /^[a-z][a-z0-9_-]*:.*## / { printf "  %-24s %s\n", $1, $2 }
 ' Makefile

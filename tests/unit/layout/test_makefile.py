@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +13,12 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 def targets(makefile: str) -> set[str]:
     """The targets that a Makefile defines by name."""
-    return set(re.findall(r"(?m)^([a-z][a-z0-9-]*):(?!=)", makefile))
+    return set(re.findall(r"(?m)^([a-z][a-z0-9_-]*):(?!=)", makefile))
 
 
 def listed(help_text: str) -> dict[str, str]:
     """What a help text lists: target -> its line."""
-    return dict(re.findall(r"(?m)^  ([a-z][a-z0-9-]*) {2,}(\S.*)$", help_text))
+    return dict(re.findall(r"(?m)^  ([a-z][a-z0-9_-]*) {2,}(\S.*)$", help_text))
 
 
 def mentioned(markdown: str) -> set[str]:
@@ -25,7 +26,7 @@ def mentioned(markdown: str) -> set[str]:
     fenced = re.findall(r"(?ms)^```.*?^```", markdown)
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^```", "", markdown))
     lines = [line.strip() for code in [*fenced, *inline] for line in code.splitlines()]
-    return {match[1] for line in lines if (match := re.match(r"(?:\$ |sudo )?make ([a-z][a-z0-9-]*)", line))}
+    return {match[1] for line in lines if (match := re.match(r"(?:\$ |sudo )?make ([a-z][a-z0-9_-]*)", line))}
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +52,28 @@ def test_documents_name_only_targets_that_exist() -> None:
 def test_a_target_that_a_document_names_is_found() -> None:
     markdown = "Say `make cluster-up NAME=x`, or make sense.\n\n```console\n$ make test\nmake lint\n```\n"
     assert mentioned(markdown) == {"cluster-up", "test", "lint"}
+
+
+@pytest.mark.parametrize("given", ["exported", "argument"])
+@pytest.mark.parametrize("target", ["humaneval", "humaneval_chatlm", "humaneval_show_results", "api_server"])
+def test_a_model_is_named_by_an_exported_or_a_given_variable(
+    target: str, given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = f"{tmp_path}/a model/"
+    monkeypatch.delenv("TEST_MODEL_PATH", raising=False)
+    answer = make(target)
+    assert answer.returncode == 2
+    assert f"make {target} TEST_MODEL_PATH=..." in answer.stderr
+    if given == "exported":
+        monkeypatch.setenv("TEST_MODEL_PATH", model)
+    # What would be run is printed, by a shell that has make's environment.
+    shell = tmp_path / "sh"
+    shell.write_text('#!/bin/sh\necho "$TEST_MODEL_PATH|$HUMANEVAL_OUTPUT_DIR|$2"\n')
+    shell.chmod(0o755)
+    answer = make(target, f"SHELL={shell}", *([f"TEST_MODEL_PATH={model}"] if given == "argument" else []))
+    last = answer.stdout.splitlines()[-1]
+    assert last.startswith(f"{model}|eval_results/human_eval/")
+    assert '--model "$TEST_MODEL_PATH"' in last
 
 
 @pytest.mark.parametrize("word", ["nonsense", "tests", "operator"])
