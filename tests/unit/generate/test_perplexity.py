@@ -78,7 +78,8 @@ def test_a_short_text_gets_a_smaller_window(tool: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "words"), [("echo boom; exit 5", "exit status 5\nboom"), (LOST, "exit status 0")]
+    ("body", "words"),
+    [("echo boom; exit 5", "exit status 5\nboom"), (LOST, "ended 6 times without its last line")],
 )
 def test_a_tool_that_fails_is_an_error(tool: Path, body: str, words: str) -> None:
     stand_in(tool, body)

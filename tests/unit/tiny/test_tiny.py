@@ -121,4 +121,4 @@ def test_wrong_numbers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
         main(["make", "--out", "x", "--steps", "0"])
     assert caught.value.code == 2
     assert "--steps" in capsys.readouterr().err
-    assert set(make.PRESETS) == {"full", "small"}
+    assert set(make.PRESETS) == {"full", "quick", "small"}
