@@ -12,6 +12,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+class DefaultsHelp(argparse.HelpFormatter):
+    """Adds a flag's default to its help, where there is one and the text does not say it already."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        said = action.help or ""
+        has_none = action.default in (None, False, argparse.SUPPRESS)
+        if has_none or "default" in said or not action.option_strings:
+            return said
+        return f"{said} (default: %(default)s)"
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that takes no abbreviations and answers an unknown flag with the nearest known one."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from speechless.arguments import Parser
+from speechless.arguments import DefaultsHelp, Parser
 from speechless.contract import FailureReason
 from speechless.entry import run
 from speechless.errors import StageError
@@ -37,7 +37,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="speechless api start",
         description="Serve a model with OpenAI-compatible routes. SIGTERM lets requests that are under way finish.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsHelp,
     )
     parser.add_argument(
         "--model", "--model_name_or_path", required=True, help="a model's folder or .gguf file"
@@ -66,7 +66,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--drain_seconds", type=float, default=30, help="how long SIGTERM waits for requests")
     parser.add_argument("--log_level", choices=LOG_LEVELS, default="info", help="what is logged")
-    default = parser.add_argument_group("for requests that do not say")
+    default = parser.add_argument_group("defaults for requests that omit them")
     default.add_argument("--temperature", type=float, default=1.0, help="0: greedy")
     default.add_argument("--top_p", type=float, default=1.0, help="nucleus sampling")
     default.add_argument(

@@ -48,13 +48,19 @@ def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="speechless.finetune.finetune", description="Fine-tune a model on rows of text.")
     model = parser.add_argument_group("model")
-    model.add_argument("--model_name_or_path", type=Path, required=True, metavar="DIR")
-    model.add_argument("--bits", default="auto", help="16 (bfloat16, on a GPU), 32 or auto (default)")
+    model.add_argument(
+        "--model_name_or_path", type=Path, required=True, metavar="DIR", help="the base model's folder"
+    )
+    model.add_argument(
+        "--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto (default)"
+    )
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
     model.add_argument("--lora_r", type=int, help="rank of the adapters (default: 64)")
-    model.add_argument("--lora_alpha", type=int, help="default: 16")
-    model.add_argument("--lora_dropout", type=float, help="default: 0")
-    model.add_argument("--lora_modules", help="all (default), or layers' names separated by commas")
+    model.add_argument("--lora_alpha", type=int, help="scale of the adapters (default: 16)")
+    model.add_argument("--lora_dropout", type=float, help="dropout within the adapters (default: 0)")
+    model.add_argument(
+        "--lora_modules", help="linear layers that get adapters: all (default), or names separated by commas"
+    )
 
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -63,31 +69,66 @@ def build_parser() -> Parser:
     data.add_argument("--dataset_format", default="auto", help=f"{', '.join(_FORMATS)} (default: auto)")
     data.add_argument("--model_max_length", type=int, default=2048, help="tokens of a row (default: 2048)")
     data.add_argument(
-        "--max_train_samples", type=float, default=0, help="0: all; below 1: a part; else so many"
+        "--max_train_samples",
+        type=float,
+        default=0,
+        help="rows to train on: 0 = all (default), below 1 = that fraction, from 1 = that many",
     )
     data.add_argument(
-        "--eval_dataset_size", type=float, default=0.02, help="held out: a part, or so many rows"
+        "--eval_dataset_size",
+        type=float,
+        default=0.02,
+        help="rows held out: below 1 = that fraction, from 1 = that many (default: 0.02)",
     )
     data.add_argument("--max_eval_samples", type=int, help="rows held out at most")
 
     run = parser.add_argument_group("run")
-    run.add_argument("--output_dir", type=Path, default=Path("outputs"), metavar="DIR")
-    run.add_argument("--learning_rate", type=float, help="default: 2e-4, with --full_finetune 2e-5")
-    run.add_argument("--num_train_epochs", type=float, default=3)
-    run.add_argument("--max_steps", type=int, help="optimizer steps; overrides epochs")
-    run.add_argument("--per_device_train_batch_size", type=int, default=1)
-    run.add_argument("--gradient_accumulation_steps", type=int, default=16)
     run.add_argument(
-        "--lr_scheduler_type", default="constant", help="linear, cosine, constant, constant_with_warmup"
+        "--output_dir",
+        type=Path,
+        default=Path("outputs"),
+        metavar="DIR",
+        help="checkpoints, logs and the result (default: outputs)",
     )
-    run.add_argument("--warmup_steps", type=int, default=0)
-    run.add_argument("--weight_decay", type=float, default=0.0)
-    run.add_argument("--max_grad_norm", type=float, default=0.3)
-    run.add_argument("--seed", type=int, default=10042)
-    run.add_argument("--logging_steps", type=int, default=1)
-    run.add_argument("--eval_steps", type=int, help="default: after every epoch")
-    run.add_argument("--save_steps", type=int, default=250, help="0: only when interrupted")
-    run.add_argument("--save_total_limit", type=int, default=1, help="checkpoints kept")
+    run.add_argument(
+        "--learning_rate", type=float, help="peak learning rate (default: 2e-4, with --full_finetune 2e-5)"
+    )
+    run.add_argument("--num_train_epochs", type=float, default=3, help="passes over the rows (default: 3)")
+    run.add_argument("--max_steps", type=int, help="optimizer steps; overrides epochs")
+    run.add_argument(
+        "--per_device_train_batch_size", type=int, default=1, help="rows at a time on a device (default: 1)"
+    )
+    run.add_argument(
+        "--gradient_accumulation_steps", type=int, default=16, help="batches before a step (default: 16)"
+    )
+    run.add_argument(
+        "--lr_scheduler_type",
+        default="constant",
+        help="linear, cosine, constant (default) or constant_with_warmup",
+    )
+    run.add_argument(
+        "--warmup_steps", type=int, default=0, help="steps until the learning rate is whole (default: 0)"
+    )
+    run.add_argument("--weight_decay", type=float, default=0.0, help="AdamW's weight decay (default: 0)")
+    run.add_argument(
+        "--max_grad_norm", type=float, default=0.3, help="gradients are clipped to this norm (default: 0.3)"
+    )
+    run.add_argument(
+        "--seed", type=int, default=10042, help="of the order of rows and of new weights (default: 10042)"
+    )
+    run.add_argument(
+        "--logging_steps", type=int, default=1, help="steps between two lines of the log (default: 1)"
+    )
+    run.add_argument(
+        "--eval_steps", type=int, help="steps between two evaluations (default: after every epoch)"
+    )
+    run.add_argument(
+        "--save_steps",
+        type=int,
+        default=250,
+        help="steps between two checkpoints; 0 = only when interrupted (default: 250)",
+    )
+    run.add_argument("--save_total_limit", type=int, default=1, help="checkpoints that are kept (default: 1)")
     run.add_argument("--restart", action="store_true", help="train again although the run is complete")
     return parser
 

@@ -16,7 +16,9 @@ def build_parser() -> Parser:
         prog="speechless.finetune.merge_peft_adapters",
         description="Merge an adapter into its base model: summed in float32, saved in the base model's own type.",
     )
-    parser.add_argument("--base_model_name_or_path", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--base_model_name_or_path", type=Path, required=True, metavar="DIR", help="the base model's folder"
+    )
     parser.add_argument(
         "--lora_model_path",
         type=Path,
@@ -28,7 +30,7 @@ def build_parser() -> Parser:
         "--merged_model_name_or_path",
         type=Path,
         metavar="DIR",
-        help="default: the base model's path and -merged",
+        help="where the merged model goes (default: the base model's path and -merged)",
     )
     return parser
 

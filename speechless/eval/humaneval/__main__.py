@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechless.arguments import Parser
+from speechless.arguments import DefaultsHelp, Parser
 from speechless.entry import run
 from speechless.errors import StageError
 from speechless.eval.humaneval.commands import Settings, gen, score_samples, show
@@ -24,7 +23,7 @@ def build_parser() -> Parser:
         description="HumanEval: write a Python function from its docstring, scored by unit tests. "
         "--do_eval runs what the model wrote, each sample in a process of its own without network.",
         epilog="Without --do_gen, --do_eval and --show_results all three are done.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsHelp,
     )
     parts = parser.add_argument_group("parts")
     parts.add_argument("--do_gen", "--gen", action="store_true", help="generate samples")
@@ -49,7 +48,11 @@ def build_parser() -> Parser:
     parser.add_argument("--output_dir", type=Path, help="default: eval_results/humaneval/<model>")
     made = parser.add_argument_group("generation")
     made.add_argument(
-        "--prompt_type", type=PromptMode, choices=list(PromptMode), default=PromptMode.RAW, help="how"
+        "--prompt_type",
+        type=PromptMode,
+        choices=list(PromptMode),
+        default=PromptMode.RAW,
+        help="prompt format",
     )
     made.add_argument("--n_samples", type=int, default=1, help="samples a problem; pass@k needs k of them")
     made.add_argument("--temperature", type=float, default=0.2, help="0: greedy")

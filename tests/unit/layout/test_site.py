@@ -35,3 +35,9 @@ def test_the_site_builds_strictly_and_stands_alone(tmp_path: Path) -> None:
 def test_a_font_from_another_host_is_caught() -> None:
     html = '<a href="https://a.org">a</a><link rel=stylesheet href="https://f.org/x.css"><script src=//c.org/y.js>'
     assert loaded_from_elsewhere(html) == {"https://f.org/x.css", "//c.org/y.js"}
+
+
+def test_the_command_lines_page_is_what_the_parsers_say() -> None:
+    from cli_reference import TARGET, page
+
+    assert TARGET.read_text() == page(), "run: .venv/bin/python hack/cli_reference.py"
