@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -97,3 +98,15 @@ def test_the_editable_install_finds_both_packages_here(tmp_path: Path) -> None:
     assert Path(operator) == ROOT / "operator" / "speechless_operator" / "__init__.py"
     assert yes == "True", "the folder operator/ hides the standard library's module"
     assert run(BIN / "speechless", "--version", cwd=tmp_path) == f"speechless {VERSION}"
+
+
+def test_the_version_is_written_down_twice_alike() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+
+
+def test_the_extra_all_has_all() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    every = {word for name, words in extras.items() if name != "all" for word in words}
+    assert set(extras["all"]) - every == {"openai>=3"}
+    assert every - set(extras["all"]) == set()
