@@ -104,7 +104,7 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 
 ##@ Test
 .PHONY: test test-unit test-apiserver test-cluster test-library test-chain test-e2e test-more bench-operator
-test: ## Check all that decides what lands, every tier of tests; a table of times (SKIP=images,library,chain: minutes)
+test: ## Run every test, with a table of times at the end (SKIP=images,library,chain: minutes)
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py $(if $(SKIP),--skip '$(SKIP)')
 

@@ -107,9 +107,10 @@ JOB_FREE = ("suspend", "ttlSecondsAfterFinished")
 
 def job_immutable(kind: str) -> Immutable:
     """A job's spec is one run: what it says never changes, but for when it may run and how long it is kept."""
+    article = "an" if kind[0] in "AEIOU" else "a"
     return Immutable(
-        what_to_do=f"cannot change: a {kind} is one run. Create another {kind} with the new value, or delete this "
-        "one and create it again",
+        what_to_do=f"cannot change: {article} {kind} is one run, and its spec is immutable. Create another one with "
+        "the new value, or delete this one and create it again",
         free=JOB_FREE,
     )
 

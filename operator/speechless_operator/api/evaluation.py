@@ -59,9 +59,9 @@ class Gate(ApiModel):
     metric: MetricName
     """Its name, such as `humaneval/pass@1`: suite, slash, metric."""
     min: float | None = None
-    """Passes from here on."""
+    """Lowest passing value, inclusive."""
     max: float | None = None
-    """Passes up to here."""
+    """Highest passing value, inclusive."""
 
 
 class EvaluationSpec(JobSpec, contract.EvaluateSettings):

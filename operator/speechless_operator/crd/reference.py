@@ -40,7 +40,7 @@ def page(kind: Kind) -> str:
         _table(_own_first(spec)),
         "## Rules\n",
         "The API server refuses what breaks them.\n",
-        *(f"- `{path}`: {message}" for path, message in _rules(schema)),
+        *_told(_rules(schema)),
         "",
         "## status\n",
         f"{status['description']}\n",
@@ -121,6 +121,15 @@ def _default(node: Schema, required: bool) -> str:
     if value in ({}, []):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _told(rules: Iterator[tuple[str, str]]) -> list[str]:
+    """A line a rule; those that say the same of several fields, in one: `x cannot change: ...`."""
+    by_text: dict[str, list[str]] = {}
+    for path, message in rules:
+        field = path.rpartition(".")[2]
+        by_text.setdefault(message.removeprefix(f"{field} "), []).append(path)
+    return [f"- {', '.join(f'`{path}`' for path in paths)}: {text}" for text, paths in by_text.items()]
 
 
 def _rules(schema: Schema) -> Iterator[tuple[str, str]]:

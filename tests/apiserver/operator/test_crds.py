@@ -173,7 +173,10 @@ def test_a_run_is_fixed_once_it_exists(kube: Kube, namespace: str, kind: str, pa
 
     field = path.split(".", maxsplit=1)[0]
     assert f"spec.{field}: " in str(refused.value)
-    assert f"{field} cannot change: a {kind} is one run. Create another {kind}" in str(refused.value)
+    article = "an" if kind == "Evaluation" else "a"
+    assert f"{field} cannot change: {article} {kind} is one run, and its spec is immutable." in str(
+        refused.value
+    )
 
 
 @pytest.mark.parametrize("kind", ["FineTune", "Evaluation", "Quantization"])
