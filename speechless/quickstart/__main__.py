@@ -138,7 +138,8 @@ def _go(folder: Path, chain: Chain, wanted: int, screen: Screen) -> None:
     screen.console.print()
     screen.console.print(table.results(folder, chain))
     screen.console.print(table.times(steps, record), markup=False)
-    table.next_steps(screen.console, folder, shown)
+    # To be copied into a shell that knows nothing of this environment.
+    table.next_steps(screen.console, folder, shown.replace("python", sys.executable, 1))
 
 
 if __name__ == "__main__":
