@@ -33,13 +33,19 @@ def is_task(folder: Path) -> bool:
 
 
 def find_template(root: str | None, environment: Mapping[str, str]) -> Path:
-    """The template: below the flag's root, else below $SPEECHLESS_ROOT, else the installed package's own."""
-    named = root or environment.get("SPEECHLESS_ROOT")
-    template = Path(named) / _TEMPLATE if named else Path(__file__).parent / "template"
-    if not is_task(template):
-        source = "--speechless_root" if root else "SPEECHLESS_ROOT" if named else "the installed package"
-        raise TaskError(f"{source}: {template} is no task template (it needs {ENV} and {RUN[0]})")
-    return template
+    """The template: below the flag's root, else below $SPEECHLESS_ROOT, else the installed package's own.
+
+    SPEECHLESS_ROOT may be exported for an older checkout, whose template lies elsewhere: then the next one counts. A flag
+    that names none is a mistake.
+    """
+    own = Path(__file__).parent / "template"
+    exported = environment.get("SPEECHLESS_ROOT")
+    template = Path(root) / _TEMPLATE if root else Path(exported) / _TEMPLATE if exported else own
+    if is_task(template):
+        return template
+    if root:
+        raise TaskError(f"--speechless_root: {template} is no task template (it needs {ENV} and {RUN[0]})")
+    return own
 
 
 def init(parent: Path, name: str, template: Path) -> Path | None:

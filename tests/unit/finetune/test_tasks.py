@@ -127,6 +127,14 @@ def test_the_flag_goes_before_the_variable_and_that_before_the_package(
     assert (here / "b" / "task.env").read_text() == "flag"
 
 
+def test_a_variable_that_was_exported_for_something_else_is_no_mistake(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEECHLESS_ROOT", str(here))
+    assert main(["init", "--task_name", "a"]) == 0
+    assert (here / "a" / "run_finetune.sh").is_file()
+
+
 def test_a_root_without_template_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "--task_name", "a", "--speechless_root", str(here)]) == 1
     assert "is no task template" in capsys.readouterr().err
