@@ -26,7 +26,8 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--speechless_root",
         metavar="DIR",
-        help="for init: the checkout whose template is used (default: $SPEECHLESS_ROOT where it has one, else the installed one)",
+        help="for init: the checkout whose template is used (default: $SPEECHLESS_ROOT where it has one, "
+        "else the installed one)",
     )
     return parser
 

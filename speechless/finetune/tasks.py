@@ -35,8 +35,8 @@ def is_task(folder: Path) -> bool:
 def find_template(root: str | None, environment: Mapping[str, str]) -> Path:
     """The template: below the flag's root, else below $SPEECHLESS_ROOT, else the installed package's own.
 
-    SPEECHLESS_ROOT may be exported for an older checkout, whose template lies elsewhere: then the next one counts. A flag
-    that names none is a mistake.
+    SPEECHLESS_ROOT may be exported for an older checkout, whose template lies elsewhere: then the next one counts.
+    A flag that names none is a mistake.
     """
     own = Path(__file__).parent / "template"
     exported = environment.get("SPEECHLESS_ROOT")
