@@ -33,7 +33,7 @@ failed() {
     echo "setup: such as PIP_INDEX_URL) and $needs MB of disk; the same command again goes on from here." >&2
     exit 1
 }
-[ "$env" = .venv ] && needs=1500 || needs=7000
+[ "$env" = .venv ] && needs=800 || needs=7000
 free=$(df -Pm . | awk 'NR == 2 { print $4 }')
 if [ ! -d "$env" ] && [ "$free" -lt "$needs" ]; then
     echo "setup: $env needs $needs MB of disk, and $PWD has $free MB: free some, or use another checkout." >&2
