@@ -46,6 +46,8 @@ if [ "$(cat "$env/setup-place" 2>/dev/null)" != "$PWD" ] || ! "$env/bin/python" 
     "${PYTHON:-python3}" -m venv --clear "$env"
     pwd >"$env/setup-place"
 fi
+# As pip: a network with a certificate authority of its own is set up in the system's certificates.
+export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
 "$env/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt || failed
 "$env/bin/uv" pip sync --quiet --python "$env/bin/python" --require-hashes "$lock" || failed
 # The build back end is among the pinned tools, so nothing is downloaded for this step.
