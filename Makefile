@@ -21,7 +21,7 @@ cluster := hack/ensure-python.sh && PYTHONPATH=hack exec $(PYTHON) -m cluster
 .PHONY: quickstart
 quickstart: ## The whole chain on this machine, without a cluster, as this user (OUT=, MODEL=, DATASET=, PORT=)
 	@hack/setup.sh library
-	@exec .venv-library/bin/python -m speechless.quickstart --out '$(OUT)' --port '$(PORT)' \
+	@exec env -u PYTHON .venv-library/bin/python -m speechless.quickstart --out '$(OUT)' --port '$(PORT)' \
 		$(if $(MODEL),--model '$(MODEL)') $(if $(DATASET),--dataset '$(DATASET)') \
 		$(if $(PROBLEMS),--problems '$(PROBLEMS)') $(if $(TEXT),--text '$(TEXT)')
 
@@ -32,7 +32,8 @@ TEST_MODEL_PATH ?=
 HUMANEVAL_OUTPUT_DIR ?= eval_results/human_eval/$(notdir $(patsubst %/,%,$(TEST_MODEL_PATH)))
 export TEST_MODEL_PATH HUMANEVAL_OUTPUT_DIR MODELS_ROOT_DIR
 
-python := exec .venv-library/bin/python -m
+# Without PYTHON, which names the interpreter that makes environments: a task directory runs on the one that started it.
+python := exec env -u PYTHON .venv-library/bin/python -m
 the-model = $${TEST_MODEL_PATH:?name the folder or the .gguf file of the model: make $@ TEST_MODEL_PATH=...}
 finetune = $(python) speechless.finetune run --task_name
 
