@@ -21,7 +21,7 @@ cluster := hack/ensure-python.sh && PYTHONPATH=hack exec $(PYTHON) -m cluster
 .PHONY: quickstart
 quickstart: ## The whole chain on this machine, without a cluster, as this user (OUT=, MODEL=, DATASET=, PORT=)
 	@hack/setup.sh library
-	@exec env -u PYTHON .venv-library/bin/python -m speechless.quickstart --out '$(OUT)' --port '$(PORT)' \
+	@exec .venv-library/bin/python -m speechless.quickstart --out '$(OUT)' --port '$(PORT)' \
 		$(if $(MODEL),--model '$(MODEL)') $(if $(DATASET),--dataset '$(DATASET)') \
 		$(if $(PROBLEMS),--problems '$(PROBLEMS)') $(if $(TEXT),--text '$(TEXT)')
 

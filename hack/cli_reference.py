@@ -1,4 +1,4 @@
-"""The page docs/reference/cli.md, made from the parsers: `python hack/cli_reference.py [--check]`.
+"""The page docs/reference/cli.md, made from the parsers: `python hack/cli_reference.py`.
 
 A command is a row of COMMANDS. What a parser says is what the page says: a flag without a help text is a mistake.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,21 +84,6 @@ def _words(text: str) -> str:
     return one
 
 
-def main() -> int:
-    """Write the page, or check it: 1 if it is not as it should be."""
-    text = page()
-    if sys.argv[1:] == ["--check"]:
-        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-            return 0
-        print(
-            f"{TARGET.relative_to(ROOT)} is not what the parsers say: python hack/cli_reference.py",
-            file=sys.stderr,
-        )
-        return 1
-    TARGET.write_text(text, encoding="utf-8")
-    print(TARGET.relative_to(ROOT))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    TARGET.write_text(page(), encoding="utf-8")
+    print(TARGET.relative_to(ROOT))

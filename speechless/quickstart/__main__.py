@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from speechless.quickstart.screen import Screen
 
 FREE_BYTES = 200_000_000
-"""What the tiny chain writes, with room; a real model needs four times its size."""
+"""What the tiny chain writes, with room."""
+COPIES = 4
+"""Of a model's weights: merged, F16, Q8_0, and checkpoints."""
 
 
 def build_parser() -> Parser:
@@ -38,7 +41,6 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--preset",
         choices=("full", "quick", "small"),
-        default="quick",
         help="how long the tiny model learns (default: quick; full: twice as long; small: half, and it learns little)",
     )
     parser.add_argument(
@@ -74,13 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from speechless.quickstart.screen import Screen
 
     screen = Screen()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs below is ended, too
     try:
         folder: Path = given.out.resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if free < FREE_BYTES:
+        weights = sum(file.stat().st_size for file in (given.model or Path()).glob("*.safetensors"))
+        free, needed = shutil.disk_usage(folder).free, FREE_BYTES + COPIES * weights
+        if free < needed:
             raise StepError(
-                f"{folder}: {free / 1e6:.0f} MB are free, {FREE_BYTES / 1e6:.0f} are needed; give another --out"
+                f"{folder}: {free / 1e6:.0f} MB are free, {needed / 1e6:.0f} are needed; give another --out"
             )
         _go(folder, chain, given.port, screen)
     except KeyboardInterrupt:
@@ -100,8 +104,10 @@ def _chain(parser: Parser, given: argparse.Namespace) -> Chain:
                 parser.error(f"{name} needs --model: the tiny model has its own")
         return Chain(
             Path("tiny", "base"), Path("tiny", "train.jsonl"), Path("tiny", "heldout.jsonl"), Path("tiny", "text.txt"),
-            tiny=True, preset=given.preset, max_tokens=64,
+            tiny=True, preset=given.preset or "quick", max_tokens=64,
         )  # fmt: skip
+    if given.preset is not None:
+        parser.error("--preset has no effect with --model: it is the tiny model's")
     if dataset is None:
         parser.error("--model needs --dataset: the rows to train it on")
     for name, path in (

@@ -38,30 +38,32 @@ class Record:
 
     def done(self, step: Step, before: str) -> bool:
         """Whether a step was done after the same steps before it (`before`: their key), and what it made is there."""
-        same = self._known.get(step.name, {}).get("key") == key(step, before)
-        return same and all((self._folder / path).exists() for path in step.made)
+        same = self._known.get(step.name, {}).get("key") == self.key(step, before)
+        return same and bool(step.made) and all((self._folder / path).exists() for path in step.made)
 
     def begun(self, step: Step, before: str) -> bool:
         """Whether it was begun, with the same words, and did not end."""
-        return self._known.get(step.name, {}).get("began") == key(step, before)
+        return self._known.get(step.name, {}).get("began") == self.key(step, before)
 
     def begin(self, step: Step, before: str) -> None:
         """A step begins."""
-        self._known[step.name] = {"began": key(step, before)}
+        self._known[step.name] = {"began": self.key(step, before)}
         self._write()
 
     def end(self, step: Step, before: str, seconds: float) -> None:
         """A step ended well."""
-        self._known[step.name] = {"key": key(step, before), "seconds": round(seconds, 1)}
+        self._known[step.name] = {"key": self.key(step, before), "seconds": round(seconds, 1)}
         self._write()
+
+    def key(self, step: Step, before: str) -> str:
+        """What a step is asked, after which others: a change of one makes all behind it anew."""
+        read = [
+            file.read_text(encoding="utf-8") for path in step.reads if (file := self._folder / path).is_file()
+        ]
+        asked = json.dumps([before, *step.words, sorted(step.env.items()), read])
+        return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
     def _write(self) -> None:
         partial = self._file.with_name(f".{FILE}")
         partial.write_text(json.dumps(self._known, indent=1) + "\n", encoding="utf-8")
         os.replace(partial, self._file)
-
-
-def key(step: Step, before: str) -> str:
-    """What a step was asked, after which others: a change of one makes all behind it anew."""
-    asked = json.dumps([before, *step.words, sorted(step.env.items())])
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]

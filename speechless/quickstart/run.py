@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechless.progress.display import duration
-from speechless.quickstart.record import Record, key
+from speechless.quickstart.record import Record
 from speechless.quickstart.screen import Screen, Tell
-from speechless.quickstart.steps import Step
+from speechless.quickstart.steps import PLACES, Step
 
 LAST_LINES = 12
 _TAIL = 65_536
@@ -40,7 +40,7 @@ def run_all(folder: Path, steps: Sequence[Step], screen: Screen) -> Record:
             _run(folder, number, step, screen)
             record.end(step, before, time.monotonic() - began)
             screen.done(duration(time.monotonic() - began))
-        before = key(step, before)
+        before = record.key(step, before)
     return record
 
 
@@ -67,7 +67,7 @@ def _run(folder: Path, number: int, step: Step, screen: Screen) -> None:
         child = subprocess.Popen(
             step.argv(),
             cwd=folder,
-            env={**os.environ, **step.env, "PYTHONUNBUFFERED": "1"},
+            env=environment(step),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -83,6 +83,12 @@ def _run(folder: Path, number: int, step: Step, screen: Screen) -> None:
         raise StepError(
             f"step {number} ({step.name}) failed with exit status {child.returncode}; all of its output is in {log}"
         )
+
+
+def environment(step: Step) -> dict[str, str]:
+    """This process's, without what decides where a task's files are; PYTHON would choose another interpreter."""
+    own = {name: value for name, value in os.environ.items() if name not in (*PLACES, "PYTHON")}
+    return {**own, **step.env, "PYTHONUNBUFFERED": "1"}
 
 
 def _follow(child: subprocess.Popen[bytes], log: Path, tell: Tell) -> None:

@@ -81,7 +81,9 @@ def ask(url: str, prompt: str, max_tokens: int) -> str:
     """The model's completion, by the `openai` client."""
     import openai
 
-    client = openai.OpenAI(base_url=url, api_key="none", timeout=300)
+    # A proxy of this machine's environment does not know the loopback address.
+    direct = openai.DefaultHttpxClient(trust_env=False)
+    client = openai.OpenAI(base_url=url, api_key="none", timeout=300, http_client=direct)
     try:
         answer = client.completions.create(
             model=NAME, prompt=prompt, max_tokens=max_tokens, temperature=0, stop=["\ndef ", "\nclass "]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -19,6 +21,16 @@ TINY = {
     "SAVE_STEPS": "50",
 }
 """Settings that suit the tiny model; `task.env` takes them from the environment. A real model has the template's."""
+PLACES = ("BASE_MODEL_PATH", "TEST_MODEL_PATH", "DATASET", "OUTPUT_DIR", "TASK_CHECKPOINT_DIR")
+"""Of a task's settings: what the chain decides, whatever somebody has exported for a task of their own."""
+
+
+def settings() -> list[str]:
+    """The names of all settings of a task directory, from the template's `task.env`."""
+    from speechless.finetune.tasks import ENV, find_template
+
+    text = (find_template(None, {}) / ENV).read_text(encoding="utf-8")
+    return re.findall(r"^([A-Z_]+)=", text, re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -31,10 +43,12 @@ class Step:
     words: tuple[str, ...]
     """After `python -m`."""
     made: tuple[Path, ...]
-    """What is there when it is done."""
+    """What is there when it is done; a step that leaves nothing here is always run."""
     env: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     """Of what is made: what is never made anew. Of the others the whole folder is."""
+    reads: tuple[Path, ...] = ()
+    """Files whose change is a change of the step."""
 
     def argv(self) -> list[str]:
         """To run it."""
@@ -79,6 +93,7 @@ class Chain:
                 ("speechless.finetune", "run", "--task_name", TASK),
                 (Path(TASK, "outputs", "completed"),),
                 env=self._settings(),
+                reads=(Path(TASK, "task.env"),),
             ),
             Step(
                 "merge",
@@ -122,7 +137,9 @@ class Chain:
             "BASE_MODEL_PATH": seen_from_the_task(self.model),
             "DATASET": seen_from_the_task(self.dataset),
         }
-        return found | (TINY if self.tiny else {})
+        exported = {name: os.environ[name] for name in settings() if os.environ.get(name)}
+        asked = {name: value for name, value in exported.items() if name not in PLACES}
+        return found | (TINY if self.tiny else {}) | asked
 
     def _evaluate(self, name: str, model: Path, text: str) -> Step:
         words = ["speechless.eval.humaneval", "--model", str(model), "--temperature", "0"]

@@ -64,7 +64,7 @@ def next_steps(console: Console, folder: Path, serve: str) -> None:
             "the same with a model and rows of your own",
             "make quickstart MODEL=/path/to/model DATASET=/path/to/rows.jsonl",
         ),
-        ("change a setting and train again", f"$EDITOR {folder}/{TASK}/task.env"),
+        ("change a setting and train again", "NUM_TRAIN_EPOCHS=2 make quickstart"),
         ("the same on Kubernetes", "make demo"),
     ):
         console.print(f"  [dim]# {text}[/dim]")

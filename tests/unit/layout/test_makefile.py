@@ -76,6 +76,34 @@ def test_a_model_is_named_by_an_exported_or_a_given_variable(
     assert '--model "$TEST_MODEL_PATH"' in last
 
 
+@pytest.mark.parametrize("given", ["default", "exported", "argument"])
+@pytest.mark.parametrize(
+    ("target", "task", "base"),
+    [
+        ("finetune_mistral_7b", "mistral_7b", "/models/mistralai/Mistral-7B-v0.2-hf"),
+        ("finetune_34b", "34b", "/models/codellama/CodeLlama-34b-hf"),
+    ],
+)
+def test_an_example_task_has_a_base_model_that_can_be_another(
+    target: str, task: str, base: str, given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("BASE_MODEL_PATH", "TASK_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODELS_ROOT_DIR", "/models")
+    if given == "exported":
+        monkeypatch.setenv("BASE_MODEL_PATH", "/mine")
+    shell = tmp_path / "sh"
+    shell.write_text('#!/bin/sh\necho "$BASE_MODEL_PATH|$2"\n')
+    shell.chmod(0o755)
+    answer = make(target, f"SHELL={shell}", *(["BASE_MODEL_PATH=/mine"] if given == "argument" else []))
+    init, run = answer.stdout.splitlines()[-2:]
+    wanted = base if given == "default" else "/mine"
+    assert init.startswith(f"{wanted}|")
+    assert f'init --task_name "${{TASK_NAME:-{task}}}"' in init
+    assert run.startswith(f"{wanted}|")
+    assert f'run --task_name "${{TASK_NAME:-{task}}}"' in run
+
+
 @pytest.mark.parametrize("word", ["nonsense", "tests", "operator"])
 def test_an_unknown_target_is_told(word: str) -> None:
     answer = make(word)

@@ -14,7 +14,7 @@ from rich.console import Console
 from speechless.quickstart import serve
 from speechless.quickstart.__main__ import main
 from speechless.quickstart.record import FILE, Record
-from speechless.quickstart.run import StepError, run_all
+from speechless.quickstart.run import StepError, environment, run_all
 from speechless.quickstart.screen import Screen
 from speechless.quickstart.steps import Chain, Step
 
@@ -67,6 +67,34 @@ def test_what_is_done_is_not_done_again_and_what_changed_is_with_all_behind_it(t
     (folder / "c" / "file").unlink()
     run_all(folder, [step("a"), step("b", "y"), step("c")], Shown())
     assert content() == "x y x"
+
+
+@pytest.mark.usefixtures("writes")
+def test_a_file_that_a_step_reads_is_part_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    settings = folder / "settings"
+    for text, content in (("1", "x"), ("1", "x"), ("2", "x"), ("2", "x")):
+        settings.write_text(text)
+        shown = Shown()
+        run_all(folder, [step("a", reads=(Path("settings"),)), step("b")], shown)
+        assert (folder / "b" / "file").read_text() == content
+    assert shown.text.getvalue().count("there already") == 2
+    settings.write_text("3")
+    shown = Shown()
+    run_all(folder, [step("a", reads=(Path("settings"),)), step("b")], shown)
+    assert shown.text.getvalue().count("there already") == 0
+
+
+def test_what_is_exported_is_shown_and_counts_but_never_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUM_TRAIN_EPOCHS", "7")
+    monkeypatch.setenv("TEST_MODEL_PATH", "/models/precious")
+    monkeypatch.setenv("PYTHON", "/usr/bin/other")
+    train, merge = (
+        next(each for each in CHAIN.steps() if each.name == name) for name in ("fine-tune", "merge")
+    )
+    assert "NUM_TRAIN_EPOCHS=7" in train.shown()
+    assert not {"TEST_MODEL_PATH", "PYTHON"} & (set(environment(train)) | set(environment(merge)))
 
 
 @pytest.mark.usefixtures("writes")
@@ -133,6 +161,7 @@ def test_a_real_model_has_its_own_settings(tmp_path: Path) -> None:
         (["--model", "m"], "--model needs --dataset"),
         (["--dataset", "d"], "--dataset needs --model"),
         (["--model", "nowhere", "--dataset", "d"], "--model nowhere: there is no such file or folder"),
+        (["--model", "m", "--dataset", "d", "--preset", "small"], "--preset has no effect with --model"),
         (["--port", "0"], "--port 0: from 1 to 65535"),
         (["--modle", "m"], "did you mean --model?"),
     ],
