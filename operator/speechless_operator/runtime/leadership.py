@@ -51,10 +51,16 @@ class Leadership:
         self.leading = False
 
     async def acquire(self) -> None:
-        """Return when this process is the leader."""
+        """Return when this process is the leader.
+
+        Raises:
+            LeaseLostError: The thread has ended before: a defect, which its log has.
+        """
         if not self._thread.is_alive():
             self._thread.start()
-        await asyncio.shield(self._acquired)
+        done, _ = await asyncio.wait([self._acquired, self._lost], return_when=asyncio.FIRST_COMPLETED)
+        for future in done:
+            future.result()
 
     async def keep(self) -> None:
         """Wait until the Lease is lost.

@@ -123,6 +123,17 @@ def test_work_that_goes_on_without_the_lease_is_ended(monkeypatch: pytest.Monkey
     run(work())
 
 
+def test_a_thread_that_cannot_begin_is_told() -> None:
+    async def work() -> None:
+        held = leadership(Server(), end=lambda status: None)
+        held._connect = lambda: 1 // 0  # type: ignore[assignment,return-value]
+        with pytest.raises(LeaseLostError, match="ZeroDivisionError"):
+            await held.acquire()
+        await held.release()
+
+    run(work())
+
+
 def test_one_that_is_released_before_it_was_got_is_not_taken() -> None:
     async def work() -> None:
         server = Server()
