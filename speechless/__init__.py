@@ -1,4 +1,4 @@
-"""Speechless: fine-tune, evaluate, quantize and serve language models; what is served has passed your evaluations.
+"""Speechless: fine-tune, evaluate, quantize and serve large language models.
 
 Importing this package imports nothing heavy: torch and its kin are imported where they are used, and only then.
 """

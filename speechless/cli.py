@@ -17,9 +17,7 @@ from speechless import __version__
 from speechless.arguments import Parser, did_you_mean
 from speechless.entry import guarded
 
-DESCRIPTION = (
-    "Fine-tune, evaluate, quantize and serve language models; what is served has passed your evaluations."
-)
+DESCRIPTION = "Fine-tune, evaluate, quantize and serve large language models."
 
 NO_COMMANDS = """\
 No command is part of this version yet: the library's stages (fine-tune, evaluate, quantize, serve) are being

@@ -1,6 +1,6 @@
 """The floor: a bare asyncio client that hears of FineTunes and of pods and applies what the operator would apply.
 
-It decides nothing, keeps nothing and checks nothing: no operator in Python on this machine is faster. A process of its
+It decides nothing, keeps nothing and checks nothing: what an operator does, it does beyond this. A process of its
 own, in the operator's place: `python -m benchmarks.operator.floor --help`.
 """
 
