@@ -30,11 +30,13 @@ def start(folder: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell's background job ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
 def trained(log: Path) -> list[int]:
-    """The training steps that a log names."""
+    """The training steps that a log names; 0 is "not begun"."""
     return [int(step) for step in re.findall(r" (\d+)/\d+ \(", log.read_text())]
 
 
@@ -44,7 +46,7 @@ def test_from_nothing_to_an_answer_with_an_interruption(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     first = start(folder)
     log = folder / "logs" / "04-fine-tune.log"
-    while not (log.exists() and trained(log)):
+    while not (log.exists() and max(trained(log), default=0) > 0):
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.2)
     os.killpg(first.pid, signal.SIGINT)

@@ -53,8 +53,9 @@ def test_other_shapes_are_not() -> None:
 
 
 @pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No converter in the environment or the usual places."""
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No converter in the environment, the usual places or the cache of downloads."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in convert.SOURCE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(convert, "SOURCE_FOLDERS", ("/nonexistent",))
