@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from speechless.progress import Reporter, display
 from speechless.store import digest_tree
 
 log = logging.getLogger("speechless.finetune")
+SAME_SIGNAL_SECONDS = 2.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,7 +37,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     shown = display.choose()
     reporter = Reporter(shown)
-    before = {number: signal.signal(number, _handler(reporter)) for number in (signal.SIGTERM, signal.SIGINT)}
+    handler = _handler(reporter)  # one for both: Ctrl-C may be passed on as SIGTERM
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         _train(flags, outputs, reporter)
     except StageError as error:
@@ -117,15 +120,23 @@ def _identity(flags: Flags) -> dict[str, JsonValue]:
     }
 
 
-def _handler(reporter: Reporter) -> Callable[[int, FrameType | None], None]:
-    """The first signal asks the run to save and end; the second ends it at once."""
+def _handler(
+    reporter: Reporter, clock: Callable[[], float] = time.monotonic
+) -> Callable[[int, FrameType | None], None]:
+    """The first signal asks the run to save and end; a later one ends it at once.
+
+    Ctrl-C comes more than once: from the terminal to all processes in front, and from each launcher that passes it on.
+    """
+    first: list[float] = []
 
     def handle(number: int, _: FrameType | None) -> None:
-        if reporter.stopping():
+        if not first:
+            first.append(clock())
+            log.warning("%s: saving a checkpoint; once more to end at once", signal.Signals(number).name)
+            reporter.stop()
+        elif clock() - first[0] > SAME_SIGNAL_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        log.warning("%s: saving a checkpoint; once more to end at once", signal.Signals(number).name)
-        reporter.stop()
 
     return handle
 

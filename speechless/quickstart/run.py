@@ -17,6 +17,8 @@ from speechless.quickstart.screen import Screen, Tell
 from speechless.quickstart.steps import PLACES, Step
 
 LAST_LINES = 12
+END_SECONDS = 300
+"""How long a checkpoint may take to be written."""
 _TAIL = 65_536
 _LOGGED = re.compile(r"(DEBUG|INFO|WARNING) |\d{4}-\d\d-\d\d |tiny: step ")
 
@@ -104,12 +106,12 @@ def _follow(child: subprocess.Popen[bytes], log: Path, tell: Tell) -> None:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """A training run writes a checkpoint when it is told to end."""
+    """A training run writes a checkpoint when it is told to end. Interrupted again, it is not waited for."""
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
         try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
+            child.wait(END_SECONDS)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             child.kill()
             child.wait()
 
