@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from . import images, lifecycle, paths
-from .binaries import EXTRAS, Module
+from .binaries import EXTRAS, Program
 from .binaries import ensure as ensure_binaries
 from .errors import ClusterError
 from .instance import CONTROLLER_QPS, all_names, check_name, existing, load, locked
@@ -101,6 +101,8 @@ def _image(args: argparse.Namespace) -> None:
         images.save(instance, programs, args.tag, args.file)
     elif args.image == "load":
         images.load(instance, programs, args.file)
+    elif args.image == "push":
+        images.push(instance, programs, args.tag, plain_http=args.plain_http)
     elif args.image == "base":
         print(images.ensure_base(instance, programs, say))
     else:
@@ -127,7 +129,7 @@ def _pair(text: str) -> str:
     return text
 
 
-def _extras(text: str) -> list[Module]:
+def _extras(text: str) -> list[Program]:
     unknown = [name for name in text.split(",") if name not in EXTRAS]
     if unknown:
         raise argparse.ArgumentTypeError(f"there is no {unknown[0]!r}; there are: {', '.join(EXTRAS)}")
@@ -182,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     image = commands.add_parser(
-        "image", help="build, list, save and load images of a node's store", allow_abbrev=False
+        "image", help="build, list, save, load and push images of a node's store", allow_abbrev=False
     )
     image.set_defaults(function=_image)
     kinds = image.add_subparsers(dest="image", required=True, metavar="WHAT")
@@ -198,6 +200,10 @@ def parser() -> argparse.ArgumentParser:
     take = kinds.add_parser("load", help="take an OCI or Docker archive into the store")
     take.add_argument("name", help="the instance")
     take.add_argument("file", type=Path, help="the archive to read")
+    push = kinds.add_parser("push", help="push an image to the registry in its name, from inside the node")
+    push.add_argument("name", help="the instance")
+    push.add_argument("--plain-http", action="store_true", help="the registry has no TLS")
+    push.add_argument("tag", help="the image's name")
     build = kinds.add_parser("build", help="build a Dockerfile into the store", allow_abbrev=False)
     build.add_argument("name", help="the instance")
     build.add_argument("context", type=Path, help="the build context's folder")

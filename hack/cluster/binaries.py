@@ -26,7 +26,6 @@ from .run import run
 
 SOURCES = paths.PACKAGE / "go"
 VERSION = "k8s.io/component-base/version"
-DEBS = ("containerd", "runc", "containernetworking-plugins")
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,20 @@ class Module:
         return paths.cache() / "bin" / f"{self.name}-{self.version}-{self.key()}"
 
 
+@dataclass(frozen=True)
+class Debian:
+    """Packages of the machine's Debian, unpacked and not installed: no service starts, nothing else changes."""
+
+    name: str
+    packages: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """A root folder with their usr/bin and so on."""
+        return paths.cache() / "bin" / f"{self.name}-{versions.DEBIAN}"
+
+
+RUNTIME = Debian("runtime", ("containerd", "runc", "containernetworking-plugins"))
 KUBERNETES = Module(
     "kubernetes",
     versions.KUBERNETES,
@@ -92,7 +105,9 @@ KUEUE = Module(
     f"-X sigs.k8s.io/kueue/pkg/version.GitVersion=v{versions.KUEUE}",
     keep=("sigs.k8s.io/kueue", "config"),
 )
-EXTRAS = {module.name: module for module in (KWOK, KUEUE)}
+REGISTRY = Debian("registry", ("docker-registry",))
+Program = Module | Debian
+EXTRAS: dict[str, Program] = {extra.name: extra for extra in (KWOK, KUEUE, REGISTRY)}
 """Programs that some tests and benchmarks run beside a cluster: built when they are asked for."""
 
 
@@ -112,18 +127,19 @@ class Binaries:
 
 def missing() -> list[str]:
     """What `ensure` would have to build or download."""
-    wanted = [(m.name, m.folder) for m in MODULES] + [("containerd, runc and CNI plugins", _runtime_folder())]
+    wanted = [(m.name, m.folder) for m in MODULES] + [("containerd, runc and CNI plugins", RUNTIME.folder)]
     return [name for name, folder in wanted if not (folder / "manifest.json").exists()]
 
 
-def ensure(say: Callable[[str], None], extras: Sequence[Module] = ()) -> Binaries:
+def ensure(say: Callable[[str], None], extras: Sequence[Program] = ()) -> Binaries:
     """Build and download what the cache lacks, verify what it has."""
-    _checked(_runtime_folder(), _unpack_debs, say)
     built = False
-    for module in (*MODULES, *extras):
-        folder = module.folder
-        built |= not (folder / "manifest.json").exists()
-        _checked(folder, functools.partial(_build, module, say), say)
+    for wanted in (RUNTIME, *MODULES, *extras):
+        if isinstance(wanted, Debian):
+            _checked(wanted.folder, functools.partial(_unpack, wanted), say)
+            continue
+        built |= not (wanted.folder / "manifest.json").exists()
+        _checked(wanted.folder, functools.partial(_build, wanted, say), say)
     if built:
         _trim(say)
     return located()
@@ -139,7 +155,7 @@ def located() -> Binaries:
         buildctl=a / "buildctl",
         buildkitd=a / "buildkitd",
         pause=PAUSE.folder / "pause",
-        runtime=_runtime_folder(),
+        runtime=RUNTIME.folder,
     )
 
 
@@ -291,17 +307,13 @@ def _existing(path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------------ Debian
 
 
-def _runtime_folder() -> Path:
-    return paths.cache() / "bin" / f"runtime-{versions.DEBIAN}"
-
-
-def _unpack_debs(target: Path) -> None:
-    """Download and unpack, not install: no service starts, and a Docker on the machine keeps its own containerd."""
+def _unpack(wanted: Debian, target: Path) -> None:
+    """A Docker on the machine keeps its own containerd."""
     packages = target / "debs"
     packages.mkdir()
     packages.chmod(0o777)  # apt downloads as its own user
     try:
-        run(["apt-get", "download", "-q", *DEBS], cwd=packages, timeout=600)
+        run(["apt-get", "download", "-q", *wanted.packages], cwd=packages, timeout=600)
     except ClusterError as problem:
         raise ClusterError(str(problem), "`apt-get update` brings the package lists up to date") from None
     for deb in packages.glob("*.deb"):

@@ -17,6 +17,7 @@ from .components.buildkit import buildctl
 from .components.containerd import PAUSE_IMAGE, ctr
 from .errors import ClusterError
 from .instance import Instance
+from .namespaces import enter_network
 from .run import run
 
 BASE_IMAGE = f"localhost/speechless/base:{versions.DEBIAN}"
@@ -49,6 +50,19 @@ def load(instance: Instance, binaries: Binaries, file: Path) -> None:
     if not file.is_file():
         raise ClusterError(f"there is no {file}", "`cluster image save` or `docker save` writes one")
     run([*ctr(instance, binaries), "images", "import", file], timeout=1800)
+
+
+def push(instance: Instance, binaries: Binaries, tag: str, *, plain_http: bool) -> None:
+    """Push an image to the registry in its name, from inside the node: what it reaches, it can pull from."""
+    if tag not in listed(instance, binaries):
+        raise ClusterError(
+            f"{instance.name!r} has no image {tag}", f"`cluster image list {instance.name}` shows all"
+        )
+    plain = ["--plain-http"] if plain_http else []
+    try:
+        run([*enter_network(instance), *ctr(instance, binaries), "images", "push", *plain, tag], timeout=1800)
+    except ClusterError as problem:
+        raise ClusterError(str(problem).rpartition("ctr: ")[2]) from None
 
 
 def build(

@@ -20,7 +20,7 @@ from .instance import Instance, all_names, load, owned, place, placed, placing
 Say = Callable[[str], None]
 
 
-def prepare(say: Say, extras: Sequence[binaries.Module] = ()) -> binaries.Binaries:
+def prepare(say: Say, extras: Sequence[binaries.Program] = ()) -> binaries.Binaries:
     """Tools and binaries: everything slow that an `up` needs, and that is kept between runs."""
     preflight.root()
     preflight.tools(say)
