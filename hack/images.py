@@ -1,11 +1,11 @@
-"""Build the images of images/, in the order in which they stand on one another.
+"""Build the images of images/ into a cluster of hack/cluster, in the order in which they stand on one another.
 
     python3 hack/images.py                        into the cluster `speechless` of hack/cluster
     python3 hack/images.py --instance other --up  into another, started if it is not
-    python3 hack/images.py --print docker         the commands for Docker, to read, change and run
     python3 hack/images.py train eval             only these, and what they stand on
 
 The engine's cache decides what is built anew; the first build takes long (llama.cpp is compiled, torch downloaded).
+`hack/push.py` builds the same with Docker, podman or buildah, and pushes them to a registry.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import argparse
 import hashlib
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,10 +27,10 @@ BASE_IMAGE = f"{PREFIX}/base:bookworm"
 # Image: the images whose names it gets as build arguments. Those come before it.
 IMAGES: dict[str, tuple[str, ...]] = {
     "tools": (),
-    "llamacpp": (),
-    "torch": ("tools",),
     "operator": ("tools",),
+    "llamacpp": (),
     "serve-llamacpp": ("tools", "llamacpp"),
+    "torch": ("tools",),
     "train": ("tools", "torch"),
     "eval": ("tools", "llamacpp", "torch"),
     "quantize": ("tools", "llamacpp", "torch"),
@@ -73,14 +73,11 @@ def revision() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def command(engine: str, name: str, args: dict[str, str], version: str) -> list[str]:
+def command(instance: str, name: str, args: dict[str, str], version: str) -> list[str]:
     """The argv that builds one image."""
     pairs = [part for key, value in args.items() for part in ("--build-arg", f"{key}={value}")]
-    file = f"images/{name}/Containerfile"
-    if engine == "docker":
-        return ["docker", "build", "--tag", tag(name, version), "--file", file, *pairs, "."]
-    options = ["--tag", tag(name, version), "--file", str(ROOT / file), *pairs]
-    return [sys.executable, "-m", "cluster", "image", "build", engine, *options, str(ROOT)]
+    options = ["--tag", tag(name, version), "--file", str(ROOT / f"images/{name}/Containerfile"), *pairs]
+    return [sys.executable, "-m", "cluster", "image", "build", instance, *options, str(ROOT)]
 
 
 def main() -> int:
@@ -97,9 +94,6 @@ def main() -> int:
         "--down", action="store_true", help="with --up: stop it afterwards if it was not up before"
     )
     parser.add_argument(
-        "--print", choices=["docker"], help="print the commands for this engine instead of building"
-    )
-    parser.add_argument(
         "--version", default="dev", help="the tag, and the version in the label (default: dev)"
     )
     parser.add_argument(
@@ -111,7 +105,7 @@ def main() -> int:
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in IMAGES]:
         parser.error(f"no image {unknown[0]!r}: there are {', '.join(IMAGES)}")
-    base = args.base_image or (BASE_IMAGE if not args.print else "python:3.11-slim-bookworm")
+    base = args.base_image or BASE_IMAGE
     labels = {"VERSION": args.version, "REVISION": revision()}
     if args.down and not args.up:
         parser.error("--down goes with --up")
@@ -138,12 +132,10 @@ def cluster_program(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def build_all(args: argparse.Namespace, base: str, labels: dict[str, str]) -> int:
-    """Build the images asked for, or print how; 1 after the first that fails."""
+    """Build the images asked for; 1 after the first that fails."""
     for name in with_needs(args.names):
         given = build_args(name, args.version, base) | (labels if name in SHIPPED else {})
-        if args.print:
-            print(shlex.join(command(args.print, name, given, args.version)))
-        elif not make(args.instance, name, given, args.version, args.log):
+        if not make(args.instance, name, given, args.version, args.log):
             return 1
     return 0
 
@@ -170,11 +162,13 @@ def archive(name: str, base: str) -> Path:
     return folder / "images" / f"{name}-{digest.hexdigest()[:16]}.tar"
 
 
-def build(argv: list[str], name: str, logs: Path) -> bool:
-    """Run one build with its output in a file, and a line a minute. On failure: the end of the file."""
+def build(
+    argv: Sequence[str], name: str, logs: Path, *, env: Mapping[str, str] | None = None, lines: int = 40
+) -> bool:
+    """Run one build with its output in a file, and a line a minute. On failure: the last lines of the file."""
     logs.mkdir(parents=True, exist_ok=True)
     file, began = logs / f"{name}.log", time.monotonic()
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "hack")}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "hack"), **(env or {})}
     with (
         open(file, "w") as out,
         subprocess.Popen(argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as child,
@@ -191,7 +185,8 @@ def build(argv: list[str], name: str, logs: Path) -> bool:
                     flush=True,
                 )
     if status:
-        print("\n".join(file.read_text(errors="replace").splitlines()[-40:]), file=sys.stderr)
+        if lines:
+            print("\n".join(file.read_text(errors="replace").splitlines()[-lines:]), file=sys.stderr)
         print(f"images: {name} failed; all it printed is in {file}", file=sys.stderr)
         return False
     print(f"image {name:<15} {time.monotonic() - began:6.1f} s", flush=True)

@@ -49,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if ne $name "operator" }}{{ $registry = $root.Values.stagePods.imageRegistry | default $registry }}{{ end -}}
 {{- $registry = $root.Values.global.imageRegistry | default $registry -}}
 {{- if not $registry }}
-{{- fail (printf "\n\nimage.registry is empty, and no images of Speechless are published yet (%s is looked for).\n\n  - Build them: hack/images.py, or `python3 hack/images.py --print docker` for the commands.\n  - Push them to a registry that your nodes can pull from.\n  - --set image.registry=<that registry> --set image.tag=<their tag>, or a full reference each in `images`.\n\nTo see everything on one machine without a registry: make demo. docs/installation.md has the steps.\n" $name) }}
+{{- fail (printf "\n\nimage.registry is empty, and no images of Speechless are published yet (%s is looked for).\n\n  - Build them and push them to a registry that your nodes can pull from: make images-push REGISTRY=<registry>\n  - --set image.registry=<registry>, or a full reference each in `images`.\n\nTo see everything on one machine without a registry: make demo. docs/installation.md has the steps.\n" $name) }}
 {{- end -}}
 {{ $registry }}/{{ with $image.repository }}{{ . }}/{{ end }}{{ $name }}:{{ $image.tag | default $root.Chart.AppVersion }}
 {{- end }}

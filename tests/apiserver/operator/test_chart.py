@@ -86,7 +86,7 @@ def test_without_a_registry_it_says_what_to_do(cluster: Cluster) -> None:
     for words in (
         "no images of Speechless are published yet",
         "image.registry",
-        "hack/images.py",
+        "make images-push",
         "make demo",
     ):
         assert words in str(refused.value)
