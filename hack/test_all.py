@@ -3,8 +3,8 @@
     python3 hack/test_all.py [--only STEP[,STEP...]] [--skip STEP[,STEP...]]
 
 A tier of tests is a step once its folder is here. A failed step does not stop the others, but for those that build on
-it; the exit status is 1 if any step failed. A step that computes runs beside one that waits; what it prints is shown
-when it has ended. Standard library only: it runs before anything is installed.
+it; the exit status is 1 if any step failed. A step may run beside others; what it prints is shown whole when it has
+ended. Standard library only: it runs before anything is installed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Step:
     folder: str = "."
     env: dict[str, str] = field(default_factory=dict)
     beside: str = ""
-    """The earlier step that it starts with, when that one is chosen, too."""
+    """The earlier step that it starts with, when that one is chosen, too; the steps behind that one go on meanwhile."""
 
 
 STEPS = (
@@ -46,9 +46,10 @@ STEPS = (
         env={"PYTHONPATH": "hack"},
         folder="hack/cluster",
     ),
+    # As soon as it can: on a machine that has to build Kubernetes first, it reports long before the others.
+    Step("unit", [".venv/bin/pytest", "tests/unit", "-n", "2"], ("setup",), "tests/unit", beside="prepare"),
     # These wait more than they compute: for processes to start, leases to run out, retries to come.
     Step("cluster", [".venv/bin/pytest", "tests/cluster", "-n", "4"], ("setup", "prepare"), "tests/cluster"),
-    Step("unit", [".venv/bin/pytest", "tests/unit", "-n", "2"], ("setup",), "tests/unit", beside="cluster"),
     Step(
         "apiserver",
         # loadgroup: the tests with Kueue, of which there is one, stay in one process.
@@ -104,58 +105,56 @@ def execute(step: Step, output: IO[bytes] | None) -> int:
 def run_steps(steps: Sequence[Step], execute: Execute) -> list[Outcome]:
     """Run the steps in order; one that builds on a step that did not succeed is not run. An interrupt ends the row."""
     outcomes: list[Outcome] = []
+    aside: list[tuple[Step, Future[Outcome]]] = []
     names = {step.name for step in steps}
-    for step in steps:
-        if step.beside in names:
-            continue
-        group = [step, *(other for other in steps if other.beside == step.name)]
-        ready: list[Step] = []
-        for each in group:
-            missing = [done.step for done in outcomes if done.step in each.needs and not done.ok]
-            if missing:
-                outcomes.append(Outcome(each.name, f"not run: {missing[0]} failed", 0))
-            else:
-                ready.append(each)
-        outcomes += run_group(ready, execute)
-        if outcomes[-1].result == INTERRUPTED:
-            break
+    with ThreadPoolExecutor(max_workers=len(steps)) as pool:
+        for step in steps:
+            if step.beside in names:
+                continue
+            for other in (each for each in steps if each.beside == step.name):
+                if missing := missing_of(other, outcomes):
+                    outcomes.append(missing)
+                else:
+                    aside.append((other, pool.submit(run_aside, other, execute)))
+            outcomes.append(
+                missing_of(step, outcomes) or run_here(step, [o for o, f in aside if not f.done()], execute)
+            )
+            if outcomes[-1].result == INTERRUPTED:
+                return outcomes
+        for other, future in aside:
+            try:
+                outcomes.append(future.result())
+            except KeyboardInterrupt:  # it has got it, too
+                return [*outcomes, Outcome(other.name, INTERRUPTED, 0)]
     return outcomes
 
 
-def run_group(steps: Sequence[Step], execute: Execute) -> list[Outcome]:
-    """Run the first step, the others beside it; the row of outcomes ends with the interrupted one if one was."""
-    outcomes: list[Outcome] = []
-    with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
-        others = [(step, pool.submit(run_aside, step, execute)) for step in steps[1:]]
-        for step in steps[:1]:
-            along = "".join(f", and {other.name} beside it" for other, _ in others)
-            print(f"\n== {step.name}: {' '.join(step.argv)}{along}", flush=True)
-            start = time.monotonic()
-            try:
-                outcomes.append(outcome_of(step, execute(step, None), time.monotonic() - start))
-            except KeyboardInterrupt:  # the others, of the same terminal, have got it, too
-                return [Outcome(step.name, INTERRUPTED, time.monotonic() - start)]
-        return outcomes + [show_aside(step, future) for step, future in others]
+def missing_of(step: Step, outcomes: Sequence[Outcome]) -> Outcome | None:
+    """The outcome of a step that cannot run, because one that it builds on did not succeed."""
+    missing = [done.step for done in outcomes if done.step in step.needs and not done.ok]
+    return Outcome(step.name, f"not run: {missing[0]} failed", 0) if missing else None
 
 
-def run_aside(step: Step, execute: Execute) -> tuple[Outcome, bytes]:
-    """Run a step with its output kept: that of two steps at once could not be read."""
+def run_here(step: Step, beside: Sequence[Step], execute: Execute) -> Outcome:
+    """Run a step with its output as it comes."""
+    along = "".join(f", and {other.name} beside it" for other in beside)
+    print(f"\n== {step.name}: {' '.join(step.argv)}{along}", flush=True)
+    start = time.monotonic()
+    try:
+        return outcome_of(step, execute(step, None), time.monotonic() - start)
+    except KeyboardInterrupt:
+        return Outcome(step.name, INTERRUPTED, time.monotonic() - start)
+
+
+def run_aside(step: Step, execute: Execute) -> Outcome:
+    """Run a step with its output kept, and print it in one piece: that of two steps at once could not be read."""
     start = time.monotonic()
     with TemporaryFile() as output:
         status = execute(step, output)
         output.seek(0)
-        return outcome_of(step, status, time.monotonic() - start), output.read()
-
-
-def show_aside(step: Step, future: Future[tuple[Outcome, bytes]]) -> Outcome:
-    """Wait for a step that ran aside and print what it printed."""
-    try:
-        outcome, output = future.result()
-    except KeyboardInterrupt:
-        return Outcome(step.name, INTERRUPTED, 0)
-    print(f"\n== {step.name}, which ran beside {step.beside}: {' '.join(step.argv)}", flush=True)
-    print(output.decode(errors="replace"), end="", flush=True)
-    return outcome
+        said = output.read().decode(errors="replace")
+    print(f"\n== {step.name}, which ran beside others: {' '.join(step.argv)}\n{said}", end="", flush=True)
+    return outcome_of(step, status, time.monotonic() - start)
 
 
 def outcome_of(step: Step, status: int, seconds: float) -> Outcome:

@@ -68,7 +68,27 @@ def test_a_step_beside_another_runs_at_the_same_time(capfd: pytest.CaptureFixtur
         ("cluster", "ok"),
         ("unit", "FAILED (exit status 3)"),
     ]
-    assert capfd.readouterr().out.endswith("== unit, which ran beside cluster: true\n853 passed\n")
+    assert "\n== unit, which ran beside others: true\n853 passed\n" in capfd.readouterr().out
+
+
+def test_a_step_beside_another_goes_on_beside_those_behind_it_and_is_told_when_it_ends(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    behind = threading.Event()
+    told = threading.Event()
+
+    def meet(step: Step, output: IO[bytes] | None) -> int:
+        if step.name == "unit":
+            assert behind.wait(20)
+            told.set()
+        if step.name == "lint":
+            behind.set()
+            assert told.wait(20)
+        return 0
+
+    outcomes = test_all.run_steps((*BESIDE, Step("lint", ["true"])), meet)
+    assert [o.step for o in outcomes] == ["setup", "cluster", "lint", "unit"]
+    assert "== lint: true, and unit beside it" in capfd.readouterr().out
 
 
 def test_a_step_whose_neighbour_is_not_chosen_runs_alone() -> None:
