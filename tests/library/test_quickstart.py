@@ -19,7 +19,18 @@ STEPS = 9
 
 def start(folder: Path) -> "subprocess.Popen[str]":
     """The command, with what it shows in a pipe."""
-    argv = [sys.executable, "-m", "speechless.quickstart", "--out", str(folder), "--preset", "small"]
+    # A shell's background job ignores SIGINT, and so would its children.
+    argv = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-m",
+        "speechless.quickstart",
+        "--out",
+        str(folder),
+        "--preset",
+        "small",
+    ]
     # As where only wheels are installed.
     environment = {name: value for name, value in os.environ.items() if name != "SPEECHLESS_LLAMA_BIN"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -30,8 +41,6 @@ def start(folder: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # A shell's background job ignores SIGINT, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
