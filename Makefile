@@ -141,15 +141,24 @@ bench-operator: setup ## Measure the operator at 1,000 to 10,000 resources: an h
 	@.venv/bin/python -m benchmarks.operator
 
 ##@ The demo
-.PHONY: demo demo-clean images
-demo: setup ## From this machine to an answer of the served model: cluster, images, chart, resources (minutes)
-	@PYTHONPATH=hack exec .venv/bin/python -m demo run --instance '$(NAME)'
+.PHONY: demo demo-clean images images-push
+# CLUSTER=current: the cluster that kubectl speaks to (KUBECONFIG), with the images of `make images-push REGISTRY=...`.
+place = --instance '$(NAME)' $(if $(CLUSTER),--cluster '$(CLUSTER)')
+demo: setup ## From this machine to an answer of the served model (CLUSTER=current REGISTRY=: on a cluster that is there)
+	@PYTHONPATH=hack exec .venv/bin/python -m demo run $(place) \
+		$(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(VERSION),--tag '$(VERSION)')
 
-demo-clean: setup ## Take the demo's resources and the operator away; the cluster stays
-	@PYTHONPATH=hack exec .venv/bin/python -m demo clean --instance '$(NAME)'
+demo-clean: setup ## Take the demo's resources and its operator away; the cluster stays (CLUSTER=current)
+	@PYTHONPATH=hack exec .venv/bin/python -m demo clean $(place)
 
 images: setup ## Build all images into the cluster NAME, starting it if it is not up
 	@.venv/bin/python hack/images.py --up --instance '$(NAME)'
+
+images-push: ## Build all images with Docker, podman or buildah, and push them (REGISTRY=, ENGINE=, VERSION=, PLATFORMS=, PUSH=0, PRINT=1)
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/push.py $(if $(REGISTRY),'$(REGISTRY)') $(if $(ENGINE),--engine '$(ENGINE)' --instance '$(NAME)') \
+		$(if $(VERSION),--version '$(VERSION)') $(if $(PLATFORMS),--platform '$(PLATFORMS)') $(if $(PRINT),--print) \
+		$(if $(filter 0,$(PUSH)),--no-push)
 
 ##@ A Kubernetes cluster on this machine
 .PHONY: cluster-up cluster-down cluster-status cluster-shell cluster-reset cluster-list

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
+import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,11 +14,16 @@ from typing import TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from demo import answer, report, tools, watch
+from demo import answer, report, watch
+from demo.places import Current, Own, version
 from demo.tools import NAMESPACE, ROOT, SYSTEM, DemoError, Tools
 
 T = TypeVar("T")
 MANIFESTS = ROOT / "examples" / "demo"
+IMAGE = re.compile(r"(\bimage: )localhost/speechless/([a-z-]+):dev\b")
+"""An image of ours in a manifest."""
+MARK = "speechless-demo=true"
+"""The label of the release that the demo made."""
 
 
 def main() -> int:
@@ -27,6 +33,15 @@ def main() -> int:
     parser.add_argument(
         "--instance", default="speechless", help="the cluster of hack/cluster (default: speechless)"
     )
+    parser.add_argument(
+        "--cluster",
+        choices=["current"],
+        help="the cluster that kubectl speaks to now (KUBECONFIG and the current context), not one of hack/cluster",
+    )
+    parser.add_argument(
+        "--registry", help="with --cluster: where its nodes pull the images from (make images-push)"
+    )
+    parser.add_argument("--tag", help=f"with --cluster: the images' tag (default: {version()})")
     parser.add_argument("--minutes", type=float, default=30, help="how long the chain may take (default: 30)")
     parser.add_argument(
         "--manifests", type=Path, default=MANIFESTS, help="the resources to apply (default: examples/demo)"
@@ -34,22 +49,32 @@ def main() -> int:
     args = parser.parse_args()
     if not args.manifests.is_dir():
         parser.error(f"--manifests {args.manifests} is not a folder")
+    if args.cluster and args.what == "run" and not args.registry:
+        parser.error(
+            "CLUSTER=current needs REGISTRY=, from which the cluster's nodes pull the images: "
+            "`make images-push REGISTRY=...` puts them there"
+        )
+    if not args.cluster and (args.registry or args.tag):
+        parser.error(
+            "REGISTRY and VERSION go with CLUSTER=current; a cluster of hack/cluster has its own images"
+        )
     console = Console()
     try:
+        place = Current(args.registry, args.tag or version()) if args.cluster else Own(args.instance)
         if args.what == "clean":
-            clean(args.instance, console)
+            clean(place, console)
         else:
-            run(args.instance, console, args.minutes * 60, args.manifests)
+            run(place, console, args.minutes * 60, args.manifests)
     except DemoError as problem:
         console.print(f"\ndemo: {problem}", style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
-        console.print("\ndemo: interrupted; `make demo` goes on from here", style="red")
+        console.print("\ndemo: interrupted; the same command goes on from here", style="red")
         return 130
     return 0
 
 
-def run(instance: str, console: Console, seconds: float, manifests: Path) -> None:
+def run(place: Own | Current, console: Console, seconds: float, manifests: Path) -> None:
     """All steps, with their times."""
     times: list[tuple[str, float]] = []
 
@@ -60,11 +85,10 @@ def run(instance: str, console: Console, seconds: float, manifests: Path) -> Non
         times.append((name, time.monotonic() - began))
         return done
 
-    step("A cluster", lambda: tools.cluster("up", instance, "--nodes", "1"))
-    kube = tools.connect(instance)
-    step("The images", lambda: images(instance))
-    step("The operator", lambda: install(kube))
-    step("The resources", lambda: apply(kube, console, manifests))
+    kube = step("A cluster", lambda: place.begin(console))
+    step("The images", lambda: place.images(console))
+    step("The operator", lambda: install(kube, place))
+    step("The resources", lambda: apply(kube, console, manifests, place))
     rows = step("The chain", lambda: watch.watch(kube, console, seconds))
     text = step("An answer", lambda: answer.ask(kube, "coder", answer.PROMPT, "coder"))
     # Not as markup: a list comprehension in brackets would be taken for a style, and vanish.
@@ -74,43 +98,58 @@ def run(instance: str, console: Console, seconds: float, manifests: Path) -> Non
     console.print("\nTimes", style="bold")
     for name, taken in [*times, ("total", sum(t for _, t in times))]:
         console.print(f"  {name:<14} {taken:7.1f} s", highlight=False)
-    report.where_next(console, instance, str(kube.kubeconfig))
+    report.where_next(console, place.instance)
 
 
-def images(instance: str) -> None:
-    """Build what is not built; the engine's cache decides."""
-    argv = [sys.executable, str(ROOT / "hack" / "images.py"), "--instance", instance]
-    if subprocess.run(argv, check=False, cwd=ROOT).returncode:
-        raise DemoError("an image could not be built; see above")
-
-
-def install(kube: Tools) -> None:
+def install(kube: Tools, place: Own | Current) -> None:
     """The chart, as anyone would install it; the demo agrees to run what a model wrote."""
+    if place.guest:
+        leave_others_alone(kube)
     kube.run(
         "helm", "upgrade", "--install", "speechless", str(ROOT / "charts" / "speechless"),
-        "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "5m",
-        "--set", "allowCodeExecution=true", "--set", "image.registry=localhost", "--set", "image.tag=dev",
+        "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "5m", "--labels", MARK,
+        "--set", "allowCodeExecution=true", "--set", f"image.registry={place.registry}",
+        "--set", f"image.tag={place.tag}",
         seconds=360,
     )  # fmt: skip
 
 
-def apply(kube: Tools, console: Console, manifests: Path) -> None:
-    """`kubectl apply -f examples/demo`, or another folder with the same resources."""
-    console.print(kube.run("kubectl", "apply", "-f", str(manifests)).rstrip(), highlight=False, markup=False)
+def leave_others_alone(kube: Tools) -> None:
+    """DemoError where somebody else's release is: its settings are not the demo's to change."""
+    ours = releases(kube, "--all-namespaces", "--selector", MARK)
+    for release in releases(kube, "--all-namespaces"):
+        if release["chart"].startswith("speechless-") and release not in ours:
+            raise DemoError(
+                f"release {release['name']!r} in namespace {release['namespace']!r} has Speechless already, and the "
+                "demo would change its settings: apply examples/demo by hand (docs/tutorial.md), or uninstall it"
+            )
 
 
-def clean(instance: str, console: Console) -> None:
-    """Take away the demo's resources and the operator; the cluster and the images stay."""
-    kube = tools.connect(instance)
+def releases(kube: Tools, *which: str) -> list[dict[str, str]]:
+    """Helm's releases."""
+    return list(json.loads(kube.run("helm", "list", *which, "--output", "json")))
+
+
+def apply(kube: Tools, console: Console, manifests: Path, place: Own | Current) -> None:
+    """`kubectl apply -f examples/demo`, or another folder with the same resources, with this cluster's images."""
+    texts = [file.read_text() for file in sorted(manifests.glob("*.yaml"))]
+    text = IMAGE.sub(rf"\g<1>{place.registry}/speechless/\g<2>:{place.tag}", "\n---\n".join(texts))
+    console.print(kube.run("kubectl", "apply", "-f", "-", stdin=text).rstrip(), highlight=False, markup=False)
+
+
+def clean(place: Own | Current, console: Console) -> None:
+    """Take away the demo's resources and its operator; the cluster and the images stay."""
+    kube = place.connect()
     delete_namespace(kube, NAMESPACE)
-    releases = kube.run("helm", "list", "--namespace", SYSTEM, "--short").split()
-    if "speechless" in releases:
+    mine = releases(kube, "--namespace", SYSTEM, *(("--selector", MARK) if place.guest else ()))
+    if any(release["name"] == "speechless" for release in mine):
         kube.run(
             "helm", "uninstall", "speechless", "--namespace", SYSTEM, "--wait", "--timeout", "2m", seconds=150
         )
     # With its Lease: the next operator would wait until that has run out.
-    delete_namespace(kube, SYSTEM)
-    console.print(f"the demo is gone from {instance!r}; `make cluster-down` stops the cluster")
+    if not place.guest or (mine and not releases(kube, "--namespace", SYSTEM)):
+        delete_namespace(kube, SYSTEM)
+    console.print(f"the demo is gone from {kube.name}; the cluster stays", highlight=False, markup=False)
 
 
 def delete_namespace(kube: Tools, name: str) -> None:

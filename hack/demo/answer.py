@@ -48,10 +48,12 @@ def forwarded(tools: Tools, service: str) -> Iterator[str]:
 
 def ask(tools: Tools, service: str, prompt: str, model: str) -> str:
     """The model's completion of a prompt."""
-    from openai import OpenAI
+    from openai import DefaultHttpxClient, OpenAI
 
+    # A proxy of this machine's environment does not know the loopback address.
+    direct = DefaultHttpxClient(trust_env=False)
     with forwarded(tools, service) as url:
-        client = OpenAI(base_url=url, api_key="not-needed", timeout=60, max_retries=2)
+        client = OpenAI(base_url=url, api_key="not-needed", timeout=60, max_retries=2, http_client=direct)
         served = [m.id for m in client.models.list().data]
         if model not in served:
             raise DemoError(f"{service} serves {served}, not {model!r}")

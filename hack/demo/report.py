@@ -50,17 +50,18 @@ def _input_digest(status: dict[str, Any]) -> str:
     return next((str(i.get("digest", "")) for i in status.get("inputs", []) if i["name"] == "model"), "")
 
 
-def where_next(console: Console, instance: str, kubeconfig: str) -> None:
-    """What to look at, as commands to copy."""
+def where_next(console: Console, instance: str | None) -> None:
+    """What to look at, as commands to copy. None: a cluster that was there before."""
     console.print("\nWhere to look next", style="bold")
+    end = "CLUSTER=current" if instance is None else f"NAME={instance}"
     for command in (
-        f"make cluster-shell NAME={instance}",
+        *([] if instance is None else [f"make cluster-shell NAME={instance}"]),
         f"kubectl -n {NAMESPACE} get ft,slev,slq,slis",
         f"kubectl -n {NAMESPACE} get finetune tuned -o yaml  # inputs, metrics, provenance",
         f"kubectl -n {NAMESPACE} get events --sort-by=.lastTimestamp",
         "kubectl explain finetune.spec",
         f"kubectl -n {SYSTEM} logs deployment/speechless-operator",
-        f"make demo-clean NAME={instance}  # the cluster stays",
+        f"make demo-clean {end}  # the cluster stays",
     ):
         # To be copied: the terminal may wrap it, a line break of ours would cut it in two.
         console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)

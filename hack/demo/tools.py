@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "speechless-demo"
 SYSTEM = "speechless-system"
+OLDEST = (1, 31)
+"""Kubernetes: as `kubeVersion` of the chart."""
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
 class DemoError(Exception):
@@ -23,12 +27,17 @@ class DemoError(Exception):
 class Tools:
     """kubectl and helm of one cluster."""
 
-    instance: str
-    bin: Path
-    kubeconfig: Path
+    name: str
+    """What messages call the cluster."""
+    bin: Path | None = None
+    """Where they are. None: on the PATH."""
+    kubeconfig: Path | None = None
+    """None: kubectl's own, by KUBECONFIG or ~/.kube/config."""
 
     def env(self) -> dict[str, str]:
-        """PATH and KUBECONFIG for them."""
+        """PATH and KUBECONFIG for them. A cluster that was there before keeps its proxy."""
+        if self.bin is None:
+            return dict(os.environ)
         path = f"{self.bin}:{os.environ.get('PATH', os.defpath)}"
         return {
             **os.environ,
@@ -81,4 +90,30 @@ def connect(instance: str) -> Tools:
     status = json.loads(cluster("status", instance, "--json", quiet=True))
     if status["state"] != "running":
         raise DemoError(f"the cluster {instance!r} is {status['state']}; `make demo` starts it")
-    return Tools(instance, Path(status["bin"]), Path(status["kubeconfig"]))
+    return Tools(repr(instance), Path(status["bin"]), Path(status["kubeconfig"]))
+
+
+def current() -> Tools:
+    """The tools of the cluster that kubectl speaks to now; DemoError if the demo cannot run there."""
+    for program in ("kubectl", "helm"):
+        if shutil.which(program) is None:
+            raise DemoError(f"{program} is not on the PATH")
+    tools = Tools("")
+    context = tools.run("kubectl", "config", "current-context").strip()
+    found = json.loads(tools.run("kubectl", "version", "--output", "json", "--request-timeout", "15s"))
+    server = found["serverVersion"]
+    if (int(server["major"]), int(server["minor"].rstrip("+"))) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise DemoError(f"the cluster of {context!r} is {server['gitVersion']}; {oldest} or newer is needed")
+    return Tools(repr(context))
+
+
+def needs_storage(tools: Tools) -> None:
+    """DemoError if the demo's claim would wait for ever: a claim that names no class gets the default one."""
+    classes = json.loads(tools.run("kubectl", "get", "storageclasses", "--output", "json"))["items"]
+    if not any(item["metadata"].get("annotations", {}).get(DEFAULT_CLASS) == "true" for item in classes):
+        names = ", ".join(item["metadata"]["name"] for item in classes) or "none at all"
+        raise DemoError(
+            f"the cluster has no default StorageClass (it has: {names}); mark one as the default, or set "
+            "storageClassName in examples/demo/10-volume.yaml"
+        )
