@@ -8,7 +8,11 @@ export NO_MKDOCS_2_WARNING=1
 case "${1-}" in
 build)
     shift
-    exec .venv/bin/mkdocs build --strict --quiet "$@"
+    # Not --quiet: it takes the warnings away before --strict sees them.
+    if ! words=$(.venv/bin/mkdocs build --strict "$@" 2>&1); then
+        printf '%s\n' "$words" | grep -v '^INFO ' >&2
+        exit 1
+    fi
     ;;
 serve)
     shift

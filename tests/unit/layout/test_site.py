@@ -32,6 +32,24 @@ def test_the_site_builds_strictly_and_stands_alone(tmp_path: Path) -> None:
     assert {name: urls for name, urls in elsewhere.items() if urls} == {}
 
 
+def test_a_link_to_a_page_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Home\n\n[there](there.md)\n")
+    (tmp_path / "mkdocs.yml").write_text("site_name: probe\nsite_dir: site\nplugins: []\n")
+    done = subprocess.run(
+        ["hack/docs.sh", "build", "--config-file", tmp_path / "mkdocs.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "link 'there.md', but the target is not found" in done.stderr.replace(
+        "target 'there.md'", "target"
+    )
+
+
 def test_a_font_from_another_host_is_caught() -> None:
     html = '<a href="https://a.org">a</a><link rel=stylesheet href="https://f.org/x.css"><script src=//c.org/y.js>'
     assert loaded_from_elsewhere(html) == {"https://f.org/x.css", "//c.org/y.js"}
