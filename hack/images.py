@@ -165,7 +165,7 @@ def archive(name: str, base: str) -> Path:
 def build(
     argv: Sequence[str], name: str, logs: Path, *, env: Mapping[str, str] | None = None, lines: int = 40
 ) -> bool:
-    """Run one build with its output in a file, and a line a minute. On failure: the last lines of the file."""
+    """Run one build with its output in a file, and a line a minute. On failure: the last lines of the file, if any."""
     logs.mkdir(parents=True, exist_ok=True)
     file, began = logs / f"{name}.log", time.monotonic()
     env = {**os.environ, "PYTHONPATH": str(ROOT / "hack"), **(env or {})}
@@ -187,7 +187,7 @@ def build(
     if status:
         if lines:
             print("\n".join(file.read_text(errors="replace").splitlines()[-lines:]), file=sys.stderr)
-        print(f"images: {name} failed; all it printed is in {file}", file=sys.stderr)
+            print(f"images: {name} failed; all it printed is in {file}", file=sys.stderr)
         return False
     print(f"image {name:<15} {time.monotonic() - began:6.1f} s", flush=True)
     return True

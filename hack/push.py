@@ -31,8 +31,8 @@ PLATFORM = "linux/amd64"
 REGISTRY = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 """A host with a port, and folders, as in the reference of an image (github.com/distribution/reference)."""
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-WORDS = 300
-"""What is told of an engine's last line."""
+WORDS = 240
+"""What is told of an engine's last line: its end, where the cause is."""
 
 
 @dataclass(frozen=True)
@@ -334,15 +334,13 @@ def run(engine: Engine, made: Sequence[Command], logs: Path) -> int:
         if build([*command.argv], command.name, logs, env=command.env, lines=0 if command.pushes else 40):
             continue
         if command.pushes:
-            words = [
-                line
-                for line in (logs / f"{command.name}.log").read_text(errors="replace").splitlines()
-                if line
-            ]
+            log = logs / f"{command.name}.log"
+            words = "".join([line for line in log.read_text(errors="replace").splitlines() if line][-1:])
+            cause = words if len(words) <= WORDS else f"...{words[-WORDS:]}"
             print(
-                f"images-push: {command.pushes} was not pushed: {''.join(words[-1:])[:WORDS]}\n"
+                f"images-push: {command.pushes} was not pushed: {cause}\n"
                 f"  -> look at the registry's name and at your login (`{engine.login}`), then run it again: "
-                "what is built is kept",
+                f"what is built is kept. All that was printed: {log}",
                 file=sys.stderr,
             )
         return 1
