@@ -42,8 +42,8 @@ SHIPPED = ("operator", "serve-llamacpp", "train", "eval", "quantize")
 
 
 def tag(name: str, version: str) -> str:
-    """An image's full name."""
-    return f"{PREFIX}/{name}:{version}"
+    """An image's full name on the machine that builds. What is only built from has no version: nobody sees it."""
+    return f"{PREFIX}/{name}:{version if name in SHIPPED else 'dev'}"
 
 
 def with_needs(names: list[str]) -> list[str]:
@@ -144,13 +144,21 @@ def make(instance: str, name: str, given: dict[str, str], version: str, logs: Pa
     """Build an image, or take it from the cache of archives; False after a failure that has been told."""
     kept = archive(name, given.get("BASE_IMAGE", ""))
     cluster = [sys.executable, "-m", "cluster", "image"]
-    if name in KEPT and kept.exists():
-        return build([*cluster, "load", instance, str(kept)], name, logs)
+    if (load := loading(instance, name, given.get("BASE_IMAGE", ""))) is not None:
+        return build(load, name, logs)
     if not build(command(instance, name, given, version), name, logs):
         return False
     if name not in KEPT:
         return True
     return build([*cluster, "save", instance, tag(name, version), str(kept)], f"{name}-archive", logs)
+
+
+def loading(instance: str, name: str, base: str) -> list[str] | None:
+    """The argv that takes an image from the cache of archives; None if it is not there."""
+    kept = archive(name, base)
+    if name not in KEPT or not kept.exists():
+        return None
+    return [sys.executable, "-m", "cluster", "image", "load", instance, str(kept)]
 
 
 def archive(name: str, base: str) -> Path:

@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from images import IMAGES, PREFIX, ROOT, SHIPPED, build, build_args, revision, tag, with_needs
+from images import BASE_IMAGE as CLUSTER_BASE_IMAGE
+from images import IMAGES, PREFIX, ROOT, SHIPPED, build, build_args, loading, revision, tag, with_needs
 
 BAKE = "images/docker-bake.hcl"
 BASE_IMAGE = "python:3.11-slim-bookworm"
@@ -129,16 +130,15 @@ def _succeeds(argv: Sequence[str]) -> bool:
 
 
 def commands(engine: Engine, given: argparse.Namespace) -> list[Command]:
-    """What is run, in order. A base image is named unless the engine has one of its own."""
+    """What is run, in order."""
     if engine.bakes:
         return _baked(engine, given)
     made = []
+    base = given.base_image or (CLUSTER_BASE_IMAGE if engine.name == CLUSTER else BASE_IMAGE)
     # The cluster program wants whole paths; the others run in the root of the checkout.
     here = f"{ROOT}/" if engine.name == CLUSTER else ""
     for name in with_needs(given.names):
-        args = build_args(name, given.version, given.base_image or BASE_IMAGE)
-        if engine.name == CLUSTER and not given.base_image:
-            args.pop("BASE_IMAGE", None)
+        args = build_args(name, given.version, base)
         if name in SHIPPED:
             args |= {"VERSION": given.version, "REVISION": revision()}
         full = f"{given.registry}/speechless/{name}:{given.version}"
@@ -147,7 +147,8 @@ def commands(engine: Engine, given: argparse.Namespace) -> list[Command]:
         options += [part for key, value in args.items() for part in ("--build-arg", f"{key}={value}")]
         options += [part for secret in given.secret for part in ("--secret", secret)]
         options += ["--platform", given.platform] if engine.name != CLUSTER else []
-        made.append(Command(name, [*engine.build, *options, here or "."]))
+        kept = loading(given.instance, name, args.get("BASE_IMAGE", "")) if engine.name == CLUSTER else None
+        made.append(Command(name, kept or [*engine.build, *options, here or "."]))
         if name in SHIPPED and not given.no_push:
             plain = (engine.plain_http or ()) if given.plain_http else ()
             made.append(Command(f"{name}-push", [*engine.push, *plain, full], pushes=full))
