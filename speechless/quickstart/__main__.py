@@ -41,7 +41,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--preset",
         choices=("full", "quick", "small"),
-        help="how long the tiny model learns (default: quick; full: twice as long; small: half, and it learns little)",
+        help="how long the tiny model learns (default: small; quick: twice as long; full: four times)",
     )
     parser.add_argument(
         "--model", type=Path, metavar="DIR", help="a Hugging Face folder instead of the tiny model"
@@ -104,7 +104,7 @@ def _chain(parser: Parser, given: argparse.Namespace) -> Chain:
                 parser.error(f"{name} needs --model: the tiny model has its own")
         return Chain(
             Path("tiny", "base"), Path("tiny", "train.jsonl"), Path("tiny", "heldout.jsonl"), Path("tiny", "text.txt"),
-            tiny=True, preset=given.preset or "quick", max_tokens=64,
+            tiny=True, preset=given.preset or "small", max_tokens=64,
         )  # fmt: skip
     if given.preset is not None:
         parser.error("--preset has no effect with --model: it is the tiny model's")

@@ -71,7 +71,7 @@ class Chain:
     text: Path | None
     """What perplexity is measured on; None: it is not."""
     tiny: bool
-    preset: str = "quick"
+    preset: str = "small"
     max_tokens: int = 512
 
     def steps(self) -> list[Step]:
