@@ -56,6 +56,19 @@ def run_demo(*argv: str) -> Demo:
     return Demo(done.returncode, done.stdout + done.stderr)
 
 
+def run_current(cluster: Cluster, *argv: str) -> Demo:
+    """The same as somebody with kubectl, helm and a kubeconfig: `make demo CLUSTER=current`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", *argv, "--cluster", "current"],
+        check=False,
+        env={**cluster.env(), "PYTHONPATH": str(ROOT / "hack"), "COLUMNS": "140"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    return Demo(done.returncode, done.stdout + done.stderr)
+
+
 @pytest.fixture(scope="session")
 def demo(cluster: Cluster) -> Iterator[Demo]:
     """The demo, from nothing: what an earlier run left is taken away first."""

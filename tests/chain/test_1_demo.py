@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.chain.conftest import NAMESPACE, Demo, conditions, ended, holds, manifests
-from tests.support.cluster import Cluster
+from tests.chain.conftest import NAMESPACE, Demo, conditions, ended, holds, manifests, run_current
+from tests.support.cluster import ROOT, Cluster
 from tests.support.kube import Kube
 from tests.support.wait import wait_for, wait_gone
 
@@ -30,6 +30,37 @@ def test_the_demo_ends_with_an_answer_and_its_numbers(demo: Demo, kube: Kube) ->
     assert base <= 0.1, "the base model has not learned the tasks"
     assert tuned >= 0.5, "fine-tuning visibly helps"
     assert small >= 0.5
+
+
+IMAGES = ("--registry", "localhost", "--tag", "dev")
+"""As the node has them: nothing is pulled."""
+
+
+def test_the_same_command_runs_on_the_cluster_that_kubectl_speaks_to(demo: Demo, cluster: Cluster) -> None:
+    done = run_current(cluster, "run", *IMAGES)
+    assert done.status == 0, done.screen
+    context = cluster.run("kubectl", "config", "current-context").strip()
+    assert f"context {context!r}" in done.screen
+    assert "What came out" in done.screen
+    assert "make demo-clean CLUSTER=current" in done.screen
+    assert "cluster-shell" not in done.screen
+
+
+def test_there_it_leaves_a_release_of_somebody_else_alone(
+    demo: Demo, cluster: Cluster, namespace: str
+) -> None:
+    theirs = ("--namespace", namespace, "theirs")
+    settings = ("image.registry=localhost", "image.tag=dev", f"watchNamespaces={{{namespace}}}")
+    off = ("crds.install=false", "aggregatedRoles=false", "apiPriority.enabled=false", "replicas=0")
+    given = [part for setting in (*settings, *off) for part in ("--set", setting)]
+    cluster.run("helm", "install", *theirs, str(ROOT / "charts" / "speechless"), *given)
+    try:
+        done = run_current(cluster, "run", *IMAGES)
+    finally:
+        cluster.run("helm", "uninstall", *theirs)
+    assert done.status == 1
+    (line,) = [line for line in done.screen.splitlines() if line.startswith("demo: ")]
+    assert "release 'theirs' in namespace" in line
 
 
 def test_digests_tie_the_chain_together(demo: Demo, kube: Kube) -> None:
