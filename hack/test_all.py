@@ -41,8 +41,8 @@ STEPS = (
     Step("docs", ["hack/docs.sh", "build"], needs=("setup",), folder="docs"),
     Step(
         "prepare",
-        # kwok and Kueue are for the apiserver tier; a cluster needs neither.
-        [sys.executable, "-m", "cluster", "prepare", "--with", "kwok,kueue"],
+        # These are for the tests alone; a cluster needs none of them.
+        [sys.executable, "-m", "cluster", "prepare", "--with", "kwok,kueue,monitoring,registry"],
         env={"PYTHONPATH": "hack"},
         folder="hack/cluster",
     ),

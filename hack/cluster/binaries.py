@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,9 +105,16 @@ KUEUE = Module(
     f"-X sigs.k8s.io/kueue/pkg/version.GitVersion=v{versions.KUEUE}",
     keep=("sigs.k8s.io/kueue", "config"),
 )
+MONITORING = Module(
+    "monitoring",
+    versions.PROMETHEUS_OPERATOR,
+    (),
+    keep=("github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd"),
+)
+"""The definitions of ServiceMonitor and its like; no program."""
 REGISTRY = Debian("registry", ("docker-registry",))
 Program = Module | Debian
-EXTRAS: dict[str, Program] = {extra.name: extra for extra in (KWOK, KUEUE, REGISTRY)}
+EXTRAS: dict[str, Program] = {extra.name: extra for extra in (KWOK, KUEUE, MONITORING, REGISTRY)}
 """Programs that some tests and benchmarks run beside a cluster: built when they are asked for."""
 
 
@@ -230,7 +237,7 @@ def _build(module: Module, say: Callable[[str], None], target: Path) -> None:
     """`go build` in caches of our own: the user's are neither needed nor filled, and ours can be deleted afterwards."""
     go, (cache, modules) = _go(say), _build_caches()
     free = shutil.disk_usage(_existing(paths.cache())).free >> 30
-    if module is not PAUSE and free < 18:
+    if module is not PAUSE and module.packages and free < 18:
         raise ClusterError(
             f"building {module.name} needs 18 GiB of disk below {paths.cache()}; {free} GiB are free"
         )
@@ -246,6 +253,18 @@ def _build(module: Module, say: Callable[[str], None], target: Path) -> None:
         "GOTOOLCHAIN": "auto",
         "CGO_ENABLED": "0",
     }
+    if module.packages:
+        _compile(module, go, env, say, target)
+    if module.keep:
+        path, folder = module.keep
+        run([go, "mod", "download", path], cwd=module.source, env=env, timeout=600)
+        found = run([go, "list", "-m", "-f", "{{.Dir}}", path], cwd=module.source, env=env).strip()
+        shutil.copytree(Path(found) / folder, target / folder)
+
+
+def _compile(
+    module: Module, go: str, env: Mapping[str, str], say: Callable[[str], None], target: Path
+) -> None:
     argv = [
         go,
         "build",
@@ -283,10 +302,6 @@ def _build(module: Module, say: Callable[[str], None], target: Path) -> None:
             f"building {module.name} failed:\n" + "\n".join(words[-12:]),
             "what was built so far is kept: run it again to go on",
         )
-    if module.keep:
-        path, folder = module.keep
-        found = run([go, "list", "-m", "-f", "{{.Dir}}", path], cwd=module.source, env=env).strip()
-        shutil.copytree(Path(found) / folder, target / folder)
     say(f"  {module.name}: built in {time.monotonic() - began:.0f} s")
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 import speechless
 from speechless_operator.desired.settings import AdministratorFile
 from speechless_operator.flags import build_parser
 from tests.apiserver.operator.test_chart import CHART, HOME, config, container, of_kind, rendered
-from tests.support.cluster import Cluster, ClusterError, locked
-from tests.support.kube import Object
+from tests.support.cluster import Cluster, ClusterError, locked, program
+from tests.support.kube import Kube, Object
+from tests.support.wait import wait_condition
 
 # ------------------------------------------------------------------------------------------------- what settings become
 
@@ -107,6 +109,33 @@ def test_a_monitor_finds_the_metrics(cluster: Cluster) -> None:
     assert service["spec"]["ports"][0]["targetPort"] in ports
     with pytest.raises(ClusterError, match=r"set metrics\.service\.enabled=true"):
         rendered(cluster, HOME, "metrics.serviceMonitor.enabled=true", "metrics.service.enabled=false")
+
+
+@pytest.fixture(scope="session")
+def monitors(cluster: Cluster) -> None:
+    """The Prometheus operator's own definitions of what its users write."""
+    folder = program("monitoring") / "example" / "prometheus-operator-crd"
+    for plural in ("servicemonitors", "podmonitors"):
+        crd = yaml.safe_load((folder / f"monitoring.coreos.com_{plural}.yaml").read_text())
+        with locked(plural):
+            cluster.kube.apply(crd, force=True)
+            wait_condition(
+                cluster.kube, "CustomResourceDefinition", crd["metadata"]["name"], None, "Established"
+            )
+    cluster.kube.discovery.refresh()
+
+
+def test_the_prometheus_operator_knows_every_field_of_the_monitor(
+    cluster: Cluster, kube: Kube, namespace: str, monitors: None
+) -> None:
+    (monitor,) = of_kind(
+        rendered(
+            cluster, namespace, "metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.a=b"
+        ),
+        "ServiceMonitor",
+    )
+    made = kube.create(monitor | {"metadata": monitor["metadata"] | {"namespace": namespace}}, strict=True)
+    assert made["spec"] == monitor["spec"]
 
 
 # ------------------------------------------------------------------------------------------------------- two releases

@@ -152,7 +152,7 @@ def test_a_program_that_is_not_here_is_refused_with_those_that_are(
 ) -> None:
     with pytest.raises(SystemExit):
         main(["prepare", "--with", "kwok,nosuch"])
-    assert "there is no 'nosuch'; there are: kwok, kueue, registry" in capsys.readouterr().err
+    assert "there is no 'nosuch'; there are: kwok, kueue, monitoring, registry" in capsys.readouterr().err
 
 
 def test_what_is_kept_of_a_source_is_part_of_the_key() -> None:
