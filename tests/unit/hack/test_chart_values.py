@@ -40,5 +40,5 @@ def test_what_is_markup_in_a_comment_is_none_in_the_table() -> None:
 
 
 def test_a_value_without_a_comment_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="no comment above: a[.]c"):
+    with pytest.raises(ValueError, match=r"no comment above: a\.c"):
         rows("# A.\na:\n  # B.\n  b: 1\n\n  c: 2\n")
