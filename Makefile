@@ -25,7 +25,7 @@ quickstart: ## The whole chain on this machine, without a cluster, as this user 
 		$(if $(MODEL),--model '$(MODEL)') $(if $(DATASET),--dataset '$(DATASET)') \
 		$(if $(PROBLEMS),--problems '$(PROBLEMS)') $(if $(TEXT),--text '$(TEXT)')
 
-##@ A model of yours, on this machine
+##@ Your own model, on this machine
 # An exported variable and one that is given after `make` both count.
 MODELS_ROOT_DIR ?= /opt/local/llm_models/huggingface.co
 TEST_MODEL_PATH ?=
@@ -83,7 +83,7 @@ help: ## List every target
 setup: ## Make .venv with the locked tools and this checkout installed (fast when nothing changed)
 	@hack/setup.sh
 
-format: setup ## Bring the Python code into the house's format and mend what ruff can mend by itself
+format: setup ## Format the Python code and apply the fixes that ruff can make
 	@.venv/bin/ruff check --quiet --fix-only .
 	@.venv/bin/ruff format .
 
@@ -109,7 +109,7 @@ test: ## Run every test, with a table of times at the end (SKIP=images,library,c
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py $(if $(SKIP),--skip '$(SKIP)')
 
-test-unit: ## Run the unit tests: seconds, no cluster
+test-unit: ## Run the unit tests: minutes, no cluster
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py --only setup,unit
 
@@ -133,7 +133,7 @@ test-chain: ## Run the tests of the whole chain, the demo first: a quarter of an
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,chain
 
-test-more: setup ## Run what is heavy and rare: the benchmarks from end to end, small (SIZE=300 resources)
+test-more: setup ## Run heavy tests: the benchmarks from end to end, small (SIZE=300 resources)
 	@hack/ensure-python.sh
 	@.venv/bin/python -m benchmarks.operator --resources '$(SIZE)' --rounds 1 --seconds 20
 
@@ -148,7 +148,7 @@ demo: setup ## From this machine to an answer of the served model (CLUSTER=curre
 	@PYTHONPATH=hack exec .venv/bin/python -m demo run $(place) \
 		$(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(VERSION),--tag '$(VERSION)')
 
-demo-clean: setup ## Take the demo's resources and its operator away; the cluster stays (CLUSTER=current)
+demo-clean: setup ## Delete the demo's resources and its operator; the cluster stays (CLUSTER=current)
 	@PYTHONPATH=hack exec .venv/bin/python -m demo clean $(place)
 
 images: setup ## Build all images into the cluster NAME, starting it if it is not up
@@ -162,10 +162,10 @@ images-push: ## Build all images with Docker, podman or buildah, and push them (
 
 ##@ A Kubernetes cluster on this machine
 .PHONY: cluster-up cluster-down cluster-status cluster-shell cluster-reset cluster-list
-cluster-up: ## Build what is missing and start the cluster, or mend the one that runs
+cluster-up: ## Build what is missing and start the cluster, or repair the one that runs
 	@$(cluster) up '$(NAME)' --nodes '$(NODES)'
 
-cluster-down: ## Stop the cluster and leave nothing of it behind but its state, for the next cluster-up
+cluster-down: ## Stop the cluster and keep its state for the next cluster-up
 	@$(cluster) down '$(NAME)'
 
 cluster-status: ## Show what of the cluster runs and how to reach it
@@ -174,7 +174,7 @@ cluster-status: ## Show what of the cluster runs and how to reach it
 cluster-shell: ## Open a shell with KUBECONFIG set, kubectl and helm on the PATH
 	@$(cluster) shell '$(NAME)'
 
-cluster-reset: ## Stop the cluster and forget its state
+cluster-reset: ## Stop the cluster and delete its state
 	@$(cluster) reset '$(NAME)'
 
 cluster-list: ## List the cluster instances of this machine

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +54,8 @@ def _subcommands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argpars
 
 def _section(parser: argparse.ArgumentParser) -> list[str]:
     rows = [row for action in parser._actions if (row := _row(parser, action))]
-    parts = [f"{_words(text)}\n" for text in (parser.description, parser.epilog) if text]
+    texts = [text for text in (parser.description, parser.epilog) if text]
+    parts = [part for text in texts for part in _paragraphs(text)]
     if rows:
         parts.append("\n".join(["| Flag | What |", "|---|---|", *rows]) + "\n")
     return parts
@@ -74,6 +77,16 @@ def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> str | None
     text = parser._get_formatter()._expand_help(action)
     needed = "; required" if action.required and action.option_strings else ""
     return f"| {names} | {_words(text)}{needed} |"
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """A description as Markdown: lines that are indented are an example, and stay as they are."""
+    for indented, lines in itertools.groupby(text.splitlines(), key=lambda line: line.startswith("  ")):
+        found = list(lines)
+        if indented:
+            yield "\n".join(["```text", textwrap.dedent("\n".join(found)), "```"]) + "\n"
+        elif any(line.strip() for line in found):
+            yield f"{_words(' '.join(found))}\n"
 
 
 def _words(text: str) -> str:

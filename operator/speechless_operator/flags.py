@@ -15,7 +15,7 @@ from speechless_operator.desired.settings import image_names
 DESCRIPTION = """\
 The Kubernetes operator of Speechless.
 
-It makes FineTune, Evaluation, Quantization and InferenceService happen. It finds its API server by KUBECONFIG, or by
+It carries out FineTunes, Evaluations, Quantizations and InferenceServices. It finds its API server by KUBECONFIG, or by
 the service account of its pod."""
 
 RUN = """\
@@ -38,7 +38,7 @@ The file of --config, in YAML or JSON; every part may be left out:
     tolerations: [{key: ml, operator: Exists}]
     priorityClassName: batch
     runtimeClassName: gvisor
-  ceilings:                       # what resources may not go beyond; absent or null: anything, []: nothing
+  ceilings:                       # limits for what resources may ask for; absent or null: anything, []: nothing
     imagePrefixes: [registry.example/ml/]
     allowEnv: false
     allowVolumes: false
@@ -110,16 +110,18 @@ def _add_what(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--allow-code-execution",
         action="store_true",
-        help="let Evaluations run what a model wrote, where they ask for it, too",
+        help="allow Evaluations to run code that a model wrote; each must ask for it, too",
     )
     what.add_argument(
-        "--allow-file-uris", action="store_true", help="let resources name paths in their image (file:///...)"
+        "--allow-file-uris",
+        action="store_true",
+        help="allow resources to name paths in their image (file:///...)",
     )
     what.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="defaults for the pods of stages, and what resources may not go beyond; see below",
+        help="defaults for the pods of stages, and limits for what resources may ask for; see below",
     )
 
 
@@ -142,11 +144,11 @@ def _add_where(where: argparse._ArgumentGroup) -> None:
         type=_object_name,
         default="speechless-operator",
         metavar="NAME",
-        help="the Lease: replicas that share it take turns, so operators that watch other namespaces need another one "
+        help="name of the Lease. One replica of those that share it works; operators of other namespaces need another "
         "(default: %(default)s)",
     )
     where.add_argument(
-        "--lease-namespace", default="", metavar="NAME", help="where the Lease is (default: own)"
+        "--lease-namespace", default="", metavar="NAME", help="namespace of the Lease (default: own)"
     )
     where.add_argument(
         "--identity", default="", help="this replica's name (default: host name and a random part)"
@@ -161,43 +163,49 @@ def _add_how(how: argparse._ArgumentGroup) -> None:
         help="/livez, /readyz and /metrics (default: %(default)s)",
     )
     how.add_argument(
-        "--workers", type=_at_least(1), default=8, help="resources worked on at once (default: %(default)s)"
+        "--workers",
+        type=_at_least(1),
+        default=8,
+        help="resources handled at the same time (default: %(default)s)",
     )
     how.add_argument(
         "--resync-seconds",
         type=_seconds,
         default=300,
-        help="between two comparisons with the API server (default: 300)",
+        help="seconds between two comparisons with the API server (default: 300)",
     )
     how.add_argument(
         "--watch-with",
         choices=["reflector", "kopf"],
         default="reflector",
-        help="what watches the four kinds: the reflector that watches their children, too, or kopf, a second "
-        "implementation of the same, which takes several times the CPU for an event (default: %(default)s)",
+        help="what watches the four kinds: reflector, which watches their children, too; or kopf, which takes several "
+        "times the CPU for an event (default: %(default)s)",
     )
     how.add_argument(
         "--progress-via",
         choices=["pod", "apiserver"],
         default="pod",
-        help="how running stages are asked: at their pod's address, or through the API server, which an operator "
-        "outside the cluster needs (default: pod)",
+        help="how the progress of running stages is read: at their pod's address, or through the API server, which an "
+        "operator outside the cluster needs (default: pod)",
     )
     how.add_argument(
         "--qps",
         type=_rate,
         default=0,
-        help="requests a second to the API server at most; 0: no limit of our own, the API server's priority and "
-        "fairness decides. The Lease is never limited (default: 0)",
+        help="largest number of requests a second to the API server. 0: no limit here; the API server's priority and "
+        "fairness decides. Requests for the Lease are never limited (default: 0)",
     )
     how.add_argument(
         "--burst",
         type=_at_least(1),
         default=200,
-        help="with --qps: requests at once above that (default: %(default)s)",
+        help="with --qps: how many requests may be sent at once above it (default: %(default)s)",
     )
     how.add_argument(
-        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="(default: info)"
+        "--log-level",
+        choices=["debug", "info", "warning", "error"],
+        default="info",
+        help="the lowest level that is logged (default: info)",
     )
 
 

@@ -65,7 +65,9 @@ def build_parser() -> Parser:
         help=f"bearer tokens that may ask, one a line; one more may be in {KEY_VARIABLE}",
     )
     parser.add_argument("--drain_seconds", type=float, default=30, help="how long SIGTERM waits for requests")
-    parser.add_argument("--log_level", choices=LOG_LEVELS, default="info", help="what is logged")
+    parser.add_argument(
+        "--log_level", choices=LOG_LEVELS, default="info", help="the lowest level that is logged"
+    )
     default = parser.add_argument_group("defaults for requests that omit them")
     default.add_argument("--temperature", type=float, default=1.0, help="0: greedy")
     default.add_argument("--top_p", type=float, default=1.0, help="nucleus sampling")

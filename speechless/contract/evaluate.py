@@ -20,7 +20,7 @@ class SuiteOptions(ContractModel):
     """What a suite can be told. Which of it a kind takes is in `suites.SUITES`."""
 
     samples_per_task: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Answers a problem."""
+    """Answers for each problem."""
     k: Annotated[
         tuple[Annotated[int, Field(ge=1, le=1000)], ...],
         Field(min_length=1, max_length=16),
@@ -28,15 +28,15 @@ class SuiteOptions(ContractModel):
     ] = (1,)
     """The k of pass@k; none may exceed samplesPerTask."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0
-    """0 is greedy."""
+    """Temperature of the sampling; 0 is greedy."""
     max_tokens: Annotated[int, Field(ge=1)] = 512
-    """Tokens of an answer at most."""
+    """The largest number of tokens of an answer."""
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10
-    """For running one answer's tests."""
+    """Seconds for running the tests of one answer."""
     limit: Annotated[int, Field(ge=1)] | None = None
-    """Only the first so many problems or chunks of text; without it, all."""
+    """Use only this many problems or chunks of text, from the first on; without it, all."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
-    """Of the sampling."""
+    """Seed of the sampling."""
 
 
 class Suite(SuiteOptions):
@@ -66,7 +66,7 @@ class EvaluateSettings(ContractModel):
     """How to score a model, wherever that is."""
 
     allow_code_execution: bool = False
-    """Suites that run what the model wrote need it; the operator must allow it, too."""
+    """Allow suites to run code that the model wrote. The operator must allow it, too."""
 
 
 class EvaluateSpec(EvaluateSettings, Publishing):

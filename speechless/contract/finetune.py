@@ -71,7 +71,7 @@ class Hyperparameters(ContractModel):
     max_length: Annotated[int, Field(ge=8)] = 1024
     """Tokens of a row; longer rows are cut, and counted in the log."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
-    """Of everything that is drawn by chance."""
+    """The seed of all random numbers."""
 
 
 class Lora(ContractModel):
@@ -80,7 +80,7 @@ class Lora(ContractModel):
     r: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rank."""
     alpha: Annotated[int, Field(ge=1, le=4096)] = 32
-    """Scale: the adapter counts alpha / r."""
+    """Scale: the adapter is multiplied by alpha / r."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0
     """Part of the adapter's input that is left out while training."""
     target_modules: Annotated[
@@ -95,9 +95,9 @@ class Checkpoints(ContractModel):
     """Written to the store while training, so that another attempt goes on from there."""
 
     every_steps: Annotated[int, Field(ge=0)] = 0
-    """0: only when the pod is stopped."""
+    """Optimizer steps between two checkpoints. 0: only when the pod is stopped."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
-    """How many are kept."""
+    """How many checkpoints are kept."""
 
 
 class FineTuneSettings(ContractModel):
@@ -112,7 +112,7 @@ class FineTuneSettings(ContractModel):
     lora: Lora | None = None
     """The adapters' shape, for method LoRA."""
     checkpoints: Checkpoints = Checkpoints()
-    """What is saved on the way."""
+    """Checkpoints during the training."""
     merge: bool = True
     """Method LoRA: true publishes the merged model, false the adapter alone."""
 

@@ -18,7 +18,7 @@ class ServeSettings(ContractModel):
     engine: Annotated[str, OneOf("engine", lambda: ENGINES)] = ServeEngine.LLAMA_CPP.value
     """What answers."""
     context_length: Annotated[int, Field(ge=8, le=16_777_216)] | None = None
-    """Tokens of a conversation at most; without it, what the model was trained for."""
+    """The largest number of tokens of a conversation; without it, what the model was trained for."""
     parallel: Annotated[int, Field(ge=1, le=1024)] = 1
     """Requests that a pod answers at the same time; they share the context."""
     engine_args: Annotated[
@@ -26,7 +26,7 @@ class ServeSettings(ContractModel):
         Field(max_length=64),
         ATOMIC,
     ] = ()
-    """Handed to the engine one by one, after its own, and never to a shell. Only those that tune it and cannot change
+    """More arguments for the engine, one by one; no shell sees them. Allowed are those that tune it and do not change
     which model answers."""
 
 

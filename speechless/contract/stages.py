@@ -45,10 +45,11 @@ class SourceOptions(ContractModel):
     """What may be said of an input beside where it is."""
 
     digest: Digest | None = None
-    """What it must digest to; without it, the digest of what was read is recorded. A model behind a gate needs it."""
+    """The digest that it must have. Without it, the digest of what was read is recorded. A model behind a gate needs
+    it."""
     wait_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
-    """How long the pod waits for what is at uri to appear, whole (by a rename); without it, what is not there is an
-    error at once."""
+    """Seconds that the pod waits until uri exists. It must appear complete, by a rename. Without it, a missing uri is
+    an error at once."""
 
 
 class Source(SourceOptions):

@@ -67,7 +67,9 @@ def build_parser() -> Parser:
         "--dataset", type=Path, required=True, metavar="PATH", help="a JSON Lines file, or a folder"
     )
     data.add_argument("--dataset_format", default="auto", help=f"{', '.join(_FORMATS)} (default: auto)")
-    data.add_argument("--model_max_length", type=int, default=2048, help="tokens of a row (default: 2048)")
+    data.add_argument(
+        "--model_max_length", type=int, default=2048, help="the longest row, in tokens (default: 2048)"
+    )
     data.add_argument(
         "--max_train_samples",
         type=float,
@@ -107,14 +109,20 @@ def build_parser() -> Parser:
         help="linear, cosine, constant (default) or constant_with_warmup",
     )
     run.add_argument(
-        "--warmup_steps", type=int, default=0, help="steps until the learning rate is whole (default: 0)"
+        "--warmup_steps",
+        type=int,
+        default=0,
+        help="steps in which the learning rate rises to its peak (default: 0)",
     )
     run.add_argument("--weight_decay", type=float, default=0.0, help="AdamW's weight decay (default: 0)")
     run.add_argument(
         "--max_grad_norm", type=float, default=0.3, help="gradients are clipped to this norm (default: 0.3)"
     )
     run.add_argument(
-        "--seed", type=int, default=10042, help="of the order of rows and of new weights (default: 10042)"
+        "--seed",
+        type=int,
+        default=10042,
+        help="seed of the order of rows and of new weights (default: 10042)",
     )
     run.add_argument(
         "--logging_steps", type=int, default=1, help="steps between two lines of the log (default: 1)"

@@ -37,7 +37,7 @@ log = logging.getLogger("speechless.stage")
 def build_parser() -> Parser:
     """The command line of a stage."""
     parser = Parser(prog="speechless stage", description="Run one stage: fetch, work, publish, report.")
-    parser.add_argument("stage", choices=[name.value for name in StageName], help="what to do")
+    parser.add_argument("stage", choices=[name.value for name in StageName], help="the stage to run")
     parser.add_argument("--spec", type=Path, required=True, metavar="FILE", help="the stage's spec (JSON)")
     parser.add_argument(
         "--listen",

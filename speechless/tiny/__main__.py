@@ -16,7 +16,11 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="make")
     command = commands.add_parser("make", help="write base/, train.jsonl, heldout.jsonl and text.txt")
     command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="where; made if it is not there"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder to write to; created if it is missing",
     )
     command.add_argument(
         "--preset",

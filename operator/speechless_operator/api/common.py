@@ -121,15 +121,15 @@ class JobSpec(ApiModel):
     output: Output | None = None
     """Where the artifact goes; without it, the operator's artifact store."""
     suspend: bool = False
-    """true: nothing runs; a running pod is stopped after it saved what it can. May change."""
+    """true: nothing runs, and a running pod is stopped after it has saved what it can. May be changed."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """The run fails after so long, however far it is."""
+    """Seconds after which the run fails, however far it is."""
     backoff_limit: Annotated[int, Field(ge=0, le=100)] = 3
-    """How often a run that failed for a passing cause is tried again. Bad input and lack of memory are not tried again;
-    what a node's end interrupts is not counted."""
+    """How often a run is tried again after a failure that may pass. Bad input and lack of memory are not tried again.
+    What is interrupted by the end of its node is not counted."""
     queue_name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_QUEUE)] | None = None
-    """The Kueue LocalQueue of this namespace that decides when the run may begin; without it, at once."""
+    """The Kueue LocalQueue of this namespace that decides when the run may start; without it, at once."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
-    """This resource is deleted so long after its end; its artifact stays. May change."""
+    """Seconds after its end until this resource is deleted. Its artifact stays. May be changed."""
     pod: PodSettings = PodSettings()
     """How the pod looks."""

@@ -65,7 +65,7 @@ class Gate(ApiModel):
 
 
 class EvaluationSpec(JobSpec, contract.EvaluateSettings):
-    """What to score, on what. All but suspend and ttlSecondsAfterFinished is fixed once created."""
+    """Which model to score, and on what. Immutable once created, but for suspend and ttlSecondsAfterFinished."""
 
     model_config = rules(
         lambda: [suites.code_rule()],
@@ -77,12 +77,11 @@ class EvaluationSpec(JobSpec, contract.EvaluateSettings):
     suites: Annotated[list[Suite], ListMap(), Field(min_length=1, max_length=16)]
     """The tests."""
     gates: Annotated[list[Gate], ListMap("metric"), Field(max_length=32)] = []
-    """What must hold for the evaluation to pass. Without any, it measures and does not judge, and no service's gate
-    opens by it."""
+    """Bounds that must hold for the evaluation to pass. Without any, it only measures, and opens no service's gate."""
 
 
 class EvaluationStatus(JobStatus):
-    """How the evaluation goes, and what it measured."""
+    """The state of the evaluation, and what it measured."""
 
     score: Line | None = None
     """The first metrics in one line, for `kubectl get`."""

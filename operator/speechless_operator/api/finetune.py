@@ -13,7 +13,7 @@ class Dataset(DataSource, contract.DatasetSource):
 
 
 class FineTuneSpec(JobSpec, contract.FineTuneSettings):
-    """What to train, on what, and how. All but suspend and ttlSecondsAfterFinished is fixed once created."""
+    """What to train, on what, and how. Immutable once created, but for suspend and ttlSecondsAfterFinished."""
 
     model_config = rules(
         Cel(
@@ -41,4 +41,4 @@ class FineTuneSpec(JobSpec, contract.FineTuneSettings):
 
 
 class FineTuneStatus(JobStatus):
-    """How the training goes, and what came out."""
+    """The state of the training, and its result."""

@@ -1,4 +1,4 @@
-"""InferenceService: serve a model, behind its gate."""
+"""InferenceService: serve a model, behind a gate if it has one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ GATE_OVERRIDE_UNTIL = f"{GATE_OVERRIDE}-until"
 
 
 class ServiceGate(ApiModel):
-    """What must have passed before a model is served."""
+    """The Evaluations that must have passed before a model is served."""
 
     evaluations: Annotated[list[Reference], ListMap(), Field(min_length=1, max_length=16)]
     """Evaluations of this namespace. Each must have scored exactly the artifact that is to be served (the same digest),
     and passed."""
     policy: Literal["Enforce"] = "Enforce"
-    """Enforce: a revision is served only once the gate is open; until then the one before serves."""
+    """Enforce: a revision is served only after its gate has opened. Until then the revision before is served."""
 
 
 class InferenceServiceSpec(ApiModel, contract.ServeSettings):
@@ -49,11 +49,11 @@ class InferenceServiceSpec(ApiModel, contract.ServeSettings):
     engine: Annotated[str, OneOf("engine", engines.offered)] = contract.ServeEngine.LLAMA_CPP.value
     """What answers."""
     model_name: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
-    """What clients ask for as `model`; without it, this resource's name."""
+    """The name that clients use as `model`; without it, this resource's name."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     """Pods of the served revision. `kubectl scale` and autoscalers set it, too."""
     gate: ServiceGate | None = None
-    """What must have passed before a model is served."""
+    """The Evaluations that must have passed before a model is served."""
     upgrade_policy: Literal["Manual", "Automatic"] = "Manual"
     """Manual: pods keep the image and pod template that they were made with when the operator is upgraded; a change of
     the spec takes the new one. Automatic: an upgrade of the operator makes a new revision."""
@@ -67,15 +67,15 @@ class GateVerdict(ApiModel):
     name: Word
     """The Evaluation."""
     passed: bool
-    """Whether it scored this very artifact, and passed."""
+    """Whether it scored exactly this artifact, and passed."""
     message: Text
     """The numbers, or what is missing."""
     samples: int | None = None
     """How many samples the numbers rest on, over all suites."""
     overridden: Word | None = None
-    """What of the evaluation's pod was its author's: image, environment. Its numbers are their word then."""
+    """What the evaluation's author chose of its pod: image, environment. The author can then decide its numbers."""
     gone: bool | None = None
-    """The Evaluation does not exist any more; what it said of this artifact is kept."""
+    """The Evaluation does not exist any more. Its verdict on this artifact is kept."""
 
 
 class GateOverride(ApiModel):
@@ -88,11 +88,11 @@ class GateOverride(ApiModel):
     until: Word | None = None
     """When it ends, as the annotation speechless.dev/gate-override-until says it."""
     digest: Word | None = None
-    """The artifact that was let pass."""
+    """The artifact for which the gate was opened."""
 
 
 class GateStatus(ApiModel):
-    """How the gate stands for the wanted model."""
+    """The state of the gate for the model that the spec asks for."""
 
     digest: Word | None = None
     """The artifact that it is about."""
@@ -106,7 +106,7 @@ class InferenceServiceStatus(BaseStatus):
     """What is served, where, and what is to be served next."""
 
     url: Line | None = None
-    """Where to ask inside the cluster: the base of the OpenAI-compatible routes."""
+    """The base of the OpenAI-compatible routes, inside the cluster."""
     artifact: ArtifactStatus | None = None
     """What is served now."""
     revision: Word | None = None
@@ -120,4 +120,4 @@ class InferenceServiceStatus(BaseStatus):
     selector: Line | None = None
     """Label selector of the pods, for the scale subresource."""
     gate: GateStatus | None = None
-    """How the gate stands for the wanted model."""
+    """The state of the gate for the model that the spec asks for."""

@@ -52,7 +52,7 @@ class Resources(ApiModel):
 
 
 class Toleration(ApiModel):
-    """A taint that the pod does not mind, as in a pod."""
+    """A taint that the pod tolerates, as in a pod."""
 
     key: Key | None = None
     """The taint's key; without it, every taint (operator Exists)."""
@@ -66,7 +66,7 @@ class Toleration(ApiModel):
     ) = None
     """NoSchedule, PreferNoSchedule or NoExecute; without it, all of them."""
     toleration_seconds: int | None = None
-    """NoExecute: how long the pod stays on a node after the taint came."""
+    """NoExecute: seconds that the pod stays on the node after the taint was added."""
 
 
 class SecretKey(ApiModel):
@@ -93,7 +93,7 @@ class EnvVar(ApiModel):
     )
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
-    """Its name. One that the operator sets too (HOME) is what is written here."""
+    """Its name. A variable that the operator sets, too (HOME), gets the value from here."""
     value: Annotated[str, StringConstraints(max_length=4096)] | None = None
     """Its value, as it stands: neither `$(OTHER)` nor `$$` is expanded."""
     value_from: EnvSource | None = None
@@ -106,7 +106,7 @@ class EnvObject(ApiModel):
     name: ObjectName
     """Its name."""
     optional: bool = False
-    """true: the pod starts also without it."""
+    """true: the pod also starts without it."""
 
 
 class EnvFrom(ApiModel):
@@ -150,13 +150,13 @@ class PodSettings(ApiModel):
     )
 
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    """Instead of the operator's image for this kind; best with a digest."""
+    """The image to use instead of the operator's for this kind; best with a digest."""
     resources: Resources = Resources()
     """What the container asks for and may use."""
     env: Annotated[list[EnvVar], ListMap(), Field(max_length=64)] = []
     """More variables for the container."""
     env_from: Annotated[list[EnvFrom], Atomic(), Field(max_length=16)] = []
-    """More variables, from ConfigMaps and Secrets. What env, the administrator or the operator (HOME) sets wins."""
+    """More variables, from ConfigMaps and Secrets. Those of env, the administrator or the operator (HOME) win."""
     volumes: Annotated[list[Volume], ListMap(), Field(max_length=16)] = []
     """More volumes for the pod. Claims that a uri names (`pvc://`) are mounted anyway."""
     volume_mounts: Annotated[list[VolumeMount], ListMap("mountPath"), Field(max_length=16)] = []
@@ -170,7 +170,7 @@ class PodSettings(ApiModel):
     affinity: Affinity | None = None
     """Where the pod may or should run."""
     tolerations: Annotated[list[Toleration], Atomic(), Field(max_length=16)] = []
-    """Taints of nodes that the pod does not mind."""
+    """Taints of nodes that the pod tolerates."""
     scheduler_name: ObjectName | None = None
     """The scheduler that places the pod; without it, the cluster's default."""
     service_account_name: ObjectName | None = None

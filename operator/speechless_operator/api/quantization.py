@@ -16,7 +16,7 @@ class Verify(contract.Verify):
 
 
 class QuantizationSpec(JobSpec, contract.QuantizeSettings):
-    """What to make smaller, and how. All but suspend and ttlSecondsAfterFinished is fixed once created."""
+    """What to make smaller, and how. Immutable once created, but for suspend and ttlSecondsAfterFinished."""
 
     model_config = rules(
         Cel(
@@ -34,4 +34,4 @@ class QuantizationSpec(JobSpec, contract.QuantizeSettings):
 
 
 class QuantizationStatus(JobStatus):
-    """How the quantization goes, and what came out."""
+    """The state of the quantization, and its result."""

@@ -27,7 +27,7 @@ class Condition(ApiModel):
     message: Text = ""
     """Why, for people."""
     observed_generation: int = 0
-    """The generation of the spec that this was said of."""
+    """The generation of the spec that this is about."""
     last_transition_time: Time
     """When status last changed."""
 
@@ -38,7 +38,7 @@ class InputStatus(ApiModel):
     name: Word
     """Its role: model, dataset, suite/<name>, verify."""
     kind: Word | None = None
-    """FineTune or Quantization, where it came from one."""
+    """FineTune or Quantization, if it came from one."""
     resource: Word | None = None
     """That resource's name."""
     uid: Word | None = None
@@ -48,11 +48,11 @@ class InputStatus(ApiModel):
     uri: Line
     """Where it is."""
     digest: Word | None = None
-    """What it digests to: known before for an artifact, measured by the run for a plain uri."""
+    """Its digest: known in advance for an artifact, computed by the run for a plain uri."""
     format: Word | None = None
-    """What kind of files it has, where it is an artifact of another resource."""
+    """What kind of files it has, if it is an artifact of another resource."""
     size_bytes: int | None = None
-    """Bytes of all its files, where it is an artifact of another resource."""
+    """Bytes of all its files, if it is an artifact of another resource."""
     wait_seconds: int | None = None
     """How long the pod waits for it to appear."""
 
@@ -69,13 +69,13 @@ class RunStatus(ApiModel):
     inputs: Annotated[list[InputStatus], ListMap(), Field(max_length=32)] = []
     """What goes in, as it was resolved; after the end see status.inputs."""
     suspended: bool | None = None
-    """Whether the operator has suspended the run's Job; what others suspend it leaves alone."""
+    """Whether the operator has suspended the run's Job. It does not change what others have suspended."""
     lost: int | None = None
     """How many results were lost with their pods."""
 
 
 class ArtifactStatus(ApiModel):
-    """What came out."""
+    """The result."""
 
     uri: Line
     """Where it is."""
@@ -135,16 +135,16 @@ class FailureStatus(ApiModel):
 
 
 class Provenance(ApiModel):
-    """What is needed to make the same again."""
+    """What is needed to reproduce the result."""
 
     image_digest: Line | None = None
     """The image that ran, as the node knows it."""
     versions: Annotated[dict[str, Word], Field(max_length=64)] = {}
     """Versions of the libraries that did the work."""
     seed: int | None = None
-    """The seed of everything that was drawn by chance."""
+    """The seed of all random numbers."""
     spec_hash: Word | None = None
-    """Of what decides the result: the run's name."""
+    """A hash of what decides the result: the run's name."""
     operator_version: Word | None = None
     """The operator that started the run."""
     image_overridden: bool | None = None
@@ -159,7 +159,7 @@ class BaseStatus(ApiModel):
     observed_generation: int | None = None
     """The generation of the spec that this status is about."""
     phase: Word | None = None
-    """One word for people; the conditions are what programs should read."""
+    """One word for people. Programs should read the conditions."""
     conditions: Annotated[list[Condition], ListMap("type"), Field(max_length=16)] = []
     """The state, aspect by aspect. Reconciling and Stalled are there only while they hold."""
     model: Line | None = None
@@ -167,14 +167,14 @@ class BaseStatus(ApiModel):
     inputs: Annotated[list[InputStatus], ListMap(), Field(max_length=32)] = []
     """What went in, with digests."""
     failure: FailureStatus | None = None
-    """What is wrong, while something is."""
+    """What is wrong; absent if nothing is."""
 
 
 class JobStatus(BaseStatus):
     """What every kind that runs once reports."""
 
     artifact: ArtifactStatus | None = None
-    """What came out."""
+    """The result."""
     metrics: Annotated[list[MetricStatus], ListMap(), Field(max_length=64)] = []
     """What the run measured; everything is in the artifact."""
     progress: ProgressStatus | None = None
@@ -182,10 +182,10 @@ class JobStatus(BaseStatus):
     run: RunStatus | None = None
     """The run's identity."""
     job: Word | None = None
-    """The Job's name while there is one; it goes when the run has ended."""
+    """The name of the Job. It is deleted when the run has ended."""
     start_time: Time | None = None
     """When the Job began."""
     completion_time: Time | None = None
-    """When it ended, well or not."""
+    """When it ended, successfully or not."""
     provenance: Provenance | None = None
-    """What is needed to make the same again."""
+    """What is needed to reproduce the result."""

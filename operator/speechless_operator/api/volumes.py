@@ -76,7 +76,7 @@ class ConfigMapVolume(ApiModel):
     default_mode: _Mode | None = None
     """The files' mode."""
     optional: bool = False
-    """true: the pod starts also without it."""
+    """true: the pod also starts without it."""
 
 
 class SecretVolume(ApiModel):
@@ -89,7 +89,7 @@ class SecretVolume(ApiModel):
     default_mode: _Mode | None = None
     """The files' mode."""
     optional: bool = False
-    """true: the pod starts also without it."""
+    """true: the pod also starts without it."""
 
 
 class ClaimVolume(ApiModel):
@@ -102,12 +102,12 @@ class ClaimVolume(ApiModel):
 
 
 class EmptyDirVolume(ApiModel):
-    """A folder that goes with the pod."""
+    """An empty folder that is deleted with the pod."""
 
     medium: Literal["", "Memory"] = ""
-    """Memory: a file system in memory, which counts as the container's."""
+    """Memory: a file system in memory, which counts as the container's memory."""
     size_limit: Quantity | None = None
-    """How large it may become."""
+    """Its largest size."""
 
 
 class Volume(ApiModel):
@@ -122,7 +122,7 @@ class Volume(ApiModel):
     )
 
     name: _VolumeName
-    """How volumeMounts call it."""
+    """The name that volumeMounts use."""
     config_map: ConfigMapVolume | None = None
     """A ConfigMap, as files."""
     secret: SecretVolume | None = None
@@ -130,16 +130,16 @@ class Volume(ApiModel):
     persistent_volume_claim: ClaimVolume | None = None
     """A claim."""
     empty_dir: EmptyDirVolume | None = None
-    """A folder that goes with the pod."""
+    """An empty folder that is deleted with the pod."""
 
 
 class VolumeMount(ApiModel):
     """Where a volume is in the container."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=63)]
-    """The volume's."""
+    """The name of the volume."""
     mount_path: _MountPath
-    """The folder. It cannot be one that the operator mounts."""
+    """The folder in the container. It cannot be one that the operator mounts."""
     read_only: bool = False
     """true: it can only be read."""
     sub_path: Annotated[str, StringConstraints(max_length=512)] | None = None

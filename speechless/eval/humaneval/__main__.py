@@ -54,19 +54,25 @@ def build_parser() -> Parser:
         default=PromptMode.RAW,
         help="prompt format",
     )
-    made.add_argument("--n_samples", type=int, default=1, help="samples a problem; pass@k needs k of them")
+    made.add_argument(
+        "--n_samples", type=int, default=1, help="samples for each problem; pass@k needs at least k"
+    )
     made.add_argument("--temperature", type=float, default=0.2, help="0: greedy")
-    made.add_argument("--max_len", type=int, default=512, help="tokens a sample")
+    made.add_argument("--max_len", type=int, default=512, help="the largest number of tokens of a sample")
     made.add_argument("--gen_batch_size", "--batch_size", type=int, default=16, help="prompts at a time")
-    made.add_argument("--seed", type=int, default=42, help="of the sampling")
+    made.add_argument("--seed", type=int, default=42, help="seed of the sampling")
     made.add_argument("--start_index", type=int, default=0, help="first problem")
     made.add_argument("--end_index", type=int, help="the problem after the last; default: all")
     scored = parser.add_argument_group("scoring")
     scored.add_argument(
-        "--k", default="1,10,100", help="the k of pass@k; those above the samples are left out"
+        "--k",
+        default="1,10,100",
+        help="the values of k for pass@k, separated by commas; those above --n_samples are left out",
     )
-    scored.add_argument("--n_workers", type=int, default=4, help="samples run at a time")
-    scored.add_argument("--timeout", type=float, default=3.0, help="seconds of processor time a sample")
+    scored.add_argument("--n_workers", type=int, default=4, help="samples that run at the same time")
+    scored.add_argument(
+        "--timeout", type=float, default=3.0, help="seconds of processor time for each sample"
+    )
     return parser
 
 

@@ -1,8 +1,11 @@
 """The documentation builds strictly and needs no other host to be read."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.unit.layout.repository import ROOT
 
@@ -16,9 +19,12 @@ def loaded_from_elsewhere(html: str) -> set[str]:
     }
 
 
-def test_the_site_builds_strictly_and_stands_alone(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built strictly."""
+    folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        ["hack/docs.sh", "build", "--site-dir", tmp_path],
+        ["hack/docs.sh", "build", "--site-dir", folder],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -26,7 +32,11 @@ def test_the_site_builds_strictly_and_stands_alone(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    pages = {str(page.relative_to(tmp_path)): page.read_text() for page in tmp_path.rglob("*.html")}
+    return folder
+
+
+def test_the_site_builds_strictly_and_stands_alone(site: Path) -> None:
+    pages = {str(page.relative_to(site)): page.read_text() for page in site.rglob("*.html")}
     assert "index.html" in pages
     elsewhere = {name: loaded_from_elsewhere(html) for name, html in pages.items()}
     assert {name: urls for name, urls in elsewhere.items() if urls} == {}
@@ -48,6 +58,15 @@ def test_a_link_to_a_page_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert "link 'there.md', but the target is not found" in done.stderr.replace(
         "target 'there.md'", "target"
     )
+
+
+def test_search_needs_no_server(site: Path) -> None:
+    """A page that is opened as a file may fetch nothing: the index is a script, and a frame is the worker."""
+    index = site / "search" / "search_index.js"
+    assert json.loads(index.read_text().removeprefix("var __index = "))["docs"]
+    for page in (site / "index.html", site / "howto" / "storage.html"):
+        (shim,) = re.findall(r'<script src="([^"]*iframe-worker[^"]*)"', page.read_text())
+        assert (page.parent / shim).is_file(), f"{page.name} loads {shim}"
 
 
 def test_a_font_from_another_host_is_caught() -> None:
