@@ -39,6 +39,18 @@ error, and the exit status is the same. A command that fails prints no document.
 command: a field may be added, and none changes its meaning. `speechless --version -o json` prints `speechless` and
 `python`, the two versions.
 
+| Variable | What |
+|---|---|
+| `MODELS_ROOT_DIR` | where models lie: a relative path to a model that is not here is looked for there \
+(default: `/opt/local/llm_models/huggingface.co`) |
+| `SPEECHLESS_DATA_DIR` | the same for data (default: `/opt/local/datasets/speechless_data`) |
+| `TEST_MODEL_PATH` | the model that `speechless eval humaneval` and `speechless api start` take without `--model` |
+| `SPEECHLESS_ROOT` | a checkout whose task template `speechless finetune init` takes, where it has one |
+| `SPEECHLESS_LLAMA_BIN` | the folder of llama.cpp's programs, if they are not on the `PATH` |
+| `SPEECHLESS_LLAMA_SRC`, `LLAMACPP_ROOT` | llama.cpp's source with its converter |
+| `OPENAI_API_KEY` | the key for `--base_url` |
+| `SPEECHLESS_API_KEY` | a key that the server asks for |
+
 [Shell completion](../howto/shell-completion.md) is made by `speechless --print-completion`.
 """
 

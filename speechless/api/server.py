@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from speechless.arguments import Parser
 from speechless.contract import FailureReason
 from speechless.entry import run
+from speechless.environment import MODELS, TEST_MODEL, default_model
 from speechless.errors import StageError
 from speechless.generate import ModelFiles, ModelKind, find_model
 from speechless.generate.llamacpp.server import server_argv
@@ -39,13 +40,17 @@ def build_parser() -> Parser:
         description="Serve a model with OpenAI-compatible routes. SIGTERM lets requests that are under way finish.",
     )
     parser.add_argument(
-        "--model", "--model_name_or_path", required=True, help="a model's folder or .gguf file"
+        "--model",
+        "--model_name_or_path",
+        default=default_model(),
+        metavar="MODEL",
+        help=f"a model's folder or .gguf file (default: ${TEST_MODEL})",
     )
     parser.add_argument(
         "--model_root_dir",
         type=Path,
         metavar="DIR",
-        help="the folder that a relative --model is looked for in",
+        help=f"the folder that a relative --model is in (default: the current one, then ${MODELS.variable})",
     )
     parser.add_argument("--model_name", help="the name that clients ask for (default: the model's file name)")
     parser.add_argument(
@@ -85,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     given = parser.parse(words[1:] if words[:1] == ["start"] else words)
+    if given.model is None:
+        parser.error(f"--model is missing, and {TEST_MODEL} is not set: name the model")
     if given.parallel < 1 or not 0 < given.port < 65536:
         parser.error("--parallel takes numbers from 1, --port from 1 to 65535")
     logging.basicConfig(
@@ -100,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(given: argparse.Namespace) -> int:
     """Find the model and run what serves it."""
-    path = (given.model_root_dir or Path()) / given.model
+    path = given.model_root_dir / given.model if given.model_root_dir else MODELS.find(Path(given.model))
     files = find_model(path)
     wanted = BACKBONES[OLD_BACKBONES.get(given.backbone, given.backbone)] if given.backbone else files.kind
     if wanted is not files.kind:

@@ -72,10 +72,18 @@ def main(argv: Sequence[str]) -> int:
     try:
         if arguments.command == "init":
             return _init(here, name, arguments.speechless_root)
+        if arguments.command == "run" and tasks.is_task(here / name):
+            _warn(here / name)
         return tasks.run_script(here, name, tasks.RUN if arguments.command == "run" else tasks.MERGE)
     except (tasks.TaskError, OSError) as error:
         print(f"speechless finetune: {error}", file=sys.stderr)
         return 1
+
+
+def _warn(folder: Path) -> None:
+    if inert := tasks.without_effect(folder):
+        what = f"{folder.name}/{tasks.ENV} sets {', '.join(inert)}: nothing reads it, so it has no effect"
+        print(f"speechless finetune: {what}", file=sys.stderr)
 
 
 def _list(here: Path, output: str) -> int:

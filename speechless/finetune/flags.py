@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from speechless.arguments import Parser, did_you_mean
 from speechless.contract import DatasetFormat, Hyperparameters, Lora, Method
+from speechless.environment import DATA, MODELS
 from speechless.finetune.job import Precision
 from speechless.finetune.outputs import Summary
 
@@ -53,7 +54,11 @@ def build_parser() -> Parser:
     )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model_name_or_path", type=Path, required=True, metavar="DIR", help="the base model's folder"
+        "--model_name_or_path",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"the base model's folder; looked for in ${MODELS.variable}, too",
     )
     model.add_argument("--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto")
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
@@ -67,7 +72,11 @@ def build_parser() -> Parser:
 
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--dataset", type=Path, required=True, metavar="PATH", help="a JSON Lines file, or a folder"
+        "--dataset",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=f"a JSON Lines file, or a folder; looked for in ${DATA.variable}, too",
     )
     data.add_argument(
         "--dataset_format", default="auto", metavar="FORMAT", help=f"of the rows: {', '.join(_FORMATS)}"
@@ -184,8 +193,8 @@ def _flags(given: argparse.Namespace) -> Flags:
         if hasattr(given, name) and getattr(given, name) is not None
     }
     return Flags(
-        model=given.model_name_or_path,
-        dataset=given.dataset,
+        model=MODELS.find(given.model_name_or_path),
+        dataset=DATA.find(given.dataset),
         dataset_format=_FORMATS[given.dataset_format],
         output_dir=given.output_dir,
         method=Method.FULL if given.full_finetune else Method.LORA,

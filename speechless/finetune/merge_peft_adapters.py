@@ -6,6 +6,7 @@ from pathlib import Path
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.environment import MODELS
 from speechless.errors import StageError
 from speechless.finetune.outputs import ADAPTER
 from speechless.output import Document, results
@@ -31,7 +32,11 @@ def build_parser() -> Parser:
         description="Merge an adapter into its base model: summed in float32, saved in the base model's own type.",
     )
     parser.add_argument(
-        "--base_model_name_or_path", type=Path, required=True, metavar="DIR", help="the base model's folder"
+        "--base_model_name_or_path",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"the base model's folder; looked for in ${MODELS.variable}, too",
     )
     parser.add_argument(
         "--lora_model_path",
@@ -54,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     """Merge and return the exit status: 0 done, 1 failed, 2 wrong usage."""
     parser = build_parser()
     given = parser.parse(argv)
-    base, out = given.base_model_name_or_path, given.merged_model_name_or_path
+    base, out = MODELS.find(given.base_model_name_or_path), given.merged_model_name_or_path
     out = out or base.with_name(f"{base.name}-merged")
     adapter = find_adapter(given.lora_model_path)
     if adapter is None:

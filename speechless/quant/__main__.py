@@ -11,6 +11,7 @@ from pathlib import Path
 from speechless.arguments import Parser
 from speechless.contract import GgufType
 from speechless.entry import run
+from speechless.environment import MODELS
 from speechless.errors import StageError
 from speechless.output import Document, Results, results
 from speechless.quant import fetch
@@ -54,7 +55,13 @@ def build_parser() -> Parser:
         "SPEECHLESS_LLAMA_SRC, LLAMACPP_ROOT, /opt/llama.cpp, ~/llama.cpp, or where 'speechless quant converter' puts "
         "it.",
     )
-    gguf.add_argument("--model_path", type=Path, required=True, metavar="DIR", help="the model's folder")
+    gguf.add_argument(
+        "--model_path",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"the model's folder; looked for in ${MODELS.variable}, too",
+    )
     gguf.add_argument(
         "--llamacpp_quant_type",
         type=str.lower,
@@ -127,7 +134,7 @@ def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str], o
         if any(word == flag or word.startswith(f"{flag}=") for word in words):
             print(f"{parser.prog}: {flag} has no effect and never had one; leave it out", file=sys.stderr)
     made = llamacpp(
-        model=given.model_path,
+        model=MODELS.find(given.model_path),
         type=TYPES[given.llamacpp_quant_type],
         folder=given.gguf_dir,
         f16_file=given.gguf_f16_file,

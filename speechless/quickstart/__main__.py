@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.environment import DATA, MODELS
 from speechless.output import Results, results
 from speechless.quickstart.outcome import Outcome
 from speechless.quickstart.steps import Chain
@@ -105,7 +106,8 @@ def _run(given: argparse.Namespace, chain: Chain, screen: Screen, out: Results) 
 
 
 def _chain(parser: Parser, given: argparse.Namespace) -> Chain:
-    model, dataset, problems, text = given.model, given.dataset, given.problems, given.text
+    model, dataset = given.model and MODELS.find(given.model), given.dataset and DATA.find(given.dataset)
+    problems, text = given.problems, given.text
     if model is None:
         for name, value in (("--dataset", dataset), ("--problems", problems), ("--text", text)):
             if value is not None:

