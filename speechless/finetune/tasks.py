@@ -15,7 +15,7 @@ MERGE = ("merge.sh", "merge_sft.sh")
 """File names; the second is that of older task directories."""
 
 OLDER = frozenset(
-    [
+    {
         "ADAPTER_DIM",
         "ADD_REASONING_TOKENS",
         "DEEPSEED",
@@ -39,7 +39,7 @@ OLDER = frozenset(
         "TOPK",
         "VLLM_PORT",
         "WANDB_PROJECT",
-    ]
+    }
 )
 """Settings of older task directories that no program of this version reads, exported or not."""
 

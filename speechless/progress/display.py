@@ -53,7 +53,7 @@ class Lines:
 
 
 class Bar:
-    """A bar on a terminal, by rich; phases above it as log lines."""
+    """A bar on a terminal, by rich; what is logged meanwhile stands above it."""
 
     def __init__(self) -> None:
         """Start drawing on standard error."""
@@ -85,7 +85,11 @@ class Bar:
         """Name the phase."""
         total = 100 if now.phase is ProgressPhase.DONE else None
         self._bar.update(
-            self._task, description=now.phase.value, total=total, completed=now.percent, said=now.message
+            self._task,
+            description=now.message or now.phase.value,
+            total=total,
+            completed=now.percent,
+            said="",
         )
 
     def progress(self, now: Progress) -> None:

@@ -89,14 +89,16 @@ def convert(
 
 def follow(pattern: re.Pattern[str], progress: Callable[[int, int], None]) -> Callable[[str], None]:
     """Take a tool's output in pieces and report what it says last of its progress: done, and of how many (or 100)."""
-    rest = ""
+    rest, last = "", (-1, 0)
 
     def take(piece: str) -> None:
-        nonlocal rest
+        nonlocal rest, last
         rest = (rest + piece)[-4096:]
-        if found := pattern.findall(rest):
-            done, of = found[-1] if isinstance(found[-1], tuple) else (found[-1], 100)
-            progress(int(done), int(of))
+        for found in pattern.findall(rest)[-1:]:
+            now = (int(found[0]), int(found[1])) if isinstance(found, tuple) else (int(found), 100)
+            if now != last:
+                last = now
+                progress(*now)
 
     return take
 
