@@ -54,9 +54,12 @@ def missing(command: str, module: str) -> str:
 
 
 def guarded(command: str, main: Callable[[], int]) -> int:
-    """Run a command; a package that is not installed is one line on standard error, and exit status 1."""
+    """Run a command. One line on standard error, and no traceback, for a missing package (1) and for Ctrl-C (130)."""
     try:
         return main()
+    except KeyboardInterrupt:
+        print(f"speechless {command}: interrupted", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] in ("speechless", "speechless_operator"):
             raise

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from speechless.entry import COMMANDS, EXTRAS, missing
+from speechless.entry import COMMANDS, EXTRAS, guarded, missing
 from tests.unit.layout.repository import ROOT
 
 BLOCKER = """
@@ -92,3 +92,11 @@ def test_every_extra_that_is_named_is_there() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {*EXTRAS, *COMMANDS.values()} <= set(declared)
     assert missing("other", "xllamacpp.memory").endswith("[serve]' brings it")
+
+
+def test_an_interrupted_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert guarded("eval", interrupted) == 130
+    assert capsys.readouterr().err == "speechless eval: interrupted\n"
