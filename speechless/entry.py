@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from collections.abc import Callable
@@ -65,6 +66,12 @@ def guarded(command: str, main: Callable[[], int]) -> int:
             raise
         print(f"speechless {command}: {missing(command, error.name)}", file=sys.stderr)
         return 1
+
+
+def need(package: str) -> None:
+    """Raise ModuleNotFoundError for a package that is used late, before any work is done."""
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def run(command: str, main: Callable[[], int]) -> NoReturn:

@@ -11,9 +11,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Document(BaseModel):
-    """The base of what `-o json` prints. A number that JSON does not have (NaN, infinity) is null."""
+    """The base of what `-o json` prints. A number that JSON does not have (NaN, infinity) is null.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    Some are read again from files: a field that a later version added is ignored.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 class Results:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechless.arguments import Parser
-from speechless.entry import run
+from speechless.entry import need, run
 from speechless.environment import DATA, MODELS
 from speechless.output import Results, results
 from speechless.quickstart.outcome import Outcome
@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 < given.port < 65_536:
         parser.error(f"--port {given.port}: from 1 to 65535")
     chain = _chain(parser, given)
+    need("openai")
     # Only now: without rich, this fails with one line.
     from speechless.quickstart.screen import Screen
 

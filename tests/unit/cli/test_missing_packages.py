@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from speechless.entry import COMMANDS, EXTRAS, guarded, missing
+from speechless.quickstart.__main__ import main as quickstart
 from tests.unit.layout.repository import ROOT
 
 BLOCKER = """
@@ -100,3 +101,13 @@ def test_an_interrupted_command_is_one_line(capsys: pytest.CaptureFixture[str]) 
 
     assert guarded("eval", interrupted) == 130
     assert capsys.readouterr().err == "speechless eval: interrupted\n"
+
+
+def test_a_client_that_is_needed_last_is_missed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ModuleNotFoundError) as missed:
+        quickstart(["--out", str(tmp_path / "q")])
+    assert missed.value.name == "openai"
+    assert not (tmp_path / "q").exists()
