@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import itertools
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+Schema = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "reference" / "cli.md"
 COMMANDS = {
@@ -32,6 +35,25 @@ HEAD = """<!-- Made from the parsers by `python hack/cli_reference.py`. Do not e
 
 `speechless COMMAND ...` is the same as `python -m speechless.COMMAND ...`; `--help` of each has what is here. Exit
 status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage. Flags are never abbreviated.
+
+With `-o json` a command prints its result as one JSON document on standard output; logs and progress go to standard
+error, and the exit status is the same. A command that fails prints no document. The fields are listed below for each
+command: a field may be added, and none changes its meaning. `speechless --version -o json` prints `speechless` and
+`python`, the two versions.
+
+| Variable | What |
+|---|---|
+| `MODELS_ROOT_DIR` | where models lie: a relative path to a model that is not here is looked for there \
+(default: `/opt/local/llm_models/huggingface.co`) |
+| `SPEECHLESS_DATA_DIR` | the same for data (default: `/opt/local/datasets/speechless_data`) |
+| `TEST_MODEL_PATH` | the model that `speechless eval humaneval` and `speechless api start` take without `--model` |
+| `SPEECHLESS_ROOT` | a checkout whose task template `speechless finetune init` takes, where it has one |
+| `SPEECHLESS_LLAMA_BIN` | the folder of llama.cpp's programs, if they are not on the `PATH` |
+| `SPEECHLESS_LLAMA_SRC`, `LLAMACPP_ROOT` | llama.cpp's source with its converter |
+| `OPENAI_API_KEY` | the key for `--base_url` |
+| `SPEECHLESS_API_KEY` | a key that the server asks for |
+
+[Shell completion](../howto/shell-completion.md) is made by `speechless --print-completion`.
 """
 
 
@@ -58,7 +80,38 @@ def _section(parser: argparse.ArgumentParser) -> list[str]:
     parts = [part for text in texts for part in _paragraphs(text)]
     if rows:
         parts.append("\n".join(["| Flag | What |", "|---|---|", *rows]) + "\n")
+    document = getattr(parser, "prints", None)
+    if document is not None:
+        schema = document.model_json_schema(mode="serialization")
+        fields = [
+            f"| `{name}` | {kind} | {_words(text)} |" for name, kind, text in _fields(schema, schema, "")
+        ]
+        head = ["With `-o json`:\n", "| Field | Type | What |", "|---|---|---|"]
+        parts.append("\n".join([*head, *fields]) + "\n")
     return parts
+
+
+def _fields(schema: Schema, whole: Schema, above: str) -> Iterator[tuple[str, str, str]]:
+    """Each field of a JSON schema with its type and text; those of an object within it below, as `outer.inner`."""
+    for name, field in schema.get("properties", {}).items():
+        kinds = field.get("anyOf", [field])
+        nullable = any(kind.get("type") == "null" for kind in kinds)
+        (found,) = (kind for kind in kinds if kind.get("type") != "null")
+        items, inner = found.get("type") == "array", _resolved(found.get("items", found), whole)
+        mapped = inner.get("additionalProperties")
+        inner = _resolved(mapped, whole) if isinstance(mapped, dict) else inner
+        kind = inner.get("type", "any")
+        kind = f"{kind} by name" if isinstance(mapped, dict) else f"list of {kind}" if items else kind
+        text = field.get("description") or inner.get("description", "")
+        yield f"{above}{name}", kind + (" or null" if nullable else ""), text
+        mark = "[]" if items else ".*" if isinstance(mapped, dict) else ""
+        yield from _fields(inner, whole, f"{above}{name}{mark}.")
+
+
+def _resolved(schema: Schema, whole: Schema) -> Schema:
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    found: Schema = whole["$defs"][name] if name else schema
+    return found
 
 
 def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> str | None:
@@ -66,12 +119,12 @@ def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> str | None
         action, argparse._HelpAction | argparse._SubParsersAction
     ):
         return None
-    names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
-    if action.option_strings and action.nargs != 0:
-        value = action.metavar or (
-            "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
-        )
-        names += f" `{value}`"
+    choices = "{" + ",".join(map(str, action.choices)) + "}" if action.choices else None
+    names = ", ".join(f"`{name}`" for name in action.option_strings)
+    if not action.option_strings:
+        names = f"`{action.metavar or choices or action.dest}`"
+    elif action.nargs != 0:
+        names += f" `{action.metavar or choices or action.dest.upper()}`"
     if not action.help:
         raise ValueError(f"{parser.prog}: {names} has no help text")
     text = parser._get_formatter()._expand_help(action)
@@ -91,10 +144,8 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 def _words(text: str) -> str:
     """A help text as Markdown: one line, nothing in it is markup."""
-    one = " ".join(text.split())
-    for mark in ("<", "*", "_", "[", "|", "{"):
-        one = one.replace(mark, f"\\{mark}")
-    return one
+    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    return "".join(part if part.startswith("`") else re.sub(r"[<*_\[|{]", r"\\\g<0>", part) for part in parts)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""How a command ends: its exit status, and one line where a package is missing."""
+"""How a command begins and ends: its exit status, one line where a package is missing, and no module without effect."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 EXTRAS = {
@@ -12,7 +15,7 @@ EXTRAS = {
     "quantize": ("google", "sentencepiece", "tqdm", "yaml"),
     "serve": ("prometheus_client", "starlette", "uvicorn", "xllamacpp"),
     "operator": ("aiohttp", "kopf", "kubernetes", "orjson", "uvloop"),
-    "all": ("openai", "rich"),
+    "all": ("openai", "rich", "shtab"),
 }
 """An extra of this distribution, and packages that come with it: the first that has a package is named."""
 COMMANDS = {
@@ -24,6 +27,20 @@ COMMANDS = {
     "quickstart": "all",
 }
 """A command, and the extra that it needs."""
+INSTEAD = {
+    "speechless": "'speechless --help' lists the commands",
+    "speechless.eval.perplexity": "'speechless quant llamacpp --verify_text FILE' measures perplexity",
+    "speechless.finetune.finetune_dialog": "use 'python -m speechless.finetune.finetune'",
+    "speechless.finetune.merge": "use 'speechless finetune merge', or "
+    "'python -m speechless.finetune.merge_peft_adapters'",
+    "speechless.generate": "'speechless api start' serves a model, 'speechless eval humaneval' scores one",
+    "speechless.generate.openai": "'speechless eval humaneval --base_url URL' scores a model behind an endpoint",
+    "speechless.infer": "'speechless api start' serves a model",
+    "speechless.llamacpp": "'speechless quant llamacpp' converts a model to GGUF",
+}
+"""A module that is no command, or a package with all below it, and what to use. Below a command: that command."""
+_PACKAGE = Path(__file__).parent
+_GUARD = re.compile(r'^if __name__ == "__main__":', re.MULTILINE)
 
 
 def missing(command: str, module: str) -> str:
@@ -38,9 +55,12 @@ def missing(command: str, module: str) -> str:
 
 
 def guarded(command: str, main: Callable[[], int]) -> int:
-    """Run a command; a package that is not installed is one line on standard error, and exit status 1."""
+    """Run a command. One line on standard error, and no traceback, for a missing package (1) and for Ctrl-C (130)."""
     try:
         return main()
+    except KeyboardInterrupt:
+        print(f"speechless {command}: interrupted", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] in ("speechless", "speechless_operator"):
             raise
@@ -48,6 +68,42 @@ def guarded(command: str, main: Callable[[], int]) -> int:
         return 1
 
 
+def need(package: str) -> None:
+    """Raise ModuleNotFoundError for a package that is used late, before any work is done."""
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+
 def run(command: str, main: Callable[[], int]) -> NoReturn:
     """The same for `python -m`: ends the process."""
     sys.exit(guarded(command, main))
+
+
+def refuse_library_module(name: str) -> None:
+    """End `python -m NAME` with status 2 and one line, where NAME is a module of this package that is no command.
+
+    Without this, Python runs such a module to its end, prints nothing and exits with 0. Nothing is imported for it.
+    """
+    if not name.startswith("speechless."):
+        return
+    place = _PACKAGE.parent.joinpath(*name.split("."))
+    file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+    if file.is_file() and (file.name == "__main__.py" or _GUARD.search(file.read_text(encoding="utf-8"))):
+        return
+    there = file.is_file() or place.is_dir()
+    what = "a part of the library, not a command" if there else "not a part of this version"
+    print(f"python -m {name}: {what}; {instead_of(name)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def instead_of(name: str) -> str:
+    """What to use instead of a module: what INSTEAD says of it or of a package above it, else the command above it.
+
+    >>> instead_of("speechless.quant.files")
+    "use 'speechless quant'"
+    """
+    while name not in INSTEAD:
+        name = name.rpartition(".")[0]
+        if _PACKAGE.parent.joinpath(*name.split("."), "__main__.py").is_file() and name != "speechless":
+            return f"use '{name.replace('.', ' ')}'"
+    return INSTEAD[name]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
 
+from speechless.arguments import DefaultsRawHelp, Parser
 from speechless_operator.desired.settings import image_names
 
 DESCRIPTION = """\
@@ -50,46 +48,23 @@ The file of --config, in YAML or JSON; every part may be left out:
 What each means: docs/security.md."""
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line. (The library has one too; the operator imports only its contract.)"""
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line on standard error and exit with status 2."""
-        self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
-
-    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse a whole command line; a word nobody knows is an error that names the nearest known one."""
-        parsed, unknown = self.parse_known_args(argv)
-        if unknown:
-            word = unknown[0].partition("=")[0]
-            near = difflib.get_close_matches(word, ["run", *self._known()], n=1)
-            self.error(f"unknown argument {word}" + (f"; did you mean {near[0]}?" if near else ""))
-        return parsed
-
-    def _known(self) -> list[str]:
-        subparsers = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
-        below = [flag for action in subparsers for sub in action.choices.values() for flag in sub._known()]
-        return [*self._option_string_actions, *below]
-
-
 def build_parser() -> Parser:
     """Return the parser of the operator's command line."""
     parser = Parser(
         prog="speechless-operator",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        formatter_class=DefaultsRawHelp,
     )
     # The library and the operator are one distribution and have one version, set in speechless/__init__.py.
-    parser.add_argument("--version", action="version", version=f"speechless-operator {own_version()}")
+    parser.add_version(own_version())
+    parser.add_completion()
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser(
         "run",
         help="run the operator until SIGTERM",
         description=RUN,
         epilog=CONFIG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        formatter_class=DefaultsRawHelp,
     )
     _add_what(run.add_argument_group("what resources may do"))
     _add_where(run.add_argument_group("what is watched, and by whom"))
@@ -144,8 +119,7 @@ def _add_where(where: argparse._ArgumentGroup) -> None:
         type=_object_name,
         default="speechless-operator",
         metavar="NAME",
-        help="name of the Lease. One replica of those that share it works; operators of other namespaces need another "
-        "(default: %(default)s)",
+        help="name of the Lease. One replica of those that share it works; operators of other namespaces need another",
     )
     where.add_argument(
         "--lease-namespace", default="", metavar="NAME", help="namespace of the Lease (default: own)"
@@ -160,52 +134,47 @@ def _add_how(how: argparse._ArgumentGroup) -> None:
         "--listen",
         default="0.0.0.0:8081",
         metavar="HOST:PORT",
-        help="/livez, /readyz and /metrics (default: %(default)s)",
+        help="/livez, /readyz and /metrics",
     )
-    how.add_argument(
-        "--workers",
-        type=_at_least(1),
-        default=8,
-        help="resources handled at the same time (default: %(default)s)",
-    )
+    how.add_argument("--workers", type=_at_least(1), default=8, help="resources handled at the same time")
     how.add_argument(
         "--resync-seconds",
         type=_seconds,
         default=300,
-        help="seconds between two comparisons with the API server (default: 300)",
+        help="seconds between two comparisons with the API server",
     )
     how.add_argument(
         "--watch-with",
         choices=["reflector", "kopf"],
         default="reflector",
         help="what watches the four kinds: reflector, which watches their children, too; or kopf, which takes several "
-        "times the CPU for an event (default: %(default)s)",
+        "times the CPU for an event",
     )
     how.add_argument(
         "--progress-via",
         choices=["pod", "apiserver"],
         default="pod",
         help="how the progress of running stages is read: at their pod's address, or through the API server, which an "
-        "operator outside the cluster needs (default: pod)",
+        "operator outside the cluster needs",
     )
     how.add_argument(
         "--qps",
         type=_rate,
         default=0,
         help="largest number of requests a second to the API server. 0: no limit here; the API server's priority and "
-        "fairness decides. Requests for the Lease are never limited (default: 0)",
+        "fairness decides. Requests for the Lease are never limited",
     )
     how.add_argument(
         "--burst",
         type=_at_least(1),
         default=200,
-        help="with --qps: how many requests may be sent at once above it (default: %(default)s)",
+        help="with --qps: how many requests may be sent at once above it",
     )
     how.add_argument(
         "--log-level",
         choices=["debug", "info", "warning", "error"],
         default="info",
-        help="the lowest level that is logged (default: info)",
+        help="the lowest level that is logged",
     )
 
 

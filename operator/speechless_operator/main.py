@@ -13,17 +13,20 @@ from collections.abc import Sequence
 
 from speechless.contract import storage
 from speechless_operator.desired.settings import AdministratorFile, Settings, image_names
-from speechless_operator.flags import Parser, build_parser, own_version
+from speechless_operator.flags import build_parser, own_version
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 for a failure, 2 for a usage error."""
     parser = build_parser()
     arguments = parser.parse(sys.argv[1:] if argv is None else list(argv))
-    if arguments.command is None:
+    if arguments.command is None and not arguments.print_completion:
         parser.print_help()
         return 0
     try:
+        if arguments.print_completion:
+            print(parser.completion(arguments.print_completion))
+            return 0
         return _run(parser, arguments)
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] in ("speechless", "speechless_operator"):
@@ -48,7 +51,7 @@ def _store_problem(uri: str) -> str:
     return ""
 
 
-def _run(parser: Parser, arguments: argparse.Namespace) -> int:
+def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     # Imported here: `--help` and `--version` need neither kopf nor the Kubernetes client.
     import uvloop
 

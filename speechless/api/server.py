@@ -13,9 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from speechless.arguments import DefaultsHelp, Parser
+from speechless.arguments import Parser
 from speechless.contract import FailureReason
 from speechless.entry import run
+from speechless.environment import MODELS, TEST_MODEL, default_model
 from speechless.errors import StageError
 from speechless.generate import ModelFiles, ModelKind, find_model
 from speechless.generate.llamacpp.server import server_argv
@@ -37,31 +38,38 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="speechless api start",
         description="Serve a model with OpenAI-compatible routes. SIGTERM lets requests that are under way finish.",
-        formatter_class=DefaultsHelp,
     )
     parser.add_argument(
-        "--model", "--model_name_or_path", required=True, help="a model's folder or .gguf file"
+        "--model",
+        "--model_name_or_path",
+        default=default_model(),
+        metavar="MODEL",
+        help=f"a model's folder or .gguf file (default: ${TEST_MODEL})",
     )
     parser.add_argument(
-        "--model_root_dir", type=Path, help="the folder that a relative --model is looked for in"
+        "--model_root_dir",
+        type=Path,
+        metavar="DIR",
+        help=f"the folder that a relative --model is in (default: the current one, then ${MODELS.variable})",
     )
-    parser.add_argument("--model_name", help="the name that clients ask for; default: the model's file name")
+    parser.add_argument("--model_name", help="the name that clients ask for (default: the model's file name)")
     parser.add_argument(
         "--backbone",
         "--model_family",
         choices=[*BACKBONES, *OLD_BACKBONES],
-        help="what answers; default: by the model's files",
+        help="what answers (default: by the model's files)",
     )
     parser.add_argument("--host", default="0.0.0.0", help="the address to listen on")
     parser.add_argument("--port", type=int, default=5001, help="the port to listen on")
     parser.add_argument("--parallel", type=int, default=1, help="requests answered at the same time")
     parser.add_argument(
-        "--context_length", type=int, help="tokens of prompt and completion; default: the model's"
+        "--context_length", type=int, help="tokens of prompt and completion (default: the model's)"
     )
     parser.add_argument(
         "--api_keys_file",
         "--api-keys-file",
         type=Path,
+        metavar="FILE",
         help=f"bearer tokens that may ask, one a line; one more may be in {KEY_VARIABLE}",
     )
     parser.add_argument("--drain_seconds", type=float, default=30, help="how long SIGTERM waits for requests")
@@ -72,7 +80,9 @@ def build_parser() -> Parser:
     default.add_argument("--temperature", type=float, default=1.0, help="0: greedy")
     default.add_argument("--top_p", type=float, default=1.0, help="nucleus sampling")
     default.add_argument(
-        "--max_new_tokens", type=int, help="default: 16 for a completion, the context for a chat"
+        "--max_new_tokens",
+        type=int,
+        help="tokens of an answer (default: 16 for a completion, the context for a chat)",
     )
     return parser
 
@@ -82,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     given = parser.parse(words[1:] if words[:1] == ["start"] else words)
+    if given.model is None:
+        parser.error(f"--model is missing, and {TEST_MODEL} is not set: name the model")
     if given.parallel < 1 or not 0 < given.port < 65536:
         parser.error("--parallel takes numbers from 1, --port from 1 to 65535")
     logging.basicConfig(
@@ -97,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(given: argparse.Namespace) -> int:
     """Find the model and run what serves it."""
-    path = (given.model_root_dir or Path()) / given.model
+    path = given.model_root_dir / given.model if given.model_root_dir else MODELS.find(Path(given.model))
     files = find_model(path)
     wanted = BACKBONES[OLD_BACKBONES.get(given.backbone, given.backbone)] if given.backbone else files.kind
     if wanted is not files.kind:

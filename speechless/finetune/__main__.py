@@ -8,6 +8,7 @@ from pathlib import Path
 from speechless.arguments import Parser
 from speechless.entry import run
 from speechless.finetune import tasks
+from speechless.output import Document, results
 
 COMMANDS = {
     "init": "make a task directory from the template",
@@ -17,11 +18,27 @@ COMMANDS = {
 }
 
 
+class Task(Document):
+    """A task directory."""
+
+    name: str
+    """The folder's name, as `--task_name` takes it."""
+    folder: Path
+    """Its absolute path."""
+
+
+class Tasks(Document):
+    """What `list` prints."""
+
+    tasks: list[Task]
+    """The task directories directly in the current folder, by name."""
+
+
 def build_parser() -> Parser:
     """The command line."""
     listed = "; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
     parser = Parser(prog="speechless finetune", description="Fine-tune a model in a task directory.")
-    parser.add_argument("command", choices=list(COMMANDS), metavar="{init,run,merge,list}", help=listed)
+    parser.add_argument("command", choices=list(COMMANDS), help=listed)
     parser.add_argument("--task_name", metavar="NAME", help="the task's folder, directly in the current one")
     parser.add_argument(
         "--speechless_root",
@@ -29,6 +46,7 @@ def build_parser() -> Parser:
         help="for init: the checkout whose template is used (default: $SPEECHLESS_ROOT where it has one, "
         "else the installed one)",
     )
+    parser.add_output(Tasks)
     return parser
 
 
@@ -42,8 +60,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.command == "list":
         if arguments.task_name is not None:
             parser.error("--task_name has no effect on list")
-        print("".join(f"{name}\n" for name in tasks.tasks_in(here)), end="")
-        return 0
+        return _list(here, arguments.output)
+    if arguments.output != "text":
+        parser.error(f"-o has no effect on {arguments.command}: list prints a result")
     if arguments.task_name is None:
         parser.error(f"{arguments.command} needs --task_name")
     try:
@@ -53,10 +72,25 @@ def main(argv: Sequence[str]) -> int:
     try:
         if arguments.command == "init":
             return _init(here, name, arguments.speechless_root)
+        if arguments.command == "run" and tasks.is_task(here / name):
+            _warn(here / name)
         return tasks.run_script(here, name, tasks.RUN if arguments.command == "run" else tasks.MERGE)
     except (tasks.TaskError, OSError) as error:
         print(f"speechless finetune: {error}", file=sys.stderr)
         return 1
+
+
+def _warn(folder: Path) -> None:
+    if inert := tasks.without_effect(folder):
+        what = f"{folder.name}/{tasks.ENV} sets {', '.join(inert)}: nothing reads it, so it has no effect"
+        print(f"speechless finetune: {what}", file=sys.stderr)
+
+
+def _list(here: Path, output: str) -> int:
+    names = tasks.tasks_in(here)
+    with results(output) as out:
+        out.show(Tasks(tasks=[Task(name=name, folder=here / name) for name in names]), "\n".join(names))
+    return 0
 
 
 def _init(here: Path, name: str, root: str | None) -> int:

@@ -20,7 +20,8 @@ from speechless.finetune.flags import Flags, parse
 from speechless.finetune.job import Job
 from speechless.finetune.outputs import Outputs
 from speechless.openmp import spin_briefly
-from speechless.progress import Reporter, display
+from speechless.output import results
+from speechless.progress import Reporter, showing
 from speechless.store import digest_tree
 
 log = logging.getLogger("speechless.finetune")
@@ -32,15 +33,27 @@ def main(argv: Sequence[str]) -> int:
     flags = parse(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", force=True)
     outputs = Outputs(flags.output_dir)
-    if outputs.completed and not flags.restart:
-        print(f"{flags.output_dir} holds a completed run; --restart trains again")
-        return 0
-    shown = display.choose()
-    reporter = Reporter(shown)
-    handler = _handler(reporter)  # one for both: Ctrl-C may be passed on as SIGTERM
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    with results(flags.output) as out:
+        if outputs.completed and not flags.restart:
+            out.show(
+                outputs.summary(trained=False),
+                f"{flags.output_dir} holds a completed run; --restart trains again",
+            )
+            return 0
+        status = _run(flags, outputs)
+        if status == 0:
+            out.show(outputs.summary(trained=True))
+        return status
+
+
+def _run(flags: Flags, outputs: Outputs) -> int:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _train(flags, outputs, reporter)
+        with showing() as reporter:
+            handler = _handler(reporter)  # one for both: Ctrl-C may be passed on as SIGTERM
+            for number in before:
+                signal.signal(number, handler)
+            _train(flags, outputs, reporter)
     except StageError as error:
         print(
             f"speechless finetune: {error.message}" + (f" ({error.hint})" if error.hint else ""),
@@ -51,9 +64,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"speechless finetune: {error}", file=sys.stderr)
         return 1
     finally:
-        shown.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
     return 0
 
 

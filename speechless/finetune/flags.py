@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from speechless.arguments import Parser
+from speechless.arguments import Parser, did_you_mean
 from speechless.contract import DatasetFormat, Hyperparameters, Lora, Method
+from speechless.environment import DATA, MODELS
 from speechless.finetune.job import Precision
+from speechless.finetune.outputs import Summary
 
 _FORMATS = {
     "auto": DatasetFormat.AUTO,
@@ -42,47 +44,57 @@ class Flags(NamedTuple):
     logging_steps: int
     eval_steps: int | None
     restart: bool
+    output: str
 
 
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="speechless.finetune.finetune", description="Fine-tune a model on rows of text.")
+    parser = Parser(
+        prog="python -m speechless.finetune.finetune", description="Fine-tune a model on rows of text."
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model_name_or_path", type=Path, required=True, metavar="DIR", help="the base model's folder"
+        "--model_name_or_path",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"the base model's folder; looked for in ${MODELS.variable}, too",
     )
-    model.add_argument(
-        "--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto (default)"
-    )
+    model.add_argument("--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto")
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
     model.add_argument("--lora_r", type=int, help="rank of the adapters (default: 64)")
     model.add_argument("--lora_alpha", type=int, help="scale of the adapters (default: 16)")
     model.add_argument("--lora_dropout", type=float, help="dropout within the adapters (default: 0)")
     model.add_argument(
-        "--lora_modules", help="linear layers that get adapters: all (default), or names separated by commas"
+        "--lora_modules",
+        help="linear layers that get adapters: all, or names separated by commas (default: all)",
     )
 
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--dataset", type=Path, required=True, metavar="PATH", help="a JSON Lines file, or a folder"
+        "--dataset",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=f"a JSON Lines file, or a folder; looked for in ${DATA.variable}, too",
     )
-    data.add_argument("--dataset_format", default="auto", help=f"{', '.join(_FORMATS)} (default: auto)")
     data.add_argument(
-        "--model_max_length", type=int, default=2048, help="the longest row, in tokens (default: 2048)"
+        "--dataset_format", default="auto", metavar="FORMAT", help=f"of the rows: {', '.join(_FORMATS)}"
     )
+    data.add_argument("--model_max_length", type=int, default=2048, help="the longest row, in tokens")
     data.add_argument(
         "--max_train_samples",
         type=float,
         default=0,
-        help="rows to train on: 0 = all (default), below 1 = that fraction, from 1 = that many",
+        help="rows to train on: 0 = all, below 1 = that fraction, from 1 = that many",
     )
     data.add_argument(
         "--eval_dataset_size",
         type=float,
         default=0.02,
-        help="rows held out: below 1 = that fraction, from 1 = that many (default: 0.02)",
+        help="rows held out: below 1 = that fraction, from 1 = that many",
     )
-    data.add_argument("--max_eval_samples", type=int, help="rows held out at most")
+    data.add_argument("--max_eval_samples", type=int, help="rows held out at most (default: no limit)")
 
     run = parser.add_argument_group("run")
     run.add_argument(
@@ -90,43 +102,27 @@ def build_parser() -> Parser:
         type=Path,
         default=Path("outputs"),
         metavar="DIR",
-        help="checkpoints, logs and the result (default: outputs)",
+        help="checkpoints, logs and the result",
     )
     run.add_argument(
         "--learning_rate", type=float, help="peak learning rate (default: 2e-4, with --full_finetune 2e-5)"
     )
-    run.add_argument("--num_train_epochs", type=float, default=3, help="passes over the rows (default: 3)")
-    run.add_argument("--max_steps", type=int, help="optimizer steps; overrides epochs")
-    run.add_argument(
-        "--per_device_train_batch_size", type=int, default=1, help="rows at a time on a device (default: 1)"
-    )
-    run.add_argument(
-        "--gradient_accumulation_steps", type=int, default=16, help="batches before a step (default: 16)"
-    )
+    run.add_argument("--num_train_epochs", type=float, default=3, help="passes over the rows")
+    run.add_argument("--max_steps", type=int, help="optimizer steps instead of epochs")
+    run.add_argument("--per_device_train_batch_size", type=int, default=1, help="rows at a time on a device")
+    run.add_argument("--gradient_accumulation_steps", type=int, default=16, help="batches before a step")
     run.add_argument(
         "--lr_scheduler_type",
         default="constant",
-        help="linear, cosine, constant (default) or constant_with_warmup",
+        help="learning rate over the steps: linear, cosine, constant or constant_with_warmup",
     )
     run.add_argument(
-        "--warmup_steps",
-        type=int,
-        default=0,
-        help="steps in which the learning rate rises to its peak (default: 0)",
+        "--warmup_steps", type=int, default=0, help="steps in which the learning rate rises to its peak"
     )
-    run.add_argument("--weight_decay", type=float, default=0.0, help="AdamW's weight decay (default: 0)")
-    run.add_argument(
-        "--max_grad_norm", type=float, default=0.3, help="gradients are clipped to this norm (default: 0.3)"
-    )
-    run.add_argument(
-        "--seed",
-        type=int,
-        default=10042,
-        help="seed of the order of rows and of new weights (default: 10042)",
-    )
-    run.add_argument(
-        "--logging_steps", type=int, default=1, help="steps between two lines of the log (default: 1)"
-    )
+    run.add_argument("--weight_decay", type=float, default=0, help="AdamW's weight decay")
+    run.add_argument("--max_grad_norm", type=float, default=0.3, help="gradients are clipped to this norm")
+    run.add_argument("--seed", type=int, default=10042, help="seed of the order of rows and of new weights")
+    run.add_argument("--logging_steps", type=int, default=1, help="steps between two lines of the log")
     run.add_argument(
         "--eval_steps", type=int, help="steps between two evaluations (default: after every epoch)"
     )
@@ -134,10 +130,11 @@ def build_parser() -> Parser:
         "--save_steps",
         type=int,
         default=250,
-        help="steps between two checkpoints; 0 = only when interrupted (default: 250)",
+        help="steps between two checkpoints; 0 = only when interrupted",
     )
-    run.add_argument("--save_total_limit", type=int, default=1, help="checkpoints that are kept (default: 1)")
+    run.add_argument("--save_total_limit", type=int, default=1, help="checkpoints that are kept")
     run.add_argument("--restart", action="store_true", help="train again although the run is complete")
+    parser.add_output(Summary)
     return parser
 
 
@@ -152,7 +149,10 @@ def parse(argv: Sequence[str]) -> Flags:
     if given.bits not in set(Precision):
         parser.error(f"--bits {given.bits}: one of {', '.join(Precision)}")
     if given.dataset_format not in _FORMATS:
-        parser.error(f"--dataset_format {given.dataset_format} is not offered; one of {', '.join(_FORMATS)}")
+        near = did_you_mean(given.dataset_format, _FORMATS)
+        parser.error(
+            f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(_FORMATS)}"
+        )
     for name in _LORA:
         if given.full_finetune and getattr(given, name) is not None:
             parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
@@ -195,8 +195,8 @@ def _flags(given: argparse.Namespace) -> Flags:
         if hasattr(given, name) and getattr(given, name) is not None
     }
     return Flags(
-        model=given.model_name_or_path,
-        dataset=given.dataset,
+        model=MODELS.find(given.model_name_or_path),
+        dataset=DATA.find(given.dataset),
         dataset_format=_FORMATS[given.dataset_format],
         output_dir=given.output_dir,
         method=Method.FULL if given.full_finetune else Method.LORA,
@@ -213,6 +213,7 @@ def _flags(given: argparse.Namespace) -> Flags:
         logging_steps=given.logging_steps,
         eval_steps=given.eval_steps,
         restart=given.restart,
+        output=given.output,
     )
 
 

@@ -6,18 +6,37 @@ from pathlib import Path
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.environment import MODELS
 from speechless.errors import StageError
 from speechless.finetune.outputs import ADAPTER
+from speechless.output import Document, results
+
+
+class Merged(Document):
+    """What is printed."""
+
+    merged: Path
+    """The merged model's folder."""
+    base: Path
+    """The base model's."""
+    adapter: Path
+    """The adapter's."""
+    metrics: dict[str, float]
+    """What was measured: the largest difference of a logit between adapter and merged model."""
 
 
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(
-        prog="speechless.finetune.merge_peft_adapters",
+        prog="python -m speechless.finetune.merge_peft_adapters",
         description="Merge an adapter into its base model: summed in float32, saved in the base model's own type.",
     )
     parser.add_argument(
-        "--base_model_name_or_path", type=Path, required=True, metavar="DIR", help="the base model's folder"
+        "--base_model_name_or_path",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"the base model's folder; looked for in ${MODELS.variable}, too",
     )
     parser.add_argument(
         "--lora_model_path",
@@ -32,6 +51,7 @@ def build_parser() -> Parser:
         metavar="DIR",
         help="where the merged model goes (default: the base model's path and -merged)",
     )
+    parser.add_output(Merged)
     return parser
 
 
@@ -39,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     """Merge and return the exit status: 0 done, 1 failed, 2 wrong usage."""
     parser = build_parser()
     given = parser.parse(argv)
-    base, out = given.base_model_name_or_path, given.merged_model_name_or_path
+    base, out = MODELS.find(given.base_model_name_or_path), given.merged_model_name_or_path
     out = out or base.with_name(f"{base.name}-merged")
     adapter = find_adapter(given.lora_model_path)
     if adapter is None:
@@ -51,7 +71,11 @@ def main(argv: Sequence[str]) -> int:
     from speechless.finetune.merge import merge
 
     try:
-        metrics = merge(base, adapter, out)
+        with results(given.output) as shown:
+            metrics = {metric.name: metric.value for metric in merge(base, adapter, out)}
+            lines = [f"{out}: {adapter} merged into {base} in float32, saved in the base model's own type"]
+            lines += [f"{name}: {value:.3g}" for name, value in metrics.items()]
+            shown.show(Merged(merged=out, base=base, adapter=adapter, metrics=metrics), "\n".join(lines))
     except StageError as error:
         print(
             f"speechless finetune: {error.message}" + (f" ({error.hint})" if error.hint else ""),
@@ -61,9 +85,6 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         print(f"speechless finetune: {error}", file=sys.stderr)
         return 1
-    print(f"{out}: {adapter} merged into {base} in float32, saved in the base model's own type")
-    for metric in metrics:
-        print(f"{metric.name}: {metric.value:.3g}")
     return 0
 
 

@@ -13,10 +13,24 @@ from pathlib import Path
 
 from speechless.contract import Method
 from speechless.finetune.job import Outcome
+from speechless.output import Document
 
 COMPLETED, LATEST, LOG, RESULTS = "completed", "latest", "trainer_log.jsonl", "train_results.json"
 ADAPTER = "adapter_model"
 _PARTIAL = ".partial"
+
+
+class Summary(Document):
+    """A completed run, as `-o json` prints it."""
+
+    result: Path
+    """The folder of the adapter; after a full fine-tune that of the model."""
+    steps: int | None
+    """Optimizer steps that were made in all; null where an older version left no number."""
+    trained: bool
+    """Whether this call trained; false: the run was complete already."""
+    metrics: dict[str, float]
+    """What is in `train_results.json`."""
 
 
 class Outputs:
@@ -88,6 +102,17 @@ class Outputs:
         (self.folder / RESULTS).write_text(json.dumps(numbers, indent=1) + "\n")
         (self.folder / COMPLETED).write_text(f"{outcome.steps}\n")
         return result
+
+    def summary(self, *, trained: bool) -> Summary:
+        """What a completed run has left, from its files."""
+        latest, results = self.folder / LATEST, self.folder / RESULTS
+        steps = (self.folder / COMPLETED).read_text().strip()
+        return Summary(
+            result=latest.resolve() / ADAPTER if latest.exists() else self.folder.resolve(),
+            steps=int(steps) if steps.isdecimal() else None,
+            trained=trained,
+            metrics=json.loads(results.read_text()) if results.is_file() else {},
+        )
 
     def _link(self, name: str) -> None:
         link = self.folder / f".{LATEST}"

@@ -1,6 +1,7 @@
 """Task directories: a folder with `task.env`, `run_finetune.sh`, `merge.sh` and `dataset/`."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,38 @@ RUN = ("run_finetune.sh", "run_sft.sh")
 MERGE = ("merge.sh", "merge_sft.sh")
 """File names; the second is that of older task directories."""
 
+OLDER = frozenset(
+    {
+        "ADAPTER_DIM",
+        "ADD_REASONING_TOKENS",
+        "DEEPSEED",
+        "DEEPSEED_STAGE2",
+        "DEEPSPEED",
+        "GROUP_BY_LENGTH",
+        "MAX_MEMORY_MB",
+        "NEFTUNE",
+        "NUM_EARLY_STOPPING_TRAIN_EPOCHS",
+        "NUM_EXPERTS",
+        "NUM_GPUS",
+        "OPTIM",
+        "PROMPT_TYPE",
+        "RAY_memory_monitor_refresh_ms",
+        "ROPE_THETA",
+        "SAVE_STRATEGY",
+        "SGLANG_PORT",
+        "SLIDING_WINDOW",
+        "TASK_NAME",
+        "TENSOR_PARALLEL_SIZE",
+        "TOPK",
+        "VLLM_PORT",
+        "WANDB_PROJECT",
+    }
+)
+"""Settings of older task directories that no program of this version reads, exported or not."""
+
 _TEMPLATE = Path("speechless", "finetune", "template")
+_ASSIGNED = re.compile(r"^[ \t]*(?P<export>export[ \t]+)?(?P<name>[A-Za-z_]\w*)=(?P<value>.*)$", re.MULTILINE)
+_BLANK = re.compile(r"""(?:""|''|"?\$\{\w+:?-\}"?)?\s*(?:#.*)?""")
 
 
 class TaskError(Exception):
@@ -63,6 +95,24 @@ def init(parent: Path, name: str, template: Path) -> Path | None:
 def tasks_in(parent: Path) -> list[str]:
     """The names of the task directories directly in a folder, sorted."""
     return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and is_task(entry))
+
+
+def without_effect(folder: Path) -> list[str]:
+    """The settings of a task's `task.env` that have a value which nothing reads, in their order.
+
+    Read by the folder's scripts, by another setting, or, where it is exported, by any program that they start.
+    """
+    text = (folder / ENV).read_text(encoding="utf-8", errors="replace")
+    scripts = [file.read_text(encoding="utf-8", errors="replace") for file in sorted(folder.glob("*.sh"))]
+    found = []
+    for line in _ASSIGNED.finditer(text):
+        name, value = line["name"], line["value"]
+        others = [other["value"] for other in _ASSIGNED.finditer(text) if other["name"] != name]
+        read = any(re.search(rf"\$\{{?{name}\b", each) for each in (*scripts, *others))
+        passed_on = line["export"] and name not in OLDER
+        if not (read or passed_on or _BLANK.fullmatch(value) or name in found):
+            found.append(name)
+    return found
 
 
 def run_script(parent: Path, name: str, names: tuple[str, str]) -> int:

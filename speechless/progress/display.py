@@ -53,7 +53,7 @@ class Lines:
 
 
 class Bar:
-    """A bar on a terminal, by rich; phases above it as log lines."""
+    """A bar on a terminal, by rich; what is logged meanwhile stands above it."""
 
     def __init__(self) -> None:
         """Start drawing on standard error."""
@@ -66,17 +66,30 @@ class Bar:
             BarColumn(),
             TextColumn("{task.fields[said]}"),
             console=Console(stderr=True),
-            redirect_stdout=False,
-            redirect_stderr=False,
+            redirect_stdout=sys.stdout.isatty(),
         )
         self._task = self._bar.add_task("starting", total=None, said="")
+        before = sys.stderr
         self._bar.start()
+        # While the bar is drawn, rich stands in for standard error and puts lines above the bar. A log's handler that
+        # was made before must write there, too.
+        self._handlers = [
+            (handler, before)
+            for handler in logging.getLogger().handlers
+            if isinstance(handler, logging.StreamHandler) and handler.stream is before
+        ]
+        for handler, _ in self._handlers:
+            handler.setStream(sys.stderr)
 
     def phase(self, now: Progress) -> None:
         """Name the phase."""
         total = 100 if now.phase is ProgressPhase.DONE else None
         self._bar.update(
-            self._task, description=now.phase.value, total=total, completed=now.percent, said=now.message
+            self._task,
+            description=now.message or now.phase.value,
+            total=total,
+            completed=now.percent,
+            said="",
         )
 
     def progress(self, now: Progress) -> None:
@@ -85,6 +98,8 @@ class Bar:
 
     def close(self) -> None:
         """Leave the last state on the screen."""
+        for handler, stream in self._handlers:
+            handler.setStream(stream)
         self._bar.stop()
 
 

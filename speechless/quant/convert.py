@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from speechless.generate.llamacpp.tools import run_tool, tail
 from speechless.quant import fetch
 
 CONVERTER = "convert_hf_to_gguf.py"
+WRITTEN = re.compile(r"Writing:\s+(\d+)%")
+"""The converter's own bar."""
 SOURCE_VARIABLES = ("SPEECHLESS_LLAMA_SRC", "LLAMACPP_ROOT")
 SOURCE_FOLDERS = ("/opt/llama.cpp", "~/llama.cpp")
 
@@ -49,9 +52,10 @@ def convert(
     *,
     type: GgufType = GgufType.F16,
     source: Path | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write `target`, a GGUF file of type F16 or Q8_0. It is whole or it is not there."""
+    """Write `target`, a GGUF file of type F16 or Q8_0. It is whole or it is not there. `progress` gets percents."""
     folder = find_source(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
@@ -66,7 +70,10 @@ def convert(
     ]
     try:
         status, output = run_tool(
-            argv, stopping=stopping, environment={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+            argv,
+            on_output=follow(WRITTEN, progress),
+            stopping=stopping,
+            environment={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
         if status != 0 or not partial.is_file():
             raise StageError(
@@ -78,6 +85,22 @@ def convert(
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def follow(pattern: re.Pattern[str], progress: Callable[[int, int], None]) -> Callable[[str], None]:
+    """Take a tool's output in pieces and report what it says last of its progress: done, and of how many (or 100)."""
+    rest, last = "", (-1, 0)
+
+    def take(piece: str) -> None:
+        nonlocal rest, last
+        rest = (rest + piece)[-4096:]
+        for found in pattern.findall(rest)[-1:]:
+            now = (int(found[0]), int(found[1])) if isinstance(found, tuple) else (int(found), 100)
+            if now != last:
+                last = now
+                progress(*now)
+
+    return take
 
 
 def _is_source(folder: Path) -> bool:

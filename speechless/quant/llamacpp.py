@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from speechless.generate import ModelFiles, ModelKind, find_model
 from speechless.generate.llamacpp.gguf import Tensor, read_header
 from speechless.generate.llamacpp.tools import find_tool, run_tool, tail
 from speechless.generate.perplexity import Perplexity, measure
-from speechless.quant.convert import convert
+from speechless.quant.convert import convert, follow
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,11 @@ BLOCK = {GgufType.F16: 1, GgufType.Q8_0: 32, GgufType.Q4_K_M: 256}
 STEPS = 100
 """Progress of each part: conversion, quantization, perplexity before, perplexity after."""
 
+ROUNDED = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
+"""llama-quantize's line for a tensor."""
+
 Progress = Callable[[int, int, dict[str, float]], None]
+Part = Callable[[int, int], None]
 
 
 def quantize(
@@ -57,14 +62,29 @@ def quantize(
     metrics: dict[str, float] = {"size/before": weight_bytes(files)}
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{name or model.name.removesuffix('.gguf')}.{type.value}.gguf"
+
+    def part(before: int) -> Part:
+        """Progress of a part of the work, which begins after `before` steps."""
+        return lambda done, of: (
+            progress(before + STEPS * done // of, total, dict(metrics)) if done < of else None
+        )
+
     with tempfile.TemporaryDirectory(dir=out, prefix=".quantize-") as scratch:
-        plain = unquantized(files, Path(scratch) / "model.F16.gguf", stopping=stopping)
+        plain = unquantized(files, Path(scratch) / "model.F16.gguf", progress=part(0), stopping=stopping)
         progress(STEPS, total, dict(metrics))
         made = Path(scratch) / target.name
         if type is GgufType.F16:
             made = plain
         else:
-            round_to(plain, made, type, original=original or files, source=source, stopping=stopping)
+            round_to(
+                plain,
+                made,
+                type,
+                original=original or files,
+                source=source,
+                progress=part(STEPS),
+                stopping=stopping,
+            )
         metrics["size/after"] = made.stat().st_size
         fallback = fallbacks(made, type)
         metrics["tensors/fallback"] = len(fallback)
@@ -99,11 +119,12 @@ def unquantized(
     target: Path,
     *,
     source: Path | None = None,
+    progress: Part = lambda _done, _of: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Path:
     """The model as a GGUF file of floats: converted to `target`, or the file itself where it is one already."""
     if files.kind is ModelKind.HUGGING_FACE:
-        convert(files.path, target, source=source, stopping=stopping)
+        convert(files.path, target, source=source, progress=progress, stopping=stopping)
         return target
     types = set(read_header(files.path).types())
     if types - UNQUANTIZED:
@@ -122,6 +143,7 @@ def round_to(
     *,
     original: ModelFiles,
     source: Path | None = None,
+    progress: Part = lambda _done, _of: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Quantize a GGUF file of floats into `target` with llama-quantize.
@@ -130,7 +152,9 @@ def round_to(
     """
     binary = find_tool("llama-quantize")
     if binary is not None:
-        status, output = run_tool([binary, plain, target, type.value], stopping=stopping)
+        status, output = run_tool(
+            [binary, plain, target, type.value], on_output=follow(ROUNDED, progress), stopping=stopping
+        )
         if status != 0 or not target.is_file():
             raise StageError(
                 FailureReason.MODEL_INVALID,
@@ -139,7 +163,7 @@ def round_to(
             )
     elif type is GgufType.Q8_0 and original.kind is ModelKind.HUGGING_FACE:
         log.info("llama-quantize is not installed: the converter makes Q8_0 itself")
-        convert(original.path, target, type=type, source=source, stopping=stopping)
+        convert(original.path, target, type=type, source=source, progress=progress, stopping=stopping)
     else:
         raise StageError(
             FailureReason.INPUT_NOT_FOUND,

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechless.arguments import Parser
-from speechless.entry import run
+from speechless.entry import need, run
+from speechless.environment import DATA, MODELS
+from speechless.output import Results, results
+from speechless.quickstart.outcome import Outcome
 from speechless.quickstart.steps import Chain
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ def build_parser() -> Parser:
         type=Path,
         default=Path("quickstart"),
         metavar="DIR",
-        help="where everything is made (default: quickstart)",
+        help="where everything is made",
     )
     parser.add_argument(
         "--preset",
@@ -59,8 +62,9 @@ def build_parser() -> Parser:
         "--text", type=Path, metavar="FILE", help="a text to measure perplexity on; with --model"
     )
     parser.add_argument(
-        "--port", type=int, default=5001, help="where the model is served (default: 5001, or the next)"
+        "--port", type=int, default=5001, help="where the model is served; the next one where it is in use"
     )
+    parser.add_output(Outcome)
     return parser
 
 
@@ -71,12 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 < given.port < 65_536:
         parser.error(f"--port {given.port}: from 1 to 65535")
     chain = _chain(parser, given)
-    # Only now: without rich, these fail with one line.
-    from speechless.quickstart.run import StepError
+    need("openai")
+    # Only now: without rich, this fails with one line.
     from speechless.quickstart.screen import Screen
 
-    screen = Screen()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs below is ended, too
+    with results(given.output) as out:
+        return _run(given, chain, Screen(), out)
+
+
+def _run(given: argparse.Namespace, chain: Chain, screen: Screen, out: Results) -> int:
+    from speechless.quickstart.run import StepError
+
     try:
         folder: Path = given.out.resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise StepError(
                 f"{folder}: {free / 1e6:.0f} MB are free, {needed / 1e6:.0f} are needed; give another --out"
             )
-        _go(folder, chain, given.port, screen)
+        out.show(_go(folder, chain, given.port, screen))
     except KeyboardInterrupt:
         screen.failed("interrupted; the same command goes on from here")
         return 130
@@ -97,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _chain(parser: Parser, given: argparse.Namespace) -> Chain:
-    model, dataset, problems, text = given.model, given.dataset, given.problems, given.text
+    model, dataset = given.model and MODELS.find(given.model), given.dataset and DATA.find(given.dataset)
+    problems, text = given.problems, given.text
     if model is None:
         for name, value in (("--dataset", dataset), ("--problems", problems), ("--text", text)):
             if value is not None:
@@ -122,8 +133,8 @@ def _chain(parser: Parser, given: argparse.Namespace) -> Chain:
     return Chain(model.resolve(), dataset.resolve(), *absolute, tiny=False)
 
 
-def _go(folder: Path, chain: Chain, wanted: int, screen: Screen) -> None:
-    from speechless.quickstart import serve, table
+def _go(folder: Path, chain: Chain, wanted: int, screen: Screen) -> Outcome:
+    from speechless.quickstart import outcome, serve, table
     from speechless.quickstart.run import run_all
 
     steps = chain.steps()
@@ -142,10 +153,18 @@ def _go(folder: Path, chain: Chain, wanted: int, screen: Screen) -> None:
     screen.console.print(prompt, markup=False, end="")
     screen.console.print(answer.rstrip(), markup=False, style="bold")
     screen.console.print()
-    screen.console.print(table.results(folder, chain))
-    screen.console.print(table.times(steps, record), markup=False)
+    found = Outcome(
+        folder=folder,
+        models=outcome.rows(folder, chain),
+        seconds=outcome.seconds(steps, record),
+        prompt=prompt,
+        answer=answer,
+    )
+    screen.console.print(table.results(found.models))
+    screen.console.print(table.times(found.seconds), markup=False)
     # To be copied into a shell that knows nothing of this environment.
     table.next_steps(screen.console, folder, shown.replace("python", sys.executable, 1))
+    return found
 
 
 if __name__ == "__main__":

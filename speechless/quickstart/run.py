@@ -20,7 +20,7 @@ LAST_LINES = 12
 END_SECONDS = 300
 """How long a checkpoint may take to be written."""
 _TAIL = 65_536
-_LOGGED = re.compile(r"(DEBUG|INFO|WARNING) |\d{4}-\d\d-\d\d |tiny: step ")
+_LOGGED = re.compile(r"(DEBUG|INFO|WARNING) |\d{4}-\d\d-\d\d ")
 
 
 class StepError(Exception):

@@ -43,7 +43,7 @@ def build_parser() -> Parser:
         "--listen",
         default=f":{PORT}",
         metavar="HOST:PORT",
-        help="where progress is served (default: %(default)s)",
+        help="where progress is served",
     )
     parser.add_argument(
         "--result", type=Path, metavar="FILE", help="write the result (JSON) to this file, too"

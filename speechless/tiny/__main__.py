@@ -1,13 +1,33 @@
 """`python -m speechless.tiny make --out DIR`."""
 
+import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.output import Document, results
+from speechless.progress import showing
 from speechless.tiny.make import PRESETS, OccupiedError, Settings, is_made, make
+
+
+class Tiny(Document):
+    """What `make` prints."""
+
+    folder: Path
+    """Where everything is."""
+    made: bool
+    """Whether this call made it; false: it was there already."""
+    seed: int
+    """Of everything."""
+    steps: int
+    """Training steps of the base model."""
+    rows: int
+    """Training rows."""
+    problems: int
+    """Held-out problems."""
 
 
 def build_parser() -> Parser:
@@ -24,14 +44,17 @@ def build_parser() -> Parser:
     )
     command.add_argument(
         "--preset",
-        choices=sorted(PRESETS),
+        choices=list(PRESETS),
         default="full",
         help="full: for a demo; quick: a little more than half; small: a quarter, for tests",
     )
     command.add_argument("--seed", type=int, help="another seed, another model (default: 0)")
-    command.add_argument("--steps", type=_count, help="training steps of the base model")
-    command.add_argument("--rows", type=_count, help="training rows")
-    command.add_argument("--problems", type=_count, help="held-out problems")
+    command.add_argument(
+        "--steps", type=_count, help="training steps of the base model (default: by the preset)"
+    )
+    command.add_argument("--rows", type=_count, help="training rows (default: by the preset)")
+    command.add_argument("--problems", type=_count, help="held-out problems (default: by the preset)")
+    command.add_output(Tiny)
     return parser
 
 
@@ -42,15 +65,18 @@ def main(argv: Sequence[str]) -> int:
     settings: Settings = replace(
         PRESETS[arguments.preset], **{name: value for name, value in given.items() if value is not None}
     )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s", force=True)
     try:
-        if is_made(arguments.out, settings):
-            print(f"tiny: {arguments.out} is made already")
-            return 0
-        make(arguments.out, settings, lambda text: print(f"tiny: {text}", flush=True))
+        with results(arguments.output) as out:
+            there = is_made(arguments.out, settings)
+            if not there:
+                with showing() as reporter:
+                    make(arguments.out, settings, reporter)
+            said = f"{arguments.out} is made" + (" already" if there else "")
+            out.show(Tiny(folder=arguments.out, made=not there, **asdict(settings)), said)
     except (OccupiedError, OSError, ValueError) as error:
         print(f"speechless tiny: {error}", file=sys.stderr)
         return 1
-    print(f"tiny: {arguments.out} is made")
     return 0
 
 

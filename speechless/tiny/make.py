@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from speechless.contract import ProgressPhase
 from speechless.openmp import spin_briefly
+from speechless.progress import Reporter
 from speechless.tiny import pretrain, sets, tokenizer
 
 RECORD = "tiny.json"
@@ -52,7 +53,7 @@ def is_made(out: Path, settings: Settings) -> bool:
     return False
 
 
-def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
+def make(out: Path, settings: Settings, reporter: Reporter) -> None:
     """Make everything in a hidden folder and move it into place at the end: what has its name is whole.
 
     A folder that is not there yet appears at once; in one that is (a volume's root), the parts do, `tiny.json` last.
@@ -60,12 +61,14 @@ def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
     partial = out / ".partial" if out.exists() else out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    reporter.enter(
+        ProgressPhase.WORKING, f"writing {settings.rows} training rows, {settings.problems} held-out problems"
+    )
     seed = settings.seed
     _write_lines(partial / "train.jsonl", sets.training_rows(settings.rows, seed))
     _write_lines(partial / "heldout.jsonl", sets.heldout_problems(settings.problems, seed))
     (partial / "text.txt").write_text(sets.perplexity_text(seed))
-    say(f"{settings.rows} training rows, {settings.problems} held-out problems")
-    _base_model(partial / "base", settings, say)
+    _base_model(partial / "base", settings, reporter)
     (partial / RECORD).write_text(json.dumps(asdict(settings), indent=1) + "\n")
     if partial.parent != out:
         os.replace(partial, out)
@@ -75,7 +78,7 @@ def make(out: Path, settings: Settings, say: Callable[[str], None]) -> None:
     partial.rmdir()
 
 
-def _base_model(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
+def _base_model(folder: Path, settings: Settings, reporter: Reporter) -> None:
     spin_briefly()
     import torch
     import transformers
@@ -85,15 +88,15 @@ def _base_model(folder: Path, settings: Settings, say: Callable[[str], None]) ->
     torch.utils.deterministic.fill_uninitialized_memory = False
     words = tokenizer.build(settings.seed)
     model = pretrain.build(words, settings.seed)
-    say(f"base model: {sum(weight.numel() for weight in model.parameters()):,} parameters")
-    began = time.monotonic()
-
-    def progress(step: int, steps: int, loss: float) -> None:
-        if step % 50 == 0 or step == steps:
-            passed = time.monotonic() - began
-            say(f"step {step}/{steps}, loss {loss:.3f}, {passed * (steps - step) / step:.0f} s left")
-
-    pretrain.train(model, words, settings.steps, settings.seed, progress)
+    size = sum(weight.numel() for weight in model.parameters())
+    reporter.enter(ProgressPhase.WORKING, f"training a base model of {size:,} parameters")
+    pretrain.train(
+        model,
+        words,
+        settings.steps,
+        settings.seed,
+        lambda step, steps, loss: reporter.progress(step, steps, {"loss": loss}),
+    )
     model.generation_config.update(
         bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id
     )

