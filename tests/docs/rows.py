@@ -23,10 +23,13 @@ class Here:
 class Library:
     """It is run by tests/library/test_documents.py: the commands of a page in their order, in an empty folder.
 
-    For what needs torch, and minutes at most. `instead` has words that are others there, such as a smaller model.
+    For what needs torch, and minutes at most; `export` counts for the commands behind it. `instead` has words that are
+    others there, such as a smaller model. A server has the URL that it answers at once it is `ready`; it is stopped at
+    the end of the page.
     """
 
     instead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ready: str = ""
 
 
 @dataclass(frozen=True)

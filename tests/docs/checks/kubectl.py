@@ -125,8 +125,10 @@ def kinds_of(parsed: Parsed) -> list[tuple[str, str]]:
     words = [word for word in parsed.words if "=" not in word and not word.endswith("-")]
     if parsed.verb == "rollout":
         words = words[1:]
-    if parsed.verb not in RESOURCE_VERBS and parsed.verb != "rollout":
-        words = [word for word in words if "/" in word and ":" not in word]
+    if parsed.verb in ("logs", "port-forward", "exec", "attach"):
+        words = [word for word in words[:1] if "/" in word]
+    elif parsed.verb not in RESOURCE_VERBS and parsed.verb != "rollout":
+        return []
     if words and "/" not in words[0]:
         kinds = words[0].split(",")
         return [(kind, name) for kind in kinds for name in (words[1:] or [""])]
