@@ -14,8 +14,6 @@ from tests.docs.shell import Command, commands
 
 _FENCED = re.compile(r"^( *)(`{3,}|~{3,})[^\n]*\n.*?^ *\2[ \t]*$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
-OLD = ("docs/decisions.md",)
-"""Speaks of what was tried and not kept, too."""
 
 
 def spans(markdown: str) -> list[tuple[int, str]]:
@@ -44,6 +42,4 @@ def commands_in(page: str, markdown: str) -> list[Command]:
 @cache
 def in_prose() -> tuple[Command, ...]:
     """The commands within the sentences of all pages."""
-    return tuple(
-        command for page, text in pages().items() if page not in OLD for command in commands_in(page, text)
-    )
+    return tuple(command for page, text in pages().items() for command in commands_in(page, text))
