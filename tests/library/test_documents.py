@@ -21,7 +21,7 @@ from tests.docs.rows import Library, chosen, with_others
 from tests.docs.shell import Command
 from tests.docs.table import ROWS, documented
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(1800)
 SECONDS = 600
 """For one command, or until a server is ready."""
 PAGES = {
@@ -77,6 +77,10 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, command: Comman
         try:
             with direct.open(url, timeout=5):
                 return
+        except urllib.error.HTTPError as error:
+            # 503: the model is being loaded.
+            assert error.code == 503, f"{command}: {url} answers {error.code}"
+            time.sleep(0.2)
         except (urllib.error.URLError, ConnectionError):
             assert time.monotonic() < end, f"{command}: {url} does not answer\n{log.read_text()}"
             time.sleep(0.2)
