@@ -11,7 +11,7 @@ from tests.docs.shell import Command
 
 @dataclass(frozen=True)
 class Here:
-    """It is run in the root of this checkout by tests/unit/docs, must end with status 0 and print these words.
+    """It is run in the root of this checkout by tests/unit/commands, must end with status 0 and print these words.
 
     For what only reads.
     """
