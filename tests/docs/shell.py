@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -43,8 +44,8 @@ class Command:
         return " ".join([*(f"{name}={value}" for name, value in self.env.items()), *self.words])
 
     def __str__(self) -> str:
-        """The place and the command."""
-        return f"{self.block.place}: {self.text}"
+        """The place and the command; of a block of Python, its beginning."""
+        return f"{self.block.place}: {textwrap.shorten(self.text, 200)}"
 
 
 def commands(block: Block) -> list[Command]:
