@@ -7,17 +7,12 @@ import re
 import pytest
 
 from tests.chain.conftest import NAMESPACE, Demo, conditions, ended, holds, manifests
-from tests.docs.rows import Demo as OnDemo
-from tests.docs.rows import Row, chosen, on_demo
-from tests.docs.shell import Command
-from tests.docs.table import ROWS, documented
 from tests.support.cluster import Cluster
 from tests.support.kube import Kube
 from tests.support.wait import wait_for, wait_gone
 
 pytestmark = pytest.mark.timeout(2400)
 KINDS = ("FineTune", "Evaluation", "Quantization", "InferenceService")
-ON_DEMO = chosen(documented(), ROWS, OnDemo)
 
 
 def _score(kube: Kube, name: str) -> float:
@@ -67,11 +62,6 @@ def test_every_resource_tells_kstatus_what_it_is(demo: Demo, kube: Kube, cluster
     cluster.run(*waits, "--for=condition=Ready", "inferenceservices.speechless.dev/coder")
     table = cluster.run("kubectl", "-n", NAMESPACE, "get", "ft,slev,slq,slis")
     assert "tuned-q8" in table
-
-
-@pytest.mark.parametrize(("command", "row"), ON_DEMO, ids=[str(command) for command, _ in ON_DEMO])
-def test_what_the_documents_look_at(demo: Demo, cluster: Cluster, command: Command, row: Row) -> None:
-    assert cluster.run(*on_demo(command, row)).strip() or "failure" in command.text, "it prints nothing"
 
 
 def test_the_same_in_reverse_order_by_apply_alone(demo: Demo, kube: Kube) -> None:

@@ -34,7 +34,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Demo:
-    """It is run by tests/chain/test_1_demo.py in the namespace of the demo, once that is done.
+    """It is run by tests/chain/test_1_documents.py in the namespace of the demo, once that is done.
 
     For kubectl that only reads. `instead` has names that are others there.
     """

@@ -7,12 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import test_all
-from tests.docs.checks import by_program, python_blocks, yaml_blocks
+from tests.docs.checks import by_program, programs, python_blocks, yaml_blocks
 from tests.docs.pages import LANGUAGES, SHELL, Block, blocks, pages
 from tests.docs.prose import in_prose
 from tests.docs.rows import HOW, Cannot, Demo, Here, Ran, Row, Step, chosen, on_demo, unplaced, unused
@@ -118,17 +118,19 @@ def test_what_is_run_on_the_demo_names_what_it_has(command: Command, row: Row) -
     assert by_program.problem(Command(command.block, tuple(on_demo(command, row)))) == ""
 
 
-def argv(command: Command) -> Iterator[str]:
-    """A command as it is run here: `python3` is the interpreter of the tests."""
-    for position, word in enumerate(command.words):
-        yield sys.executable if position == 0 and re.fullmatch(r"(\S*/)?python3?", word) else word
+def argv(command: Command) -> list[str]:
+    """A command as it is run here: `python3` is the interpreter of the tests, `speechless` stands beside it."""
+    program, *words = command.words
+    if program.startswith("speechless"):
+        program = str(Path(sys.executable).with_name(program))
+    return [sys.executable if programs.PYTHONS.fullmatch(program) else program, *words]
 
 
 @pytest.mark.parametrize(("command", "row"), HERE, ids=[command.text for command, _ in HERE])
 def test_it_runs(command: Command, row: Row) -> None:
     assert isinstance(row.where, Here)
     done = subprocess.run(
-        list(argv(command)),
+        argv(command),
         cwd=ROOT,
         env=os.environ | command.env,
         stdin=subprocess.DEVNULL,
