@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from tests.unit.layout.repository import texts
 
@@ -46,6 +47,7 @@ class Block:
         return f"{self.page}:{self.line}"
 
 
+@cache
 def pages() -> dict[str, str]:
     """Every Markdown page: its path, its text."""
     return {name: text for name, text in texts().items() if name.endswith(".md") and name not in NOT_PAGES}
