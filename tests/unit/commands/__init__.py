@@ -1,0 +1,1 @@
+"""The documents: every command is placed, checked, and run where that is cheap; each check is shown a bad example."""
