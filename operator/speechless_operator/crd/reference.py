@@ -54,9 +54,10 @@ def reasons_page() -> str:
     lines = [
         NOTE,
         "# Reasons\n",
-        "One list for conditions, Events and `status.failure.reason`.\n",
-        "| Reason | Meaning |",
-        "|---|---|",
+        "One list for conditions, Events and `status.failure.reason`. Paths such as `docs/security.md` are in the "
+        "repository.\n",
+        "| Reason | Meaning | What to do |",
+        "|---|---|---|",
     ]
     tree = ast.parse(inspect.getsource(reasons.Reason)).body[0]
     assert isinstance(tree, ast.ClassDef)
@@ -64,7 +65,9 @@ def reasons_page() -> str:
         if isinstance(statement, ast.Assign) and isinstance(after, ast.Expr):
             name, text = statement.targets[0], after.value
             if isinstance(name, ast.Name) and isinstance(text, ast.Constant):
-                lines.append(f"| `{reasons.Reason[name.id].value}` | {_one_line(str(text.value))} |")
+                meaning, _, todo = inspect.cleandoc(str(text.value)).partition("\n\n")
+                value = reasons.Reason[name.id].value
+                lines.append(f"| `{value}` | {_one_line(meaning)} | {_one_line(todo)} |")
     return "\n".join(lines) + "\n"
 
 

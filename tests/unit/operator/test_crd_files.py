@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,21 @@ def test_every_failure_of_a_stage_is_a_reason() -> None:
 def test_every_reason_is_documented() -> None:
     page = pages()["reasons.md"]
     assert [reason for reason in Reason if f"| `{reason.value}` | " not in page] == []
+
+
+def test_a_reason_to_act_says_what_to_do() -> None:
+    silent = re.findall(r"^\| `(\w+)` \| [^|]+ \|  \|$", pages()["reasons.md"], re.MULTILINE)
+    fine = {
+        "Starting",
+        "Running",
+        "Finishing",
+        "RunAgain",
+        "Succeeded",
+        "Reused",
+        "Available",
+        "ScaledToZero",
+    }
+    assert set(silent) == fine | {"RollingOut", "Resolved", "Pinned", "GatesPassed"}
 
 
 def test_every_kind_has_a_page() -> None:
