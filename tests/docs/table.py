@@ -15,13 +15,18 @@ from tests.docs.shell import Command, all_commands
 _DEMO = "tests/chain/test_1_demo.py::test_the_demo_ends_with_an_answer_and_its_numbers"
 _QUICKSTART = "tests/library/test_quickstart.py::test_from_nothing_to_an_answer_with_an_interruption"
 _CHAIN = "tests/unit/quickstart/test_chain.py"
+_CURRENT = "tests/chain/test_1_demo.py::test_the_same_command_runs_on_the_cluster_that_kubectl_speaks_to"
+_REGISTRY = "tests/e2e/test_registry.py::test_the_operator_runs_from_a_registry"
+_COMPLETION = "tests/unit/cli/test_completion.py::test_bash_completes"
 _CLUSTER = "tests/cluster/test_control_plane.py::test_up_twice_kill_all_down_and_nothing_is_left"
+_CRDS = "tests/unit/operator/test_crd_files.py::test_the_committed_files_are_fresh"
 _CASES = "tests/apiserver/operator/cases"
 _OUR_KIND = r"(ft|slev|slq|slis|speechless)"
 _OUTPUT = r"( (-w|-o (yaml|json|wide|jsonpath=\S.*)))?"
 _OTHERS = {"small": ("tuned-q8",), "<name>": ("coder",)}
 """What pages call what the demo calls otherwise."""
-_TINY = {"DIR": ("DIR", "--steps", "2", "--rows", "20", "--problems", "2")}
+_LITTLE = ("--steps", "2", "--rows", "20", "--problems", "2")
+_TINY = {"DIR": ("DIR", *_LITTLE), "small": ("small", *_LITTLE)}
 
 ROWS = (
     # The chain on one machine.
@@ -31,13 +36,26 @@ ROWS = (
         Ran(f"{_CHAIN}::test_what_is_exported_is_shown_and_counts_but_never_a_place"),
     ),
     Row(r"make quickstart MODEL=\S+ DATASET=\S+", Ran(f"{_CHAIN}::test_a_real_model_has_its_own_settings")),
-    Row(r"python -m speechless\.tiny make --out DIR", Library(_TINY)),
+    Row(r"python -m speechless\.tiny make --out \S+.*", Library(_TINY)),
+    # A page that goes step by step, with that model.
+    Row(r"export( \w+=\S+)+", Library()),
+    Row(r"python -m speechless\.finetune (init|run|merge) --task_name \w+", Library()),
+    Row(r"python -m speechless\.eval\.humaneval --model \S+ --data \S+ .*", Library()),
+    Row(r"python -m speechless\.quant (converter|llamacpp .*)", Library()),
+    Row(
+        r"python -m speechless\.api\.server start --model \S+ --port 5077 --host 127\.0\.0\.1",
+        Library(ready="http://127.0.0.1:5077/health"),
+    ),
+    Row(r"curl -s http://127\.0\.0\.1:5077/\S+ .*", Library()),
     # Installing.
     Row(r"make setup", Step("setup")),
     Row(
         r"pip install -c requirements/constraints.txt \S+",
         Cannot("it downloads what is installed for minutes"),
     ),
+    Row(r"(PIP_\w+=\S+ )*pip (wheel|install) --constraint .*", Cannot("it downloads packages for minutes")),
+    Row(r"(mkdir -p|echo source) ~/\S+", Cannot("it writes into the reader's home")),
+    Row(r"(eval \$\()?speechless(-operator)? --print-completion \w+\)?", Ran(_COMPLETION)),
     # Tests.
     Row(r"make test", Cannot("it is the run that this test is a part of")),
     Row(r"make (bench-operator|test-more)", Cannot("an hour, or minutes on a quiet machine: by hand")),
@@ -65,10 +83,26 @@ ROWS = (
         r"kubectl delete crd .*",
         Ran(f"{_CASES}/test_13_crd_recreated.py::test_the_kind_comes_back"),
     ),
-    Row(r"python3 hack/images\.py --print docker .*", Here("docker build")),
-    Row(r"docker (tag|push) .*", Cannot("needs Docker and a registry")),
+    Row(r"helm upgrade speechless charts/speechless .*", Ran(_DEMO)),
+    Row(r"kubectl -n speechless-system rollout status .*", Ran(_DEMO)),
+    # Images and the demo on a cluster that was there before.
+    Row(r"make images-push( \w+=\S+)+", Ran(_REGISTRY)),
+    Row(r"python3 hack/push\.py registry\.example/team .*", Ran(_REGISTRY)),
+    Row(r"make demo CLUSTER=current( \w+=\S+)+", Ran(_CURRENT)),
+    Row(r"(eval \$\()?(kind|k3d|minikube) .*", Cannot("it needs a Docker engine")),
+    Row(r"kubectl -n demo (exec|cp|delete) .*", Cannot("needs a model of the reader's")),
     # Parts of the shell, and small programs that work on what others print.
     Row(r"wait -n|jq", Cannot("a part of the shell; it does nothing alone")),
+    Row(r"jq -r .*|sort -u", Cannot("jq is not among the tests' tools")),
+    # What a contributor writes, and runs afterwards.
+    Row(r"\.venv/bin/python -m speechless_operator\.crd", Ran(_CRDS)),
+    Row(r"\.venv/bin/python hack/lint\.py", Step("lint")),
+    Row(r"\.venv/bin/pytest tests/unit", Step("unit")),
+    Row(r"python -m speechless\.stage evaluate --spec spec\.json .*", Cannot("the suite is an example")),
+    Row(
+        r"python: (\( SuiteKind|class ExactMatchSuite|STEPS = 100|MODEL_SUITES = ).*",
+        Cannot("an example, of which the page says where it was tried"),
+    ),
     # What a test looks like.
     Row(r"python: def test_.*", Cannot("an example: it compiles")),
 )
