@@ -46,8 +46,18 @@ if [ "$(cat "$env/setup-place" 2>/dev/null)" != "$PWD" ] || ! "$env/bin/python" 
     "${PYTHON:-python3}" -m venv --clear "$env"
     pwd >"$env/setup-place"
 fi
-# As pip: a network with a certificate authority of its own is set up in the system's certificates.
+# As pip: a network with a certificate authority of its own is set up in the system's certificates, and an index of one's
+# own in pip's variables and files. uv reads neither by itself.
 export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
+pip_says() {
+    "$env/bin/python" -m pip config get "global.$1" 2>/dev/null || true
+}
+index=${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-$(pip_says index-url)}}}
+extra=${UV_INDEX:-${UV_EXTRA_INDEX_URL:-${PIP_EXTRA_INDEX_URL:-$(pip_says extra-index-url)}}}
+insecure=${UV_INSECURE_HOST:-${PIP_TRUSTED_HOST:-$(pip_says trusted-host)}}
+if [ -n "$index" ]; then export UV_DEFAULT_INDEX="$index"; fi
+if [ -n "$extra" ]; then export UV_INDEX="$extra"; fi
+if [ -n "$insecure" ]; then export UV_INSECURE_HOST="$insecure"; fi
 "$env/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt || failed
 "$env/bin/uv" pip sync --quiet --python "$env/bin/python" --require-hashes "$lock" || failed
 # The build back end is among the pinned tools, so nothing is downloaded for this step.
