@@ -60,7 +60,7 @@ def up(name: str, nodes: int | None, say: Say, controller_qps: int | None = None
         if component.name == "buildkitd":
             images.ensure_pause(instance, programs)
     if instance.nodes:
-        process.wait(instance, "kubelet", lambda: manifests.node_ready(instance), 90, "the node")
+        process.wait(instance, "kubelet", lambda: manifests.node_ready(instance), 300, "the node")
         say(f"node ready after {time.monotonic() - began:.1f} s")
     return instance
 

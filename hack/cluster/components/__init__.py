@@ -21,7 +21,7 @@ class Component:
     files: dict[Path, str] = field(default_factory=dict)
     """Configuration: written before the start; a change restarts the component."""
     env: dict[str, str] = field(default_factory=dict)
-    seconds: float = 60
+    seconds: float = 300
     """How long it may take to be ready."""
     ports: tuple[int, ...] = ()
     """TCP ports that it listens on in the instance's network namespace."""
