@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from speechless_operator.desired.settings import image_names
 from tests.support.beside import inside, running
 from tests.support.wait import wait_for
 
 PORT = 18081
-IMAGES = ("train", "eval", "quantize", "serve-llamacpp")
 STORE = "pvc://artifacts/store"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -73,7 +73,7 @@ def operator(instance: str, address: str, kubeconfig: Path, folder: Path, *flags
         "env", f"KUBECONFIG={kubeconfig}", "NO_PROXY=*", "no_proxy=*",
         sys.executable, "-m", "speechless_operator", "run",
         f"--listen=0.0.0.0:{PORT}", "--lease-namespace=default", f"--artifact-store={STORE}",
-        *(f"--image-{name}=registry.invalid/{name}:bench" for name in IMAGES), *flags,
+        *(f"--image-{name}=registry.invalid/{name}:bench" for name in image_names()), *flags,
     ]  # fmt: skip
     with running(argv, log, lambda: True) as child:
         yield Operator(child, address, log)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
@@ -21,15 +20,6 @@ from speechless_operator.api.pod import (
     SecretReference,
     Toleration,
 )
-
-
-class Image(StrEnum):
-    """The images that stages run in."""
-
-    TRAIN = "train"
-    EVAL = "eval"
-    QUANTIZE = "quantize"
-    SERVE_LLAMACPP = "serve-llamacpp"
 
 
 class _FileModel(ApiModel):

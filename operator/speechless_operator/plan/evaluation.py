@@ -8,7 +8,7 @@ from speechless_operator.api.reasons import Reason
 from speechless_operator.desired import stage
 from speechless_operator.desired.inputs import Input
 from speechless_operator.desired.objects import Object
-from speechless_operator.desired.settings import Image, Settings
+from speechless_operator.desired.settings import Settings
 from speechless_operator.plan import resolve
 from speechless_operator.plan.accept import LINE, Accepted, text
 from speechless_operator.plan.conditions import Aspect
@@ -54,7 +54,6 @@ def _judge(spec: EvaluationSpec, result: Accepted) -> tuple[list[Aspect], Object
 EVALUATION = RunKind(
     spec=EvaluationSpec,
     stage=StageName.EVALUATE,
-    image=Image.EVAL,
     model=lambda spec: spec.model,
     data=_data,
     render=stage.evaluate,

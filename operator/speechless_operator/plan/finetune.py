@@ -7,7 +7,7 @@ from speechless_operator.api.finetune import FineTuneSpec
 from speechless_operator.desired import stage
 from speechless_operator.desired.inputs import Input
 from speechless_operator.desired.objects import Object
-from speechless_operator.desired.settings import Image, Settings
+from speechless_operator.desired.settings import Settings
 from speechless_operator.plan import resolve
 from speechless_operator.plan.accept import Accepted
 from speechless_operator.plan.conditions import Aspect
@@ -29,7 +29,6 @@ def _judge(spec: FineTuneSpec, result: Accepted) -> tuple[list[Aspect], Object]:
 FINE_TUNE = RunKind(
     spec=FineTuneSpec,
     stage=StageName.FINETUNE,
-    image=Image.TRAIN,
     model=lambda spec: spec.model,
     data=_data,
     render=stage.finetune,

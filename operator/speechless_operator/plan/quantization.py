@@ -7,7 +7,7 @@ from speechless_operator.api.quantization import QuantizationSpec
 from speechless_operator.desired import stage
 from speechless_operator.desired.inputs import Input
 from speechless_operator.desired.objects import Object
-from speechless_operator.desired.settings import Image, Settings
+from speechless_operator.desired.settings import Settings
 from speechless_operator.plan import resolve
 from speechless_operator.plan.accept import Accepted
 from speechless_operator.plan.conditions import Aspect
@@ -31,7 +31,6 @@ def _judge(spec: QuantizationSpec, result: Accepted) -> tuple[list[Aspect], Obje
 QUANTIZATION = RunKind(
     spec=QuantizationSpec,
     stage=StageName.QUANTIZE,
-    image=Image.QUANTIZE,
     model=lambda spec: spec.model,
     data=_data,
     render=stage.quantize,

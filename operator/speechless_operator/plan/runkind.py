@@ -11,7 +11,7 @@ from speechless.contract.spec import StageSpec
 from speechless_operator.api.common import JobSpec, ModelSource
 from speechless_operator.desired.inputs import Input, Run
 from speechless_operator.desired.objects import Object
-from speechless_operator.desired.settings import Image, Settings
+from speechless_operator.desired.settings import Settings
 from speechless_operator.plan.accept import Accepted
 from speechless_operator.plan.conditions import Aspect
 from speechless_operator.plan.observed import Observed, Plan
@@ -52,7 +52,6 @@ class RunKind(Generic[S]):
 
     spec: type[S]
     stage: StageName
-    image: Image
     model: Callable[[S], ModelSource]
     data: Callable[[S, Settings], tuple[Input, ...]]
     render: Callable[[S, Run, RunIdentity], StageSpec]

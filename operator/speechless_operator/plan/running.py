@@ -10,6 +10,7 @@ from typing import Any, Generic
 from pydantic import ValidationError
 
 from speechless.contract.spec import StageSpec
+from speechless.contract.stages import STAGE_IMAGES
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired import configmap, job, stage
 from speechless_operator.desired.children import Prune, pruned
@@ -158,10 +159,11 @@ class _Frame(Generic[S]):
             raise resolve.invalid_model(error) from error
 
     def _image(self) -> str:
-        image = self.spec.pod.image or self.observed.settings.images.get(self.kind.image)
+        name = STAGE_IMAGES[self.kind.stage]
+        image = self.spec.pod.image or self.observed.settings.images.get(name)
         if not image:
             raise resolve.invalid(
-                f"spec.pod.image: the operator has no image for this kind (--image-{self.kind.image}): set one here"
+                f"spec.pod.image: the operator has no image for this kind (--image-{name}): set one here"
             )
         return image
 

@@ -58,7 +58,9 @@ class Elector:
             began = monotonic()
             try:
                 left = max(0.1, self._renewed + RENEW_WITHIN - began)
-                held = wanted() and await asyncio.wait_for(self._try(), left)
+                # Not wait_for: before Python 3.12 it may lose a cancellation, and this would go on for ever.
+                async with asyncio.timeout(left):
+                    held = wanted() and await self._try()
             except TimeoutError:
                 held = False
             if held:

@@ -21,10 +21,11 @@ from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+from speechless_operator.desired.settings import image_names
 from tests.support.cluster import ROOT
 from tests.support.wait import wait_for
 
-IMAGES = {name: f"registry.invalid/{name}:test" for name in ("train", "eval", "quantize", "serve-llamacpp")}
+IMAGES = {name: f"registry.invalid/{name}:test" for name in image_names()}
 STORE = "pvc://artifacts/store"
 
 

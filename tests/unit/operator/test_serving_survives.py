@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 
 from speechless.contract import FailureReason, Format
 from speechless_operator.desired.service import selected_revision
-from speechless_operator.desired.settings import Image
+from speechless_operator.desired.settings import image_names
 from tests.unit.operator.make import (
     A,
     B,
@@ -124,7 +124,9 @@ def spec_unreadable(world: World) -> None:
 def operator_upgraded(world: World) -> None:
     """Another default image."""
     world.settings = replace(
-        SETTINGS, images={image: f"registry.example/{image}:2" for image in Image}, operator_version="2"
+        SETTINGS,
+        images={image: f"registry.example/{image}:2" for image in image_names()},
+        operator_version="2",
     )
     world.restart()
     world.settle()

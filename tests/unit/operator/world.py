@@ -17,13 +17,13 @@ from typing import Any
 from speechless.contract import StageResult
 from speechless_operator.desired.children import CHILDREN
 from speechless_operator.desired.objects import LABEL_KIND, LABEL_NAME, Object, controller_uid
-from speechless_operator.desired.settings import Image, Settings
+from speechless_operator.desired.settings import Settings, image_names
 from speechless_operator.plan import At, Event, Live, Look, Observed, Plan, Trouble, plan, references
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NAMESPACE = "demo"
 SETTINGS = Settings(
-    images={image: f"registry.example/{image}:1" for image in Image},
+    images={image: f"registry.example/{image}:1" for image in image_names()},
     artifact_store="pvc://artifacts/store",
     allow_code_execution=True,
 )
