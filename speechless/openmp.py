@@ -1,6 +1,12 @@
-"""How OpenMP's threads wait for each other, set before torch is loaded: libgomp reads its environment once."""
+"""OpenMP: how its threads wait for each other, and where its library is. To be called before torch is loaded."""
 
+import ctypes
+import importlib.util
 import os
+from pathlib import Path
+
+LIBRARY = "libgomp.so.1"
+"""GNU's OpenMP: a part of GCC, and a package of its own (Debian: libgomp1)."""
 
 
 def spin_briefly() -> None:
@@ -11,3 +17,18 @@ def spin_briefly() -> None:
     training; OMP_WAIT_POLICY=PASSIVE 387 and 653; a spin count of 500 to 1000: 243 and 392.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def provide() -> None:
+    """Load libgomp for a package that expects it from the system, where the system has none: torch brings one.
+
+    A library that is loaded already serves whoever asks for one of its name (dlopen(3)). torch is not imported for it.
+    """
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        torch = importlib.util.find_spec("torch")
+        for folder in (torch and torch.submodule_search_locations) or ():
+            file = Path(folder, "lib", LIBRARY)
+            if file.is_file():
+                ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+import speechless
 from speechless.progress.display import duration
 from speechless.quickstart.outcome import Row
 
@@ -36,17 +37,22 @@ def times(seconds: Mapping[str, float]) -> str:
 
 
 def next_steps(console: Console, folder: Path, serve: str) -> None:
-    """Commands to copy."""
+    """Commands to copy; `make` is for a checkout, and the command itself for an installed wheel."""
+    checkout = (Path(speechless.__file__).parents[1] / "Makefile").is_file()
+    own = (
+        "make quickstart MODEL={} DATASET={}" if checkout else "speechless quickstart --model {} --dataset {}"
+    )
+    again = "make quickstart" if checkout else f"speechless quickstart --out {folder}"
     console.print("\n[bold]What to try next[/bold]")
     for text, command in (
         ("the problems and what the model wrote", f"less {folder}/scores/tuned/humaneval_samples.jsonl"),
         ("serve it and ask it yourself", f"cd {folder} && {serve}"),
         (
             "the same with a model and rows of your own",
-            "make quickstart MODEL=/path/to/model DATASET=/path/to/rows.jsonl",
+            own.format("/path/to/model", "/path/to/rows.jsonl"),
         ),
-        ("change a setting and train again", "NUM_TRAIN_EPOCHS=2 make quickstart"),
-        ("the same on Kubernetes", "make demo"),
+        ("change a setting and train again", f"NUM_TRAIN_EPOCHS=2 {again}"),
+        *((("the same on Kubernetes", "make demo"),) if checkout else ()),
     ):
         console.print(f"  [dim]# {text}[/dim]")
         console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)

@@ -20,6 +20,7 @@ from typing import Any
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.openmp import LIBRARY, provide
 
 PACKAGE = "xllamacpp"
 MODULE = "speechless.generate.llamacpp.wheel"
@@ -65,8 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    import xllamacpp
-
+    provide()
+    try:
+        import xllamacpp
+    except ModuleNotFoundError:
+        raise
+    except ImportError as error:
+        hint = "; Debian has it in the package libgomp1" if LIBRARY in str(error) else ""
+        print(f"llama-server of xllamacpp: {error}{hint}", file=sys.stderr)
+        return 1
     try:
         server = xllamacpp.Server(parameters(xllamacpp.CommonParams(), given))
     except RuntimeError as error:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from speechless.quickstart import serve
+import speechless
+from speechless.quickstart import serve, table
 from speechless.quickstart.__main__ import main
 from speechless.quickstart.record import FILE, Record
 from speechless.quickstart.run import StepError, environment, run_all
@@ -187,3 +188,17 @@ def test_a_port_in_use_is_passed_over() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert port < serve.free_port(port) <= port + 99
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_what_to_try_next_is_there(checkout: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not checkout:
+        monkeypatch.setattr(
+            speechless, "__file__", str(tmp_path / "site-packages" / "speechless" / "__init__.py")
+        )
+    screen = Shown()
+    table.next_steps(screen.console, tmp_path, "python -m speechless.api.server start")
+    text = screen.text.getvalue()
+    assert ("make quickstart MODEL=" in text) == checkout
+    assert ("make demo" in text) == checkout
+    assert ("speechless quickstart --model /path/to/model" in text) != checkout
