@@ -166,8 +166,11 @@ def load(name: str) -> Instance | None:
 
 
 def existing(name: str) -> Instance:
-    """The instance of that name; ClusterError with the names that exist where there is none."""
-    found = load(name)
+    """The instance of that name; ClusterError with the names that exist where there is none.
+
+    One that is up and whose state folder was deleted is there, too: somebody has to be able to stop it.
+    """
+    found = load(name) or placed(name)
     if found is None:
         names = ", ".join(all_names()) or "none yet"
         raise ClusterError(
@@ -191,9 +194,9 @@ def _placed(name: str) -> tuple[Instance, str] | None:
 
 
 def placed(name: str) -> Instance | None:
-    """The instance that is up under a name, if its state lies where ours do."""
+    """The instance that is up under a name, if its state lies where ours do, or nowhere any more."""
     found = _placed(name)
-    return found[0] if found and found[1] == str(found[0].dir) else None
+    return found[0] if found and (found[1] == str(found[0].dir) or not Path(found[1]).exists()) else None
 
 
 def owned(instance: Instance) -> bool:
@@ -212,6 +215,11 @@ def place(instance: Instance) -> Instance:
     """
     found = _placed(instance.name)
     if found and found[1] != str(instance.dir):
+        if not Path(found[1]).exists():
+            raise ClusterError(
+                f"{instance.name!r} is up already, and its state in {found[1]} is gone",
+                f"`cluster down {instance.name}` stops it",
+            )
         raise ClusterError(
             f"{instance.name!r} is up already, with its state in {found[1]}",
             "choose another name, or set SPEECHLESS_CLUSTER_STATE to that folder's parent",

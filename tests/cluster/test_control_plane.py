@@ -112,6 +112,14 @@ def test_a_half_deleted_state_folder_is_repaired_or_named(control_plane: Program
     control_plane.done("up", "--nodes", "0")
 
 
+def test_what_lost_its_state_while_it_ran_can_be_stopped(control_plane: Program) -> None:
+    control_plane.done("up", "--nodes", "0")
+    index = control_plane.index()
+    shutil.rmtree(control_plane.state / control_plane.name)
+    control_plane.done("down")
+    assert of_instance(control_plane.name, index) == []
+
+
 def test_a_port_in_use_is_named_before_anything_starts(control_plane: Program) -> None:
     control_plane.done("up", "--nodes", "0")
     os.kill(control_plane.pids()["kube-scheduler"], signal.SIGKILL)
