@@ -21,3 +21,14 @@ class StageError(Exception):
     def exit_code(self) -> ExitCode:
         """The exit status that goes with the reason."""
         return self.reason.exit_code
+
+
+def words_of(error: Exception) -> str:
+    """What an exception says; of the system's: the file and the cause, without its number.
+
+    >>> words_of(FileNotFoundError(2, "No such file or directory", "rows.jsonl"))
+    'rows.jsonl: No such file or directory'
+    """
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

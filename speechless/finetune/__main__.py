@@ -7,6 +7,7 @@ from pathlib import Path
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.errors import words_of
 from speechless.finetune import tasks
 from speechless.output import Document, results
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
             _warn(here / name)
         return tasks.run_script(here, name, tasks.RUN if arguments.command == "run" else tasks.MERGE)
     except (tasks.TaskError, OSError) as error:
-        print(f"speechless finetune: {error}", file=sys.stderr)
+        print(f"speechless finetune: {words_of(error)}", file=sys.stderr)
         return 1
 
 

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from speechless.contract import FailureReason, ProgressPhase
 from speechless.data import survey
 from speechless.entry import run
-from speechless.errors import StageError
+from speechless.errors import StageError, words_of
 from speechless.finetune import checkpoints
 from speechless.finetune.flags import Flags, parse
 from speechless.finetune.job import Job
@@ -61,7 +61,7 @@ def _run(flags: Flags, outputs: Outputs) -> int:
         )
         return 2 if error.reason is FailureReason.INVALID_SPEC else 1
     except OSError as error:
-        print(f"speechless finetune: {error}", file=sys.stderr)
+        print(f"speechless finetune: {words_of(error)}", file=sys.stderr)
         return 1
     finally:
         for number, former in before.items():

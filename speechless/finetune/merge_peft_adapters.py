@@ -7,7 +7,7 @@ from pathlib import Path
 from speechless.arguments import Parser
 from speechless.entry import run
 from speechless.environment import MODELS
-from speechless.errors import StageError
+from speechless.errors import StageError, words_of
 from speechless.finetune.outputs import ADAPTER
 from speechless.output import Document, results
 
@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
         )
         return 1
     except OSError as error:
-        print(f"speechless finetune: {error}", file=sys.stderr)
+        print(f"speechless finetune: {words_of(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from speechless.arguments import Parser
 from speechless.entry import need, run
 from speechless.environment import DATA, MODELS
+from speechless.errors import words_of
 from speechless.output import Results, results
 from speechless.quickstart.outcome import Outcome
 from speechless.quickstart.steps import Chain
@@ -101,7 +102,7 @@ def _run(given: argparse.Namespace, chain: Chain, screen: Screen, out: Results) 
         screen.failed("interrupted; the same command goes on from here")
         return 130
     except (StepError, OSError) as error:
-        screen.failed(str(error))
+        screen.failed(words_of(error))
         return 1
     return 0
 

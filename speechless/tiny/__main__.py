@@ -8,6 +8,7 @@ from pathlib import Path
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.errors import words_of
 from speechless.output import Document, results
 from speechless.progress import showing
 from speechless.tiny.make import PRESETS, OccupiedError, Settings, is_made, make
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
             said = f"{arguments.out} is made" + (" already" if there else "")
             out.show(Tiny(folder=arguments.out, made=not there, **asdict(settings)), said)
     except (OccupiedError, OSError, ValueError) as error:
-        print(f"speechless tiny: {error}", file=sys.stderr)
+        print(f"speechless tiny: {words_of(error)}", file=sys.stderr)
         return 1
     return 0
 
