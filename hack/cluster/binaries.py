@@ -327,10 +327,12 @@ def _unpack(wanted: Debian, target: Path) -> None:
     packages = target / "debs"
     packages.mkdir()
     packages.chmod(0o777)  # apt downloads as its own user
+    download = ["apt-get", "download", "-q", *wanted.packages]
     try:
-        run(["apt-get", "download", "-q", *wanted.packages], cwd=packages, timeout=600)
-    except ClusterError as problem:
-        raise ClusterError(str(problem), "`apt-get update` brings the package lists up to date") from None
+        run(download, cwd=packages, timeout=600)
+    except ClusterError:  # the package lists are missing, or older than what the mirror still has
+        run(["apt-get", "update", "-q"], timeout=600)
+        run(download, cwd=packages, timeout=600)
     for deb in packages.glob("*.deb"):
         run(["dpkg-deb", "-x", deb, target])
     shutil.rmtree(packages)
