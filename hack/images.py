@@ -17,7 +17,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,10 +56,15 @@ def with_needs(names: list[str]) -> list[str]:
     return [name for name in IMAGES if name in wanted]
 
 
-def build_args(name: str, version: str, base: str) -> dict[str, str]:
-    """The build arguments of an image's Containerfile."""
-    args = {f"{need.replace('-', '').upper()}_IMAGE": tag(need, version) for need in IMAGES[name]}
+def build_args(name: str, base: str, called: Callable[[str], str]) -> dict[str, str]:
+    """The build arguments of an image's Containerfile; `called`: what an image that it stands on is called there."""
+    args = {f"{need.replace('-', '').upper()}_IMAGE": called(need) for need in IMAGES[name]}
     return args if "torch" in IMAGES[name] else {"BASE_IMAGE": base, **args}
+
+
+def version() -> str:
+    """The project's: the chart's default tag."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
 def revision() -> str:
@@ -134,7 +140,9 @@ def cluster_program(*argv: str) -> subprocess.CompletedProcess[str]:
 def build_all(args: argparse.Namespace, base: str, labels: dict[str, str]) -> int:
     """Build the images asked for; 1 after the first that fails."""
     for name in with_needs(args.names):
-        given = build_args(name, args.version, base) | (labels if name in SHIPPED else {})
+        given = build_args(name, base, lambda need: tag(need, args.version)) | (
+            labels if name in SHIPPED else {}
+        )
         if not make(args.instance, name, given, args.version, args.log):
             return 1
     return 0

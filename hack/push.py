@@ -18,13 +18,24 @@ import shutil
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from images import BASE_IMAGE as CLUSTER_BASE_IMAGE
-from images import IMAGES, PREFIX, ROOT, SHIPPED, build, build_args, loading, revision, tag, with_needs
+from images import (
+    IMAGES,
+    PREFIX,
+    ROOT,
+    SHIPPED,
+    build,
+    build_args,
+    loading,
+    revision,
+    tag,
+    version,
+    with_needs,
+)
 
 BAKE = "images/docker-bake.hcl"
 BASE_IMAGE = "python:3.11-slim-bookworm"
@@ -138,7 +149,7 @@ def commands(engine: Engine, given: argparse.Namespace) -> list[Command]:
     # The cluster program wants whole paths; the others run in the root of the checkout.
     here = f"{ROOT}/" if engine.name == CLUSTER else ""
     for name in with_needs(given.names):
-        args = build_args(name, given.version, base)
+        args = build_args(name, base, lambda need: tag(need, given.version))
         if name in SHIPPED:
             args |= {"VERSION": given.version, "REVISION": revision()}
         full = f"{given.registry}/speechless/{name}:{given.version}"
@@ -212,8 +223,7 @@ def bake_file() -> str:
         "}",
     ]
     for name, needs in IMAGES.items():
-        args = {f"{need.replace('-', '').upper()}_IMAGE": f'"speechless-{need}"' for need in needs}
-        args |= {} if "torch" in needs else {"BASE_IMAGE": "BASE_IMAGE"}
+        args = build_args(name, "BASE_IMAGE", lambda need: f'"speechless-{need}"')
         args |= {"VERSION": "VERSION", "REVISION": "REVISION"} if name in SHIPPED else {}
         lines += [
             "",
@@ -237,11 +247,6 @@ def _block(name: str, pairs: Mapping[str, str]) -> Iterable[str]:
         yield f"  {name:<10} = {{"
         yield from (f"    {key} = {value}" for key, value in pairs.items())
         yield "  }"
-
-
-def version() -> str:
-    """The project's, which is the chart's default tag."""
-    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -295,6 +300,22 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def chosen(made: argparse.ArgumentParser, given: argparse.Namespace) -> Engine:
+    """The engine that was asked for, or the first that is there; a usage error where there is none."""
+    if given.engine == CLUSTER:
+        return cluster_engine(given.instance)
+    if given.engine:
+        engine = ENGINES[given.engine]
+        if not given.print and not _succeeds(engine.asks):
+            made.error(f"--engine {engine.name}: `{shlex.join(engine.asks)}` does not succeed here")
+        return engine
+    if (first := found()) is not None:
+        return first
+    if not given.print:
+        made.error("Docker, podman and buildah are not on this machine: install one of them")
+    return next(iter(ENGINES.values()))
+
+
 def checked(made: argparse.ArgumentParser, given: argparse.Namespace) -> Engine:
     """The engine; a usage error where what was given does not fit."""
     if not given.registry:
@@ -307,18 +328,9 @@ def checked(made: argparse.ArgumentParser, given: argparse.Namespace) -> Engine:
         made.error(f"--version {given.version!r} is no tag: letters, digits, dots, hyphens and underscores")
     if unknown := [name for name in given.names if name not in SHIPPED]:
         made.error(f"no image {unknown[0]!r}: there are {', '.join(SHIPPED)}")
-    if given.engine == CLUSTER:
-        engine = cluster_engine(given.instance)
-    elif given.engine:
-        engine = ENGINES[given.engine]
-        if not given.print and not _succeeds(engine.asks):
-            made.error(f"--engine {engine.name}: `{shlex.join(engine.asks)}` does not succeed here")
-    elif (first := found()) is not None:
-        engine = first
-    elif given.print:
-        engine = next(iter(ENGINES.values()))
-    else:
-        made.error("Docker, podman and buildah are not on this machine: install one of them")
+    engine = chosen(made, given)
+    if engine.name == CLUSTER and given.platform != PLATFORM:
+        made.error("a cluster of hack/cluster builds for its own platform: leave PLATFORMS away")
     if "," in given.platform and not engine.bakes:
         made.error(f"several platforms at once need buildx; {engine.name} takes one")
     if given.plain_http and engine.plain_http is None:

@@ -30,8 +30,8 @@ target "operator" {
     speechless-tools = "target:tools"
   }
   args       = {
-    TOOLS_IMAGE = "speechless-tools"
     BASE_IMAGE = BASE_IMAGE
+    TOOLS_IMAGE = "speechless-tools"
     VERSION = VERSION
     REVISION = REVISION
   }
@@ -54,9 +54,9 @@ target "serve-llamacpp" {
     speechless-llamacpp = "target:llamacpp"
   }
   args       = {
+    BASE_IMAGE = BASE_IMAGE
     TOOLS_IMAGE = "speechless-tools"
     LLAMACPP_IMAGE = "speechless-llamacpp"
-    BASE_IMAGE = BASE_IMAGE
     VERSION = VERSION
     REVISION = REVISION
   }
@@ -70,8 +70,8 @@ target "torch" {
     speechless-tools = "target:tools"
   }
   args       = {
-    TOOLS_IMAGE = "speechless-tools"
     BASE_IMAGE = BASE_IMAGE
+    TOOLS_IMAGE = "speechless-tools"
   }
 }
 

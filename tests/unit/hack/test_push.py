@@ -72,6 +72,7 @@ def test_building_alone_pushes_nothing(engine: str) -> None:
         (("registry.example", "--version", "a/b"), "is no tag"),
         (("registry.example", "--engine", "podman", "--print", "--platform", "a,b"), "need buildx"),
         (("registry.example", "--engine", "docker", "--print", "--plain-http"), "insecure-registries"),
+        (("registry.example", "--engine", "cluster", "--print", "--platform", "linux/arm64"), "PLATFORMS"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_one_line(
