@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import yaml
 from rich.console import Console
 from rich.text import Text
 
 from demo import answer, report, watch
-from demo.places import Current, Own, version
-from demo.tools import NAMESPACE, ROOT, SYSTEM, DemoError, Tools
+from demo.places import Current, Own
+from demo.tools import NAMESPACE, ROOT, SYSTEM, DemoError, Object, Tools
+from images import version
 
 T = TypeVar("T")
 MANIFESTS = ROOT / "examples" / "demo"
@@ -85,7 +87,7 @@ def run(place: Own | Current, console: Console, seconds: float, manifests: Path)
         times.append((name, time.monotonic() - began))
         return done
 
-    kube = step("A cluster", lambda: place.begin(console))
+    kube = step("A cluster", lambda: place.begin(console, objects(manifests)))
     step("The images", lambda: place.images(console))
     step("The operator", lambda: install(kube, place))
     step("The resources", lambda: apply(kube, console, manifests, place))
@@ -130,10 +132,22 @@ def releases(kube: Tools, *which: str) -> list[dict[str, str]]:
     return list(json.loads(kube.run("helm", "list", *which, "--output", "json")))
 
 
+def objects(manifests: Path) -> list[Object]:
+    """What the manifests hold."""
+    return [
+        obj
+        for file in sorted(manifests.glob("*.yaml"))
+        for obj in yaml.safe_load_all(file.read_text())
+        if obj
+    ]
+
+
 def apply(kube: Tools, console: Console, manifests: Path, place: Own | Current) -> None:
     """`kubectl apply -f examples/demo`, or another folder with the same resources, with this cluster's images."""
     texts = [file.read_text() for file in sorted(manifests.glob("*.yaml"))]
-    text = IMAGE.sub(rf"\g<1>{place.registry}/speechless/\g<2>:{place.tag}", "\n---\n".join(texts))
+    text = IMAGE.sub(
+        lambda found: f"{found[1]}{place.registry}/speechless/{found[2]}:{place.tag}", "\n---\n".join(texts)
+    )
     console.print(kube.run("kubectl", "apply", "-f", "-", stdin=text).rstrip(), highlight=False, markup=False)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from demo import tools
-from demo.tools import ROOT, DemoError, Tools
+from demo.tools import ROOT, DemoError, Object, Tools
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Own:
     guest: bool = False
     """Whether others have installed things there, too."""
 
-    def begin(self, console: Console) -> Tools:
+    def begin(self, console: Console, objects: list[Object]) -> Tools:
         """Start it."""
         tools.cluster("up", self.instance, "--nodes", "1")
         return self.connect()
@@ -48,10 +47,10 @@ class Current:
     instance: None = None
     guest: bool = True
 
-    def begin(self, console: Console) -> Tools:
-        """Look whether the demo can run there, before anything is made."""
+    def begin(self, console: Console, objects: list[Object]) -> Tools:
+        """Look whether the demo's objects can live there, before any is made."""
         kube = self.connect()
-        tools.needs_storage(kube)
+        tools.needs_storage(kube, objects)
         console.print(
             f"context {kube.name}: the demo installs the chart in namespace {tools.SYSTEM} and works in "
             f"{tools.NAMESPACE}",
@@ -69,8 +68,3 @@ class Current:
         console.print(
             f"{self.registry}/speechless/...:{self.tag}, pulled by the nodes", highlight=False, markup=False
         )
-
-
-def version() -> str:
-    """The project's, as `make images-push` tags the images."""
-    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])

@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "speechless-demo"
 SYSTEM = "speechless-system"
+Object = dict[str, Any]
 OLDEST = (1, 31)
 """Kubernetes: as `kubeVersion` of the chart."""
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -108,12 +109,21 @@ def current() -> Tools:
     return Tools(repr(context))
 
 
-def needs_storage(tools: Tools) -> None:
-    """DemoError if the demo's claim would wait for ever: a claim that names no class gets the default one."""
+def needs_storage(tools: Tools, objects: list[Object]) -> None:
+    """DemoError if a claim would wait for ever: one that names no class gets the default one."""
     classes = json.loads(tools.run("kubectl", "get", "storageclasses", "--output", "json"))["items"]
-    if not any(item["metadata"].get("annotations", {}).get(DEFAULT_CLASS) == "true" for item in classes):
+    if waiting := without_class(objects, classes):
         names = ", ".join(item["metadata"]["name"] for item in classes) or "none at all"
         raise DemoError(
-            f"the cluster has no default StorageClass (it has: {names}); mark one as the default, or set "
-            "storageClassName in examples/demo/10-volume.yaml"
+            f"the cluster has no default StorageClass (it has: {names}), and the claim {waiting[0]} names none: "
+            "mark one as the default, or set storageClassName in a copy of the manifests (--manifests)"
         )
+
+
+def without_class(objects: list[Object], classes: list[Object]) -> list[str]:
+    """The claims that get no class."""
+    for item in classes:
+        if item["metadata"].get("annotations", {}).get(DEFAULT_CLASS) == "true":
+            return []
+    claims = [each for each in objects if each["kind"] == "PersistentVolumeClaim"]
+    return [each["metadata"]["name"] for each in claims if each["spec"].get("storageClassName") is None]
