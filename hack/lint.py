@@ -19,6 +19,7 @@ TYPED = (
     "operator/speechless_operator",
     "hack/*.py",
     "hack/cluster",
+    "hack/demo",
 )
 
 
