@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import pytest
 from tests.docs.rows import Library, chosen, with_others
 from tests.docs.shell import Command
 from tests.docs.table import ROWS, documented
+from tests.support.wait import wait_for
 
 pytestmark = pytest.mark.timeout(1800)
 SECONDS = 600
@@ -70,20 +70,21 @@ class Shell:
 
 def wait_until_ready(process: subprocess.Popen[bytes], url: str, command: Command, log: Path) -> None:
     """Return when a server answers."""
-    end = time.monotonic() + SECONDS
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while True:
+
+    def answers() -> bool:
         assert process.poll() is None, f"{command}\n{log.read_text()}"
         try:
             with direct.open(url, timeout=5):
-                return
+                return True
         except urllib.error.HTTPError as error:
             if error.code != 503:  # the model is being loaded
                 pytest.fail(f"{command}: {url} answers {error.code}")
-            time.sleep(0.2)
         except (urllib.error.URLError, ConnectionError):
-            assert time.monotonic() < end, f"{command}: {url} does not answer\n{log.read_text()}"
-            time.sleep(0.2)
+            pass
+        return False
+
+    wait_for(answers, f"{url} to answer", timeout=SECONDS, describe=log.read_text)
 
 
 def argv(words: Sequence[str]) -> list[str]:
