@@ -1,16 +1,29 @@
-"""Training data: JSON Lines read as a stream, every row checked, subset and split by a seed. No torch."""
+"""Training data: rows of many shapes as a stream of typed examples, every row checked, split by a seed. No torch."""
 
-from speechless.data.dataset import Problems, Survey, read_rows, survey
+from speechless.data.dataset import Placed, Problems, Survey, read_rows, survey
+from speechless.data.examples import Conversation, Example, Message, Preference, Prompt, Role, Text
+from speechless.data.files import read_file
+from speechless.data.formats import FLAGS, FORMATS, RowError, detect, read
 from speechless.data.jsonl import Line, read_lines
-from speechless.data.rows import Row, detect_format, problem_of
 
 __all__ = [
+    "FLAGS",
+    "FORMATS",
+    "Conversation",
+    "Example",
     "Line",
+    "Message",
+    "Placed",
+    "Preference",
     "Problems",
-    "Row",
+    "Prompt",
+    "Role",
+    "RowError",
     "Survey",
-    "detect_format",
-    "problem_of",
+    "Text",
+    "detect",
+    "read",
+    "read_file",
     "read_lines",
     "read_rows",
     "survey",

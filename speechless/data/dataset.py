@@ -1,4 +1,4 @@
-"""A dataset: every row checked first, then the rows of a split as a stream.
+"""A dataset: every row checked first, then the examples of a split as a stream.
 
 Memory is one row, and a few bytes for each row of the files: which rows are used is decided by their numbers, not by
 holding them.
@@ -12,16 +12,28 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from speechless.contract import DatasetFormat, FailureReason
-from speechless.data.jsonl import SUFFIXES, Line, data_files, read_lines
-from speechless.data.rows import Row, detect_format, problem_of
+from speechless.contract import BadRows, DatasetFormat, FailureReason
+from speechless.data.examples import Example
+from speechless.data.files import data_files, read_file
+from speechless.data.formats import FORMATS, RowError, detect, keys_of, read
+from speechless.data.jsonl import Line
 from speechless.errors import StageError
 
 log = logging.getLogger(__name__)
 
 _TOLD = 20
-_UNUSED, _TRAIN, _HELDOUT = 0, 1, 2
+_UNUSED, _TRAIN, _HELDOUT, _BAD = 0, 1, 2, 3
+CATEGORY = "category"
+"""The key of a row by which a split is stratified."""
+
+
+class Placed(NamedTuple):
+    """An example and where its row stands."""
+
+    where: str
+    example: Example
 
 
 @dataclass
@@ -30,10 +42,13 @@ class Problems:
 
     first: list[str] = field(default_factory=list)
     count: int = 0
+    torn: bool = False
+    """Whether a file could not be read to its end: then rows are missing, and none can be skipped."""
 
-    def add(self, where: str, what: str) -> None:
+    def add(self, where: str, what: str, *, torn: bool = False) -> None:
         """Note one."""
         self.count += 1
+        self.torn = self.torn or torn
         if len(self.first) < _TOLD:
             self.first.append(f"{where}: {what}")
 
@@ -51,6 +66,13 @@ class Problems:
         )
         raise StageError(FailureReason.DATASET_INVALID, f"{self.first[0]}{more}", hint)
 
+    def warn_if_any(self) -> None:
+        """Name the first in the log, and how many there are."""
+        for line in self.first:
+            log.warning("left out: %s", line)
+        if self.count > len(self.first):
+            log.warning("left out: %d rows more", self.count - len(self.first))
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -58,11 +80,11 @@ class Survey:
 
     files: tuple[Path, ...]
     format: DatasetFormat
-    """Messages or PromptCompletion, never Auto."""
+    """Never Auto."""
     rows: int
-    """Rows in the files."""
+    """Rows in the files, bad ones included."""
     parts: Sequence[int]
-    """A number a row: unused, trained on, held out."""
+    """A number a row: unused, trained on, held out, bad."""
 
     @property
     def train_rows(self) -> int:
@@ -74,80 +96,176 @@ class Survey:
         """Rows to measure the loss on."""
         return sum(part == _HELDOUT for part in self.parts)
 
+    @property
+    def bad_rows(self) -> int:
+        """Rows that were left out because they do not fit their format."""
+        return sum(part == _BAD for part in self.parts)
+
 
 def survey(
-    path: Path,
+    places: Path | Sequence[Path],
     row_format: DatasetFormat = DatasetFormat.AUTO,
     *,
     seed: int,
     max_samples: float | None = None,
     eval_rows: float = 0,
     max_eval_rows: int | None = None,
+    bad_rows: BadRows = BadRows.STOP,
 ) -> Survey:
-    """Check every row of a file or folder, and choose by `seed` which rows are used and which of them are held out.
+    """Check every row of files and folders, and choose by `seed` which rows are used and which of them are held out.
 
     The rows' numbers are shuffled; the first `max_samples` are used (None: all). Of these, `eval_rows` are held out, at
-    most `max_eval_rows`. Both are a part if below 1, else a count. StageError(DATASET_INVALID) names file and line.
+    most `max_eval_rows`; where rows have a `category`, as large a part of each. Both are a part if below 1, else a
+    count. StageError(DATASET_INVALID) names file and line.
     """
-    files, problems, found, count = data_files(path), Problems(), row_format, 0
-    if not files:
-        what = f"{path.name}: the folder holds none of {', '.join('*' + suffix for suffix in SUFFIXES)}"
-        raise StageError(FailureReason.DATASET_INVALID, what, "name a JSON Lines file or a folder of them")
+    files = [
+        file for place in ([places] if isinstance(places, Path) else places) for file in data_files(place)
+    ]
+    reader = _Reader(row_format)
     for file in files:
-        before = count
-        for line in read_lines(file):
-            count += 1
-            if found is DatasetFormat.AUTO and line.problem is None:
-                found = detect_format(line.value) or _unknown(line)
-            problem = line.problem or problem_of(line.value, found)
-            if problem:
-                problems.add(line.where, problem)
-        if count == before:
-            problems.add(file.name, "the file holds no row")
-    problems.raise_if_any()
-    parts = _parts(count, seed, max_samples, eval_rows, max_eval_rows)
-    return Survey(tuple(files), found, count, parts)
+        before = reader.count
+        for line in read_file(file):
+            reader.take(line)
+        if reader.count == before:
+            reader.problems.add(file.name, "the file holds no row")
+    if bad_rows is BadRows.STOP or reader.problems.torn:
+        reader.problems.raise_if_any()
+    if reader.bad.count(0) == 0:
+        reader.problems.raise_if_any()  # none is left
+    reader.problems.warn_if_any()
+    parts = _parts(reader, seed, max_samples, eval_rows, max_eval_rows)
+    return Survey(tuple(files), reader.format, reader.count, parts)
 
 
-def read_rows(dataset: Survey, *, heldout: bool) -> Iterator[Row]:
-    """The rows of a split, in the files' order, with the format's keys only."""
+def read_rows(dataset: Survey, *, heldout: bool) -> Iterator[Placed]:
+    """The examples of a split, in the files' order."""
     wanted = _HELDOUT if heldout else _TRAIN
-    keys = ("messages",) if dataset.format is DatasetFormat.MESSAGES else ("prompt", "completion")
-    lines = (line for file in dataset.files for line in read_lines(file))
+    lines = (line for file in dataset.files for line in read_file(file))
     for number, line in enumerate(lines):
-        if number >= dataset.rows or line.problem or not isinstance(line.value, dict):
-            what = f"{line.where}: the file changed while it was read"
-            raise StageError(FailureReason.DATASET_INVALID, what, "train on files that nobody writes to")
-        if dataset.parts[number] == wanted:
-            yield {key: line.value[key] for key in keys}
+        if number >= dataset.rows:
+            raise _changed(line)
+        if dataset.parts[number] != wanted:
+            continue
+        try:
+            if line.problem is not None:
+                raise RowError(line.problem)
+            yield Placed(line.where, read(line.value, dataset.format))
+        except RowError as error:
+            raise _changed(line) from error
+
+
+class Looked(NamedTuple):
+    """A row that was looked at: an example, or what is wrong with it."""
+
+    where: str
+    example: Example | None
+    problem: str
+    """Empty: nothing."""
+    category: str | int | None
+    torn: bool = False
+
+
+class Looker:
+    """Looks at one row after the other; the first that tells its format decides that of all."""
+
+    def __init__(self, row_format: DatasetFormat = DatasetFormat.AUTO) -> None:
+        """`row_format`: Auto, or the format of all rows."""
+        self.format = row_format
+
+    def look(self, line: Line) -> Looked:
+        """What a row is."""
+        found = line.value.get(CATEGORY) if isinstance(line.value, dict) else None
+        category = found if isinstance(found, str | int) else None
+        if line.problem is not None:
+            return Looked(line.where, None, line.problem, category, line.torn)
+        try:
+            return Looked(line.where, self._example(line.value), "", category)
+        except RowError as error:
+            return Looked(line.where, None, str(error), category)
+
+    def _example(self, value: object) -> Example:
+        if self.format is DatasetFormat.AUTO:
+            found = detect(value)
+            if found is None:
+                known = ", ".join(row.name for row in FORMATS if not row.by_name_alone)
+                raise RowError(f"its keys tell no format (found: {keys_of(value)}); there are {known}")
+            self.format = found.name
+        return read(value, self.format)
+
+
+class _Reader:
+    """What is known of the rows so far."""
+
+    def __init__(self, row_format: DatasetFormat) -> None:
+        self._looker = Looker(row_format)
+        self.problems = Problems()
+        self.bad = array("B")
+        """1 a bad row."""
+        self.categories = array("H")
+        """A number a row; those behind the 65,535th share one."""
+        self._known: dict[object, int] = {}
+
+    @property
+    def format(self) -> DatasetFormat:
+        return self._looker.format
+
+    @property
+    def count(self) -> int:
+        return len(self.bad)
+
+    def take(self, line: Line) -> None:
+        """Check the next row."""
+        looked = self._looker.look(line)
+        if looked.problem:
+            self.problems.add(looked.where, looked.problem, torn=looked.torn)
+        self.bad.append(bool(looked.problem))
+        number = self._known.setdefault(looked.category, len(self._known))
+        self.categories.append(min(number, 65_535))
 
 
 def _parts(
-    count: int, seed: int, max_samples: float | None, eval_rows: float, max_eval_rows: int | None
+    reader: _Reader, seed: int, max_samples: float | None, eval_rows: float, max_eval_rows: int | None
 ) -> array[int]:
     """The part of each row: the first of the shuffled numbers are held out, the next are trained on."""
-    order = array("L", range(count))
+    order = array("L", range(reader.count))
     random.Random(seed).shuffle(order)
+    order = array("L", (number for number in order if not reader.bad[number]))
+    count = len(order)
     used = count if max_samples is None else min(count, _share(max_samples, count))
     held = _share(eval_rows, used)
     held = held if max_eval_rows is None else min(held, max_eval_rows)
     if held >= used:
         what = f"{used} rows are used, {held} of them held out: none is left to train on"
         raise StageError(FailureReason.DATASET_INVALID, what, "hold out fewer rows, or bring more")
-    parts = array("B", bytes(count))
-    for number in order[:held]:
-        parts[number] = _HELDOUT
-    for number in order[held:used]:
+    parts = array("B", (_BAD if bad else _UNUSED for bad in reader.bad))
+    for number in order[:used]:
         parts[number] = _TRAIN
+    for number in _stratified(order[:used], reader.categories, held):
+        parts[number] = _HELDOUT
     return parts
 
 
+def _stratified(order: Sequence[int], categories: Sequence[int], wanted: int) -> Iterator[int]:
+    """`wanted` of the numbers, the first of each category, as large a part of each as of all (largest remainders)."""
+    sizes: dict[int, int] = {}
+    for number in order:
+        sizes[categories[number]] = sizes.get(categories[number], 0) + 1
+    exact = {category: wanted * size / len(order) for category, size in sizes.items()}
+    quota = {category: int(share) for category, share in exact.items()}
+    rest = wanted - sum(quota.values())
+    for category in sorted(exact, key=lambda each: (quota[each] - exact[each], each))[:rest]:
+        quota[category] += 1
+    for number in order:
+        if quota[categories[number]]:
+            quota[categories[number]] -= 1
+            yield number
+
+
 def _share(wanted: float, of: int) -> int:
-    """A part of `of` if below 1, else a count; something of what is not nothing."""
+    """A part of `of` if below 1, at least one; else a count."""
     return max(1, round(of * wanted)) if 0 < wanted < 1 else round(wanted)
 
 
-def _unknown(line: Line) -> DatasetFormat:
-    keys = ", ".join(sorted(map(str, line.value))[:8]) if isinstance(line.value, dict) else "no object"
-    what = f"{line.where}: neither 'messages' nor 'prompt' and 'completion' (found: {keys or 'no keys'})"
-    raise StageError(FailureReason.DATASET_INVALID, what, "bring rows of one of the two formats")
+def _changed(line: Line) -> StageError:
+    what = f"{line.where}: the file changed while it was read"
+    return StageError(FailureReason.DATASET_INVALID, what, "train on files that nobody writes to")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import DatasetFormat, FailureReason
-from speechless.data import Survey, jsonl, read_rows, survey
+from speechless.contract import BadRows, DatasetFormat, FailureReason
+from speechless.data import Survey, Text, jsonl, read_rows, survey
 from speechless.errors import StageError
 
 
@@ -22,7 +22,8 @@ def write(path: Path, count: int, first: int = 0) -> Path:
 
 
 def prompts(dataset: Survey, *, heldout: bool) -> list[str]:
-    return [one["prompt"] for one in read_rows(dataset, heldout=heldout)]
+    found = [placed.example for placed in read_rows(dataset, heldout=heldout)]
+    return [example.prompt for example in found if isinstance(example, Text)]
 
 
 def failure(path: Path, row_format: DatasetFormat = DatasetFormat.AUTO) -> StageError:
@@ -35,7 +36,9 @@ def failure(path: Path, row_format: DatasetFormat = DatasetFormat.AUTO) -> Stage
 def test_all_rows_are_read_in_order(tmp_path: Path) -> None:
     dataset = survey(write(tmp_path / "train.jsonl", 5), seed=0)
     assert dataset.format is DatasetFormat.PROMPT_COMPLETION
-    assert list(read_rows(dataset, heldout=False)) == [row(number) for number in range(5)]
+    assert [(placed.where, placed.example) for placed in read_rows(dataset, heldout=False)] == [
+        (f"train.jsonl:{n + 1}", Text(f"completion {n}", f"prompt {n}")) for n in range(5)
+    ]
 
 
 def test_a_folders_files_are_read_by_name(tmp_path: Path) -> None:
@@ -43,7 +46,8 @@ def test_a_folders_files_are_read_by_name(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", 2)
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(json.dumps(row(4)).encode()))
     (tmp_path / "README.md").write_text("not rows")
-    (tmp_path / "speechless.json").write_text("{}")
+    for record in ("speechless.json", "dataset_infos.json"):
+        (tmp_path / record).write_text("{}")
     assert prompts(survey(tmp_path, seed=0), heldout=False) == [f"prompt {number}" for number in range(5)]
 
 
@@ -64,7 +68,9 @@ def test_blank_lines_a_byte_order_mark_and_a_missing_last_newline_are_no_problem
 def test_other_keys_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps(row(1) | {"source": "web"}))
-    assert list(read_rows(survey(file, seed=0), heldout=False)) == [row(1)]
+    assert [placed.example for placed in read_rows(survey(file, seed=0), heldout=False)] == [
+        Text("completion 1", "prompt 1")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +81,7 @@ def test_other_keys_are_left_out(tmp_path: Path) -> None:
         (b"\xff\xfe", r"train\.jsonl:3: not UTF-8 \(byte 1 of the line\)"),
         (b'"text"', r"train\.jsonl:3: a row is an object, this is a string"),
         (b"[" * 100_000, r"train\.jsonl:3: not JSON"),
+        (b'{"id": ' + b"9" * 5000 + b"}", r"train\.jsonl:3: not JSON that can be read: Exceeds the limit"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, line: bytes, what: str) -> None:
@@ -99,9 +106,9 @@ def test_rows_of_another_format_are_named(tmp_path: Path) -> None:
 
 def test_an_unknown_first_row_names_what_it_has(tmp_path: Path) -> None:
     file = tmp_path / "train.jsonl"
-    file.write_text('{"text": "a", "label": 1}\n')
-    assert "train.jsonl:1: neither 'messages' nor" in failure(file).message
-    assert "found: label, text" in failure(file).message
+    file.write_text('{"words": "a", "label": 1}\n')
+    assert "train.jsonl:1: its keys tell no format (found: label, words)" in failure(file).message
+    assert "Messages, Conversations, Alpaca" in failure(file).message
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n  \n"])
@@ -111,8 +118,8 @@ def test_an_empty_file_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text("a,b")
-    assert "holds none of *.jsonl, *.jsonl.gz" in failure(tmp_path).message
+    (tmp_path / "train.xlsx").write_text("a,b")
+    assert "holds none of *.jsonl, *.json, *.csv, *.tsv, *.parquet" in failure(tmp_path).message
 
 
 def test_a_broken_compression_is_told(tmp_path: Path) -> None:
@@ -184,3 +191,61 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert file.stat().st_size > 20_000_000
     assert peak < 2_000_000
+
+
+def test_files_and_folders_of_several_kinds_are_one_dataset(tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    write(tmp_path / "a.jsonl", 2)
+    (folder / "b.csv").write_text("prompt,completion\nprompt 2,completion 2\n")
+    (folder / "c.json").write_text(json.dumps([row(3), row(4)]))
+    dataset = survey([tmp_path / "a.jsonl", folder], seed=0)
+    assert prompts(dataset, heldout=False) == [f"prompt {number}" for number in range(5)]
+
+
+def test_bad_rows_are_skipped_and_counted_if_that_is_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "train.jsonl"
+    lines = ["{}", json.dumps(row(0)), '{"prompt": "a"}', "no json", json.dumps(row(1)), json.dumps(row(2))]
+    file.write_text("\n".join(lines))
+    dataset = survey(file, seed=0, bad_rows=BadRows.SKIP, eval_rows=1)
+    assert (dataset.rows, dataset.bad_rows, dataset.train_rows, dataset.heldout_rows) == (6, 3, 2, 1)
+    assert sorted(prompts(dataset, heldout=False) + prompts(dataset, heldout=True)) == [
+        "prompt 0",
+        "prompt 1",
+        "prompt 2",
+    ]
+    assert "left out: train.jsonl:3: 'completion' is missing" in caplog.text
+
+
+def test_where_every_row_is_bad_the_first_is_told_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(StageError, match=r"train\.jsonl:1: .* \(and 1 more row\)"):
+        survey(tmp_path, seed=0, bad_rows=BadRows.SKIP)
+
+
+def test_a_split_takes_the_same_part_of_each_category(tmp_path: Path) -> None:
+    sizes = {"sum": 60, "max": 30, "rare": 10}
+    rows = [
+        {"prompt": f"{name} {n}", "completion": "x", "category": name}
+        for name, size in sizes.items()
+        for n in range(size)
+    ]
+    file = tmp_path / "train.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    held = prompts(survey(file, seed=1, eval_rows=0.1), heldout=True)
+    assert {name: sum(prompt.startswith(name) for prompt in held) for name in sizes} == {
+        "sum": 6,
+        "max": 3,
+        "rare": 1,
+    }
+    assert prompts(survey(file, seed=2, eval_rows=0.1), heldout=True) != held
+
+
+def test_a_file_that_is_torn_is_never_skipped(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", 5)
+    whole = gzip.compress(b"".join(json.dumps(row(number)).encode() + b"\n" for number in range(5000)))
+    (tmp_path / "b.jsonl.gz").write_bytes(whole[:-20])
+    with pytest.raises(StageError, match=r"b\.jsonl\.gz:\d+: the compressed file is broken"):
+        survey(tmp_path, seed=0, bad_rows=BadRows.SKIP)
