@@ -7,7 +7,8 @@ of shell completion.
 import argparse
 import difflib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -18,6 +19,44 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" for the known word nearest to `word`, or "" where none is near."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A type of flags: whole numbers from `least` to `most`."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"must be {_range(least, most)}, not {text}")
+        return value
+
+    read.__name__ = "whole number"  # argparse: "invalid whole number value: 'x'"
+    return read
+
+
+def number(least: float, most: float | None = None, *, above: bool = False) -> Callable[[str], float]:
+    """A type of flags: finite numbers from `least` (`above`: which is none of them) to `most`."""
+
+    def read(text: str) -> float:
+        value = float(text)
+        low = value <= least if above else value < least
+        if not math.isfinite(value) or low or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"must be {_range(least, most, above=above)}, not {text}")
+        return value
+
+    read.__name__ = "number"
+    return read
+
+
+def _range(least: float, most: float | None, *, above: bool = False) -> str:
+    """In words.
+
+    >>> _range(1, None), _range(0, 1, above=True), _range(1, 9)
+    ('1 or more', 'above 0 and at most 1', 'from 1 to 9')
+    """
+    if most is None:
+        return f"above {least}" if above else f"{least} or more"
+    return f"above {least} and at most {most}" if above else f"from {least} to {most}"
 
 
 class DefaultsHelp(argparse.HelpFormatter):

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import NoReturn
 
 EXTRAS = {
-    "train": ("accelerate", "datasets", "peft", "torch", "transformers", "trl"),
+    "train": ("accelerate", "datasets", "huggingface_hub", "peft", "torch", "transformers", "trl"),
     "eval": ("gguf", "jinja2", "numpy", "safetensors"),
     "quantize": ("google", "sentencepiece", "tqdm", "yaml"),
     "serve": ("prometheus_client", "starlette", "uvicorn", "xllamacpp"),
     "operator": ("aiohttp", "kopf", "kubernetes", "orjson", "uvloop"),
+    "bucket": ("obstore",),
     "all": ("openai", "rich", "shtab"),
 }
 """An extra of this distribution, and packages that come with it: the first that has a package is named."""
 COMMANDS = {
     "finetune": "train",
     "tiny": "train",
+    "data": "train",
     "eval": "eval",
     "quant": "quantize",
     "api": "serve",
@@ -50,7 +52,9 @@ def missing(command: str, module: str) -> str:
     "the package torch is not installed: pip install 'speechless-llm[eval]' brings it"
     """
     package = module.partition(".")[0]
-    extra = COMMANDS.get(command) or next((name for name, has in EXTRAS.items() if package in has), "all")
+    named = next((name for name, has in EXTRAS.items() if package in has), "all")
+    # What a URI needs is of no command's extra.
+    extra = named if named == "bucket" else COMMANDS.get(command, named)
     return f"the package {package} is not installed: pip install 'speechless-llm[{extra}]' brings it"
 
 

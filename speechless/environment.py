@@ -1,4 +1,4 @@
-"""What the environment says of places: a relative path that is not here is looked for below them."""
+"""What the environment says of places: where a relative path is looked for, and where caches are."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ class Root(NamedTuple):
 
 MODELS = Root("MODELS_ROOT_DIR", "/opt/local/llm_models/huggingface.co")
 DATA = Root("SPEECHLESS_DATA_DIR", "/opt/local/datasets/speechless_data")
+
+
+def caches() -> Path:
+    """Where this project keeps what it can get again: $XDG_CACHE_HOME/speechless, or ~/.cache/speechless."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "speechless"
 
 
 def default_model() -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from speechless.arguments import Parser
+from speechless.arguments import Parser, number, whole
 from speechless.contract import FailureReason
 from speechless.entry import run
 from speechless.environment import MODELS, TEST_MODEL, default_model
@@ -21,6 +21,7 @@ from speechless.errors import StageError
 from speechless.generate import ModelFiles, ModelKind, find_model
 from speechless.generate.llamacpp.server import server_argv
 from speechless.generate.llamacpp.tools import find_server
+from speechless.store import models
 
 if TYPE_CHECKING:
     import uvicorn
@@ -44,7 +45,7 @@ def build_parser() -> Parser:
         "--model_name_or_path",
         default=default_model(),
         metavar="MODEL",
-        help=f"a model's folder or .gguf file (default: ${TEST_MODEL})",
+        help=f"a folder or a .gguf file, {models.TAKEN} (default: ${TEST_MODEL})",
     )
     parser.add_argument(
         "--model_root_dir",
@@ -60,10 +61,10 @@ def build_parser() -> Parser:
         help="what answers (default: by the model's files)",
     )
     parser.add_argument("--host", default="0.0.0.0", help="the address to listen on")
-    parser.add_argument("--port", type=int, default=5001, help="the port to listen on")
-    parser.add_argument("--parallel", type=int, default=1, help="requests answered at the same time")
+    parser.add_argument("--port", type=whole(1, 65535), default=5001, help="the port to listen on")
+    parser.add_argument("--parallel", type=whole(1), default=1, help="requests answered at the same time")
     parser.add_argument(
-        "--context_length", type=int, help="tokens of prompt and completion (default: the model's)"
+        "--context_length", type=whole(1), help="tokens of prompt and completion (default: the model's)"
     )
     parser.add_argument(
         "--api_keys_file",
@@ -72,16 +73,18 @@ def build_parser() -> Parser:
         metavar="FILE",
         help=f"bearer tokens that may ask, one a line; one more may be in {KEY_VARIABLE}",
     )
-    parser.add_argument("--drain_seconds", type=float, default=30, help="how long SIGTERM waits for requests")
+    parser.add_argument(
+        "--drain_seconds", type=number(0), default=30, help="how long SIGTERM waits for requests"
+    )
     parser.add_argument(
         "--log_level", choices=LOG_LEVELS, default="info", help="the lowest level that is logged"
     )
     default = parser.add_argument_group("defaults for requests that omit them")
-    default.add_argument("--temperature", type=float, default=1.0, help="0: greedy")
-    default.add_argument("--top_p", type=float, default=1.0, help="nucleus sampling")
+    default.add_argument("--temperature", type=number(0, 2), default=1.0, help="0: greedy")
+    default.add_argument("--top_p", type=number(0, 1, above=True), default=1.0, help="nucleus sampling")
     default.add_argument(
         "--max_new_tokens",
-        type=int,
+        type=whole(1),
         help="tokens of an answer (default: 16 for a completion, the context for a chat)",
     )
     return parser
@@ -94,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse(words[1:] if words[:1] == ["start"] else words)
     if given.model is None:
         parser.error(f"--model is missing, and {TEST_MODEL} is not set: name the model")
-    if given.parallel < 1 or not 0 < given.port < 65536:
-        parser.error("--parallel takes numbers from 1, --port from 1 to 65535")
+    if given.model_root_dir and "://" in given.model:
+        parser.error(f"--model_root_dir has no effect on {given.model}: leave it out")
     logging.basicConfig(
         level=given.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -109,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(given: argparse.Namespace) -> int:
     """Find the model and run what serves it."""
-    path = given.model_root_dir / given.model if given.model_root_dir else MODELS.find(Path(given.model))
-    files = find_model(path)
+    place = models.locate_model(given.model_root_dir / given.model if given.model_root_dir else given.model)
+    path, files = place.path, find_model(place.path)
     wanted = BACKBONES[OLD_BACKBONES.get(given.backbone, given.backbone)] if given.backbone else files.kind
     if wanted is not files.kind:
         raise StageError(
@@ -118,7 +121,7 @@ def serve(given: argparse.Namespace) -> int:
             f"{path}: --backbone {given.backbone} serves a {wanted.value} model, and this is {files.kind.value}",
             "Leave --backbone out to serve the model by its files, or quantize it first (speechless quant).",
         )
-    name = given.model_name or path.resolve().name
+    name = given.model_name or place.name
     keys = read_keys(given.api_keys_file)
     if files.kind is ModelKind.GGUF:
         return _llama_server(given, files, name, keys)

@@ -16,6 +16,7 @@ from speechless.contract.engines import ServeEngine
 from speechless.contract.evaluate import EvaluateSettings, EvaluateSpec, Suite, SuiteOptions
 from speechless.contract.exit_codes import RETRIABLE, ExitCode
 from speechless.contract.finetune import (
+    BadRows,
     Checkpoints,
     DatasetFormat,
     DatasetSource,
@@ -36,9 +37,12 @@ from speechless.contract.spec import StageSpec, parse_spec
 from speechless.contract.stages import (
     STAGE_IMAGES,
     FetchSpec,
+    Publishing,
     RunIdentity,
+    SecretReference,
     Source,
     SourceOptions,
+    Stage,
     StageName,
 )
 from speechless.contract.suites import SuiteType
@@ -49,6 +53,7 @@ __all__ = [
     "STAGE_IMAGES",
     "TERMINATION_MESSAGE_LIMIT",
     "Artifact",
+    "BadRows",
     "Checkpoints",
     "DatasetFormat",
     "DatasetSource",
@@ -73,14 +78,17 @@ __all__ = [
     "Outcome",
     "Progress",
     "ProgressPhase",
+    "Publishing",
     "QuantizeSettings",
     "QuantizeSpec",
     "RunIdentity",
+    "SecretReference",
     "ServeEngine",
     "ServeSettings",
     "ServeSpec",
     "Source",
     "SourceOptions",
+    "Stage",
     "StageName",
     "StageResult",
     "StageSpec",

@@ -101,6 +101,8 @@ class InputRecord(ContractModel):
     uri: str
     digest: Digest
     format: Format | None = None
+    revision: str | None = None
+    """What the place calls the state that was read, such as a hub's commit."""
 
 
 class Artifact(ContractModel):

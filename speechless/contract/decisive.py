@@ -15,8 +15,11 @@ from speechless.contract.stages import FetchSpec, Source
 # Whose run it is, and where on this machine things are. Then: how often it is saved on the way, which changes no
 # weight, and what somebody judges by afterwards.
 _NOT = frozenset(
-    {"version", "stage", "run", "mounts", "work_dir", "output", "checkpoints", "gate_metrics", "host", "port"}
-)
+    {
+        "version", "stage", "run", "mounts", "secrets", "work_dir", "output", "output_secret_ref", "checkpoints",
+        "gate_metrics", "host", "port",
+    }
+)  # fmt: skip
 
 
 def decisive(
@@ -24,8 +27,8 @@ def decisive(
 ) -> dict[str, JsonValue]:
     """What decides the result, as JSON by the wire's names, without what is unset or has its default.
 
-    A source counts by its URI and, where it is known, its digest; how long it is waited for does not. With `defaults`,
-    defaults are written out: what an artifact's manifest records, so that it says what was used.
+    A source counts by its URI and, where it is known, its digest; how long it is waited for and who asks do not.
+    With `defaults`, defaults are written out: what an artifact's manifest records, so that it says what was used.
     """
     told = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=not defaults)
     found = _plain(spec, told)
@@ -34,8 +37,8 @@ def decisive(
 
 
 def _plain(model: BaseModel, told: dict[str, Any]) -> dict[str, Any]:
-    """What a model told of itself, without how long its sources are waited for."""
-    without = {"wait_seconds"} if isinstance(model, Source) else set()
+    """What a model told of itself, without how long its sources are waited for and who asks."""
+    without = {"wait_seconds", "secret_ref"} if isinstance(model, Source) else set()
     found: dict[str, Any] = {}
     for name, info in type(model).model_fields.items():
         alias, inner = info.alias or name, getattr(model, name)

@@ -41,6 +41,16 @@ class RunIdentity(ContractModel):
     spec_hash: str = ""
 
 
+class SecretReference(ContractModel):
+    """A Secret of the same namespace."""
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"),
+    ]
+    """Its name."""
+
+
 class SourceOptions(ContractModel):
     """What may be said of an input beside where it is."""
 
@@ -50,13 +60,16 @@ class SourceOptions(ContractModel):
     wait_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
     """Seconds that the pod waits until uri exists. It must appear complete, by a rename. Without it, a missing uri is
     an error at once."""
+    secret_ref: SecretReference | None = None
+    """The Secret with what reading it needs: a token, keys, an endpoint. Only the stage's container gets it, as files.
+    Which keys are read depends on the scheme of uri (docs: how-to, storage)."""
 
 
 class Source(SourceOptions):
     """An input: where it is and, when it is known, what it must digest to.
 
-    `file:///path` and `pvc://claim/path`. A folder with a manifest is verified against it; one without is digested as
-    it is read, and the digest recorded.
+    The schemes are the rows of `storage.SCHEMES`. A folder with a manifest is verified against it; one without is
+    digested as it is read, and the digest recorded.
     """
 
     uri: Uri
@@ -70,6 +83,8 @@ class Stage(ContractModel):
     run: RunIdentity = RunIdentity()
     mounts: dict[str, str] = {}
     """Claim name to the folder where it is mounted: how `pvc://claim/path` becomes a path."""
+    secrets: dict[str, str] = {}
+    """Secret name to the folder where it is mounted, a file a key: what `secretRef` means."""
     work_dir: str = "/work"
     """Scratch space of this attempt."""
 
@@ -79,6 +94,8 @@ class Publishing(Stage):
 
     output: Uri
     """Where the artifact goes; a folder that is made by the stage."""
+    output_secret_ref: SecretReference | None = None
+    """The Secret with what writing there needs."""
 
 
 class FetchSpec(Publishing):

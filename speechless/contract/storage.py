@@ -1,4 +1,8 @@
-"""Where data and artifacts can be: the table of URI schemes. Pure: what a URI means, not what is there."""
+"""Where data and artifacts can be: the table of URI schemes. Pure: what a URI means, not what is there.
+
+A row says everything that the operator and the stages need: how a URI looks, what a pod mounts for it, which keys of a
+Secret it takes, and which module of `speechless.store` reaches it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,16 @@ class UriError(ValueError):
         self.uri, self.what, self.hint = uri, what, hint
 
 
+class Setting(NamedTuple):
+    """What a store is told beside the URI: a key of a Secret, or an environment variable of this name."""
+
+    name: str
+    text: str
+    """What it is, in one line."""
+    private: bool
+    """Whether it says who asks: of these, a Secret's replace all of the environment's, so that no two are mixed."""
+
+
 @dataclass(frozen=True)
 class Scheme:
     """A kind of place. What guards something has no default: whoever adds a row has to decide it."""
@@ -37,6 +51,14 @@ class Scheme:
     """Whether resources may name it only where the administrator allows it: it reaches beyond the namespace."""
     needs_claim: bool
     """Whether the first part is a PersistentVolumeClaim of the namespace, which the pod mounts."""
+    host: str
+    """What the first part is called in messages, such as `claim`; empty: there is none, and the path is absolute."""
+    settings: tuple[Setting, ...]
+    """What its store takes of a Secret (`secretRef`) or of the environment. Empty: a Secret is refused."""
+    before_run: str
+    """What stands before a run in its artifact's URI: `/`, or `:` where it is the tag of a repository."""
+    store: str
+    """The module of `speechless.store` that reaches it."""
 
     def check(self, uri: str) -> Place:
         """The place that a URI of this scheme means; UriError if it means none."""
@@ -48,9 +70,9 @@ class Scheme:
         parts = [unquote(part, errors="surrogateescape") for part in tail.split("/") if part not in {"", "."}]
         if any(part == ".." or "/" in part or "\0" in part for part in parts):
             raise UriError(uri, "leads out of its place", "write the path without '..'")
-        if self.needs_claim and not host:
-            raise UriError(uri, "names no claim", f"write {self.example}")
-        if not self.needs_claim and (host or not slash):
+        if self.host and not host:
+            raise UriError(uri, f"names no {self.host}", f"write {self.example}")
+        if not self.host and (host or not slash):
             raise UriError(uri, "is not an absolute path", f"write three slashes: {self.example}")
         return Place(uri, self, host, tuple(parts))
 
@@ -61,10 +83,21 @@ class Place(NamedTuple):
     uri: str
     scheme: Scheme
     host: str
-    """The claim, where the scheme needs one; empty otherwise."""
+    """The first part, such as the claim, where the scheme has one; empty otherwise."""
     parts: tuple[str, ...]
     """The path below it: no part is empty, `.` or `..`, and none holds a slash."""
 
+    @property
+    def name(self) -> str:
+        """A short name, such as of a folder: its last part, without the revision or tag behind it.
+
+        >>> check("s3://models/base/tiny").name, check("hf://org/name@v1").name
+        ('tiny', 'name')
+        """
+        return re.split("[@:]", self.parts[-1] if self.parts else self.host)[0]
+
+
+_CA = Setting("ca.crt", "certificates to trust beside the machine's, as PEM", private=False)
 
 SCHEMES: dict[str, Scheme] = {
     row.name: row
@@ -77,6 +110,116 @@ SCHEMES: dict[str, Scheme] = {
             may_write=True,
             administrator_only=False,
             needs_claim=True,
+            host="claim",
+            settings=(),
+            before_run="/",
+            store="local",
+        ),
+        Scheme(
+            name="hf",
+            text="a model or, below `datasets`, a dataset of a hub",
+            example="hf://<organization>/<name>@<revision>",
+            pattern=r"^hf://(datasets/)?[A-Za-z0-9][-._A-Za-z0-9]*/[A-Za-z0-9][-._A-Za-z0-9]*(@[A-Za-z0-9][^@]*)?(/[^@]+)?$",
+            may_write=False,
+            administrator_only=False,
+            needs_claim=False,
+            host="organization",
+            settings=(
+                Setting("HF_TOKEN", "a token that may read the repository", private=True),
+                Setting("HF_ENDPOINT", "the hub, where it is not huggingface.co", private=False),
+            ),
+            before_run="/",
+            store="hub",
+        ),
+        Scheme(
+            name="s3",
+            text="a bucket of S3, or of what speaks its protocol",
+            example="s3://<bucket>/<path>",
+            pattern=r"^s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]/.+$",
+            may_write=True,
+            administrator_only=False,
+            needs_claim=False,
+            host="bucket",
+            settings=(
+                Setting("AWS_ACCESS_KEY_ID", "the key's name", private=True),
+                Setting("AWS_SECRET_ACCESS_KEY", "the key", private=True),
+                Setting("AWS_SESSION_TOKEN", "the token of a key that lasts for a while", private=True),
+                Setting("AWS_REGION", "the bucket's region (without it, us-east-1)", private=False),
+                Setting("AWS_ENDPOINT_URL", "the server, where it is not Amazon's", private=False),
+                Setting("AWS_ENDPOINT_URL_S3", "the same, before it: for S3 alone", private=False),
+                Setting(
+                    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+                    "true: the bucket is a part of the host name",
+                    private=False,
+                ),
+                _CA,
+            ),
+            before_run="/",
+            store="bucket",
+        ),
+        Scheme(
+            name="gs",
+            text="a bucket of Google Cloud Storage",
+            example="gs://<bucket>/<path>",
+            pattern=r"^gs://[a-z0-9][-._a-z0-9]{1,220}[a-z0-9]/.+$",
+            may_write=True,
+            administrator_only=False,
+            needs_claim=False,
+            host="bucket",
+            settings=(
+                Setting(
+                    "GOOGLE_SERVICE_ACCOUNT_KEY", "the service account's key, the JSON itself", private=True
+                ),
+                Setting("STORAGE_EMULATOR_HOST", "the server, where it is not Google's", private=False),
+                _CA,
+            ),
+            before_run="/",
+            store="bucket",
+        ),
+        Scheme(
+            name="az",
+            text="a container of Azure Blob Storage",
+            example="az://<container>/<path>",
+            pattern=r"^az://[a-z0-9][-a-z0-9]{1,61}[a-z0-9]/.+$",
+            may_write=True,
+            administrator_only=False,
+            needs_claim=False,
+            host="container",
+            settings=(
+                Setting("AZURE_STORAGE_ACCOUNT_NAME", "the storage account", private=True),
+                Setting("AZURE_STORAGE_ACCOUNT_KEY", "the account's key", private=True),
+                Setting(
+                    "AZURE_STORAGE_SAS_TOKEN", "a shared access signature, instead of the key", private=True
+                ),
+                Setting("AZURE_TENANT_ID", "the tenant of a service principal", private=True),
+                Setting("AZURE_CLIENT_ID", "the service principal, or the managed identity", private=True),
+                Setting("AZURE_CLIENT_SECRET", "the service principal's secret", private=True),
+                Setting("AZURE_STORAGE_ENDPOINT", "the server, where it is not Azure's", private=False),
+                _CA,
+            ),
+            before_run="/",
+            store="bucket",
+        ),
+        Scheme(
+            name="oci",
+            text="an artifact in a registry",
+            example="oci://<registry>/<repository>:<tag>",
+            pattern=r"^oci://[a-z0-9][-.a-z0-9]*(:[0-9]+)?(/[a-z0-9]+([-._]+[a-z0-9]+)*)+(:[A-Za-z0-9_][-._A-Za-z0-9]{0,127})?(@sha256:[a-f0-9]{64})?$",
+            may_write=True,
+            administrator_only=False,
+            needs_claim=False,
+            host="registry",
+            settings=(
+                Setting(
+                    ".dockerconfigjson", "the registries' credentials, as Docker writes them", private=True
+                ),
+                Setting("REGISTRY_USERNAME", "the account, instead of them", private=True),
+                Setting("REGISTRY_PASSWORD", "its password or token", private=True),
+                Setting("REGISTRY_PLAIN_HTTP", "true: the registry has no TLS", private=False),
+                _CA,
+            ),
+            before_run=":",
+            store="oci",
         ),
         Scheme(
             name="file",
@@ -86,6 +229,10 @@ SCHEMES: dict[str, Scheme] = {
             may_write=False,
             administrator_only=True,
             needs_claim=False,
+            host="",
+            settings=(),
+            before_run="/",
+            store="local",
         ),
     )
 }
@@ -108,9 +255,30 @@ def check(uri: str) -> Place:
     """
     row = scheme_of(uri)
     if row is None:
-        known = " and ".join(f"{name}://" for name in SCHEMES)
+        names = [f"{name}://" for name in SCHEMES]
+        known = f"{', '.join(names[:-1])} and {names[-1]}"
         raise UriError(uri, f"has the scheme '{uri.partition('://')[0]}'", f"this version knows {known}")
     return row.check(uri)
+
+
+def check_base(uri: str) -> Place:
+    """The place below which artifacts go; UriError if it means none, or is the place of one artifact."""
+    place = check(uri)
+    if place.scheme.before_run != "/" and place.parts and re.search("[:@]", place.parts[-1]):
+        raise UriError(uri, "names one artifact", "write it without a tag and a digest: each run gets a tag")
+    return place
+
+
+def artifact_uri(base: str, *parts: str) -> str:
+    """The URI of a run's artifact below a place, the run last.
+
+    >>> artifact_uri("pvc://models/store/", "demo", "tuned", "1a2b")
+    'pvc://models/store/demo/tuned/1a2b'
+    >>> artifact_uri("oci://registry:5000/team", "demo", "tuned", "1a2b")
+    'oci://registry:5000/team/demo/tuned:1a2b'
+    """
+    row = scheme_of(base)
+    return "/".join([base.rstrip("/"), *parts[:-1]]) + (row.before_run if row else "/") + parts[-1]
 
 
 def claim_of(uri: str) -> str | None:
@@ -127,6 +295,15 @@ def examples(*, writable: bool = False) -> str:
     """The schemes for a message, each with its example."""
     rows = [row for row in SCHEMES.values() if row.may_write or not writable]
     return " or ".join(f"`{row.example}` ({row.text})" for row in rows)
+
+
+def plain_examples(*, writable: bool = False, claims: bool = True) -> str:
+    """The schemes for a command line's help: `pvc://<claim>/<path> or s3://<bucket>/<path>`; a person has no claims."""
+    return " or ".join(
+        row.example
+        for row in SCHEMES.values()
+        if (row.may_write or not writable) and (claims or not row.needs_claim)
+    )
 
 
 def pattern() -> str:

@@ -13,16 +13,17 @@ from pydantic import JsonValue
 
 from speechless.contract import FailureReason, ProgressPhase
 from speechless.data import survey
+from speechless.data.places import places
 from speechless.entry import run
 from speechless.errors import StageError, words_of
-from speechless.finetune import checkpoints
 from speechless.finetune.flags import Flags, parse
 from speechless.finetune.job import Job
 from speechless.finetune.outputs import Outputs
 from speechless.openmp import spin_briefly
 from speechless.output import results
 from speechless.progress import Reporter, showing
-from speechless.store import digest_tree
+from speechless.store import FolderCheckpoints, digest_tree
+from speechless.store.models import locate_model
 
 log = logging.getLogger("speechless.finetune")
 SAME_SIGNAL_SECONDS = 2.0
@@ -76,39 +77,45 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
 
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.dataset}")
     outputs.prepare(restart=flags.restart)
+    dataset = places(flags.dataset, tick=reporter.reading(f"reading {flags.dataset}"))
     data = survey(
-        flags.dataset,
+        dataset,
         flags.dataset_format,
         seed=flags.hyperparameters.seed,
         max_samples=flags.max_train_samples or None,
         eval_rows=flags.eval_dataset_size,
         max_eval_rows=flags.max_eval_samples,
+        bad_rows=flags.bad_rows,
     )
+    reporter.enter(ProgressPhase.FETCHING, f"reading {flags.model}")
+    # After the rows: it may be a download.
+    base = locate_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
     reporter.enter(ProgressPhase.WORKING, f"{data.train_rows} rows")
 
     def progress(step: int, total: int, values: Mapping[str, float]) -> None:
         outputs.step(step, total, values)
         reporter.progress(step, total, values)
 
+    kept = FolderCheckpoints(outputs.folder)
     with tempfile.TemporaryDirectory(prefix="speechless-finetune-") as scratch:
         job = Job(
-            model=flags.model,
+            model=base.path,
             data=data,
             method=flags.method,
             hyperparameters=flags.hyperparameters,
             lora=flags.lora,
             out=outputs.partial,
-            checkpoints=outputs.folder,
+            checkpoints=kept,
             scratch=Path(scratch),
             every_steps=flags.save_steps,
             keep=flags.save_total_limit,
             logging_steps=flags.logging_steps,
             eval_steps=flags.eval_steps,
             precision=flags.precision,
-            base_name=str(flags.model),
-            identity=_identity(flags),
+            base_name=base.said,
+            identity=_identity(flags, base.path, dataset),
         )
-        if other := checkpoints.of_another_run(outputs.folder, job.fingerprint):
+        if other := kept.of_another_run(job.fingerprint):
             what = f"{other.path} was written by a run of other settings or other data"
             raise StageError(
                 FailureReason.INVALID_SPEC, what, "choose another --output_dir, or remove it with --restart"
@@ -118,12 +125,13 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
     reporter.enter(ProgressPhase.DONE, str(result))
 
 
-def _identity(flags: Flags) -> dict[str, JsonValue]:
+def _identity(flags: Flags, folder: Path, dataset: Sequence[Path]) -> dict[str, JsonValue]:
     """What makes this run another run; the model is told by its files' names and sizes, the rows by their bytes."""
-    model = {path.name: path.stat().st_size for path in sorted(flags.model.glob("*")) if path.is_file()}
+    model = {path.name: path.stat().st_size for path in sorted(folder.glob("*")) if path.is_file()}
     return {
         "model": {**model},
-        "dataset": digest_tree(flags.dataset)[0],
+        "dataset": [digest_tree(path)[0] for path in dataset],
+        "rows": [flags.dataset_format.value, flags.bad_rows.value],
         "method": flags.method.value,
         "hyperparameters": flags.hyperparameters.model_dump(mode="json"),
         "lora": flags.lora.model_dump(mode="json"),

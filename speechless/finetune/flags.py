@@ -12,25 +12,25 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from speechless.arguments import Parser, did_you_mean
-from speechless.contract import DatasetFormat, Hyperparameters, Lora, Method
-from speechless.environment import DATA, MODELS
+from speechless.contract import BadRows, DatasetFormat, Hyperparameters, Lora, Method
+from speechless.data import FLAGS
+from speechless.data.places import TAKEN
 from speechless.finetune.job import Precision
 from speechless.finetune.outputs import Summary
+from speechless.store import models
 
-_FORMATS = {
-    "auto": DatasetFormat.AUTO,
-    "messages": DatasetFormat.MESSAGES,
-    "prompt_completion": DatasetFormat.PROMPT_COMPLETION,
-}
 _QUANTIZED = {"4", "8"}
 
 
 class Flags(NamedTuple):
     """What a command line means."""
 
-    model: Path
-    dataset: Path
+    model: str
+    """A word for `speechless.store.models.locate_model`."""
+    dataset: str
+    """Words for `speechless.data.places.places`."""
     dataset_format: DatasetFormat
+    bad_rows: BadRows
     output_dir: Path
     method: Method
     hyperparameters: Hyperparameters
@@ -55,10 +55,9 @@ def build_parser() -> Parser:
     model = parser.add_argument_group("model")
     model.add_argument(
         "--model_name_or_path",
-        type=Path,
         required=True,
-        metavar="DIR",
-        help=f"the base model's folder; looked for in ${MODELS.variable}, too",
+        metavar="MODEL",
+        help=f"the base model: a folder, {models.TAKEN}",
     )
     model.add_argument("--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto")
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
@@ -73,13 +72,19 @@ def build_parser() -> Parser:
     data = parser.add_argument_group("data")
     data.add_argument(
         "--dataset",
-        type=Path,
         required=True,
-        metavar="PATH",
-        help=f"a JSON Lines file, or a folder; looked for in ${DATA.variable}, too",
+        metavar="PATH[,PATH]",
+        help="files of rows (.jsonl, .json, .csv, .tsv, .parquet; also with .gz or .zst) or folders of them, with "
+        f"commas between them; {TAKEN}",
     )
     data.add_argument(
-        "--dataset_format", default="auto", metavar="FORMAT", help=f"of the rows: {', '.join(_FORMATS)}"
+        "--dataset_format", default="auto", metavar="FORMAT", help=f"of the rows: {', '.join(FLAGS)}"
+    )
+    data.add_argument(
+        "--bad_rows",
+        choices=[each.value.lower() for each in BadRows],
+        default="stop",
+        help="a row that does not fit its format: stop before training, or skip and count it",
     )
     data.add_argument("--model_max_length", type=int, default=2048, help="the longest row, in tokens")
     data.add_argument(
@@ -148,10 +153,10 @@ def parse(argv: Sequence[str]) -> Flags:
         )
     if given.bits not in set(Precision):
         parser.error(f"--bits {given.bits}: one of {', '.join(Precision)}")
-    if given.dataset_format not in _FORMATS:
-        near = did_you_mean(given.dataset_format, _FORMATS)
+    if given.dataset_format not in FLAGS:
+        near = did_you_mean(given.dataset_format, FLAGS)
         parser.error(
-            f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(_FORMATS)}"
+            f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(FLAGS)}"
         )
     for name in _LORA:
         if given.full_finetune and getattr(given, name) is not None:
@@ -195,9 +200,10 @@ def _flags(given: argparse.Namespace) -> Flags:
         if hasattr(given, name) and getattr(given, name) is not None
     }
     return Flags(
-        model=MODELS.find(given.model_name_or_path),
-        dataset=DATA.find(given.dataset),
-        dataset_format=_FORMATS[given.dataset_format],
+        model=given.model_name_or_path,
+        dataset=given.dataset,
+        dataset_format=FLAGS[given.dataset_format],
+        bad_rows=BadRows(given.bad_rows.capitalize()),
         output_dir=given.output_dir,
         method=Method.FULL if given.full_finetune else Method.LORA,
         hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from speechless.contract import Hyperparameters, Lora, Method, Metric
 from speechless.data import Survey
+from speechless.store import Checkpoints
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(optimizer step, steps in all, latest values: loss, learning_rate, grad_norm, epoch)."""
@@ -41,8 +42,7 @@ class Job:
     hyperparameters: Hyperparameters
     out: Path
     """A folder that does not exist or is empty: the model or the adapter."""
-    checkpoints: Path
-    """A folder for `checkpoint-<step>`."""
+    checkpoints: Checkpoints
     scratch: Path
     """A folder for what is not kept."""
     lora: Lora = field(default_factory=Lora)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from speechless.arguments import Parser
 from speechless.entry import run
-from speechless.environment import MODELS
 from speechless.errors import StageError, words_of
 from speechless.finetune.outputs import ADAPTER
 from speechless.output import Document, results
+from speechless.store import models
 
 
 class Merged(Document):
@@ -33,17 +33,15 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--base_model_name_or_path",
-        type=Path,
         required=True,
-        metavar="DIR",
-        help=f"the base model's folder; looked for in ${MODELS.variable}, too",
+        metavar="MODEL",
+        help=f"the base model: a folder, {models.TAKEN}",
     )
     parser.add_argument(
         "--lora_model_path",
-        type=Path,
         required=True,
-        metavar="DIR",
-        help="an adapter, or a checkpoint that holds one",
+        metavar="MODEL",
+        help="an adapter, or a checkpoint that holds one: as the base model",
     )
     parser.add_argument(
         "--merged_model_name_or_path",
@@ -59,21 +57,25 @@ def main(argv: Sequence[str]) -> int:
     """Merge and return the exit status: 0 done, 1 failed, 2 wrong usage."""
     parser = build_parser()
     given = parser.parse(argv)
-    base, out = MODELS.find(given.base_model_name_or_path), given.merged_model_name_or_path
-    out = out or base.with_name(f"{base.name}-merged")
-    adapter = find_adapter(given.lora_model_path)
-    if adapter is None:
-        parser.error(
-            f"--lora_model_path {given.lora_model_path}: no adapter_config.json there or in {ADAPTER}/"
-        )
-    if out.exists() and any(out.iterdir()):
-        parser.error(f"--merged_model_name_or_path {out}: the folder is not empty; nothing is overwritten")
-    from speechless.finetune.merge import merge
-
     try:
+        adapter = find_adapter(models.locate_model(given.lora_model_path).path)
+        if adapter is None:
+            parser.error(
+                f"--lora_model_path {given.lora_model_path}: no adapter_config.json there or in {ADAPTER}/"
+            )
+        place = models.locate_model(given.base_model_name_or_path)
+        base, out = place.path, given.merged_model_name_or_path or place.beside("-merged")
+        if out.exists() and any(out.iterdir()):
+            parser.error(
+                f"--merged_model_name_or_path {out}: the folder is not empty; nothing is overwritten"
+            )
+        from speechless.finetune.merge import merge
+
         with results(given.output) as shown:
             metrics = {metric.name: metric.value for metric in merge(base, adapter, out)}
-            lines = [f"{out}: {adapter} merged into {base} in float32, saved in the base model's own type"]
+            lines = [
+                f"{out}: {adapter} merged into {place.said} in float32, saved in the base model's own type"
+            ]
             lines += [f"{name}: {value:.3g}" for name, value in metrics.items()]
             shown.show(Merged(merged=out, base=base, adapter=adapter, metrics=metrics), "\n".join(lines))
     except StageError as error:

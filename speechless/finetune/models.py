@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
@@ -33,17 +33,6 @@ KEPT = (
 )
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder; StageError(MODEL_INVALID) if there is none or it knows no end of text."""
-    with _loading(folder, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if tokenizer.eos_token_id is None:
-        what = f"{folder.name}: the tokenizer has no eos_token: the model could not learn to stop"
-        raise StageError(FailureReason.MODEL_INVALID, what, "set eos_token in tokenizer_config.json")
-    tokenizer.padding_side = "right"
-    return tokenizer
-
-
 def load_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
     """A causal language model with every weight from the folder, in `dtype` (None: that of the files)."""
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
@@ -51,6 +40,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
         raise StageError(
             FailureReason.MODEL_INVALID, what, "merge it into its base model first (merge: true)"
         )
+    _refuse_quantized(folder)
     with _loading(folder, "the model"):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -64,6 +54,21 @@ def load_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
         what = f"{folder.name}: {len(missing)} weights are missing, such as {missing[0]}"
         raise StageError(FailureReason.MODEL_INVALID, what, "they would be random; bring the whole model")
     return model
+
+
+def _refuse_quantized(folder: Path) -> None:
+    """StageError(MODEL_INVALID) for weights that were quantized: what is saved would not fit their config.json."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+        found = next((part["quantization_config"] for part in parts if part.get("quantization_config")), None)
+    except (OSError, ValueError, AttributeError):
+        return  # told by who loads it
+    if found is not None:
+        method = found.get("quant_method", "an unknown method") if isinstance(found, dict) else found
+        what = f"{folder.name}: its weights are quantized already ({method})"
+        hint = "take the model that it was made from, with weights as bfloat16, float16 or float32"
+        raise StageError(FailureReason.MODEL_INVALID, what, hint)
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

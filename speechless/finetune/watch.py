@@ -1,14 +1,12 @@
 """What watches a training run: progress, a loss that is no number, checkpoints, a signal."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
-from speechless.finetune import checkpoints
 from speechless.finetune.job import Job, Progress, Stopping
 
 _SHOWN = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss")
@@ -44,10 +42,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             control.should_evaluate = False
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Seal what was written, then remove what is no longer needed."""
-        folder = Path(args.output_dir)
-        checkpoints.seal(folder / f"checkpoint-{state.global_step}", self._job.fingerprint)
-        checkpoints.prune(folder, self._job.keep, self._job.fingerprint)
+        """Keep what was written, then remove what is no longer needed."""
+        kept = self._job.checkpoints
+        kept.save(state.global_step, self._job.fingerprint)
+        kept.prune(self._job.keep, self._job.fingerprint)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from speechless.contract import FailureReason
+from speechless.data.render import open_prompt
 from speechless.errors import StageError
 from speechless.generate.base import Completion, Message, Sampling, ignore_progress, never
 from speechless.generate.stop import Cutter, first_stop
@@ -100,10 +101,12 @@ class HuggingFace:
         return text
 
     def encode(self, prompt: str, *, special: bool = True) -> list[int]:
-        """Token ids. `special`: with those that the tokenizer adds by itself; a chat template brings its own."""
+        """Token ids. `special`: with those that the tokenizer puts before a text; a chat template brings its own."""
         # A fast tokenizer that two threads use at a time raises "Already borrowed".
         with self._tokenizing:
-            ids: list[int] = self.tokenizer(prompt, add_special_tokens=special)["input_ids"]
+            if special:
+                return open_prompt(prompt, self.tokenizer)
+            ids: list[int] = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         return ids
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:

@@ -19,6 +19,8 @@ from speechless.generate.http import NoAnswerError, ask
 log = logging.getLogger(__name__)
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+URL_VARIABLE = "OPENAI_BASE_URL"
+MODEL_VARIABLE = "OPENAI_MODEL_NAME"
 ATTEMPTS = 5
 WORTH_ANOTHER = frozenset({408, 409, 429, 500, 502, 503, 504})
 FORBIDDEN = frozenset({401, 403})

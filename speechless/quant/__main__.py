@@ -8,14 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechless.arguments import Parser
+from speechless.arguments import Parser, number
 from speechless.contract import GgufType
+from speechless.data import places
 from speechless.entry import run
-from speechless.environment import MODELS
 from speechless.errors import StageError
 from speechless.output import Document, Results, results
 from speechless.quant import fetch
 from speechless.quant.files import llamacpp
+from speechless.store import models
 
 TYPES = {gguf_type.value.lower(): gguf_type for gguf_type in GgufType}
 IGNORED = ("--skip-unknown", "--litellm_port")
@@ -57,10 +58,9 @@ def build_parser() -> Parser:
     )
     gguf.add_argument(
         "--model_path",
-        type=Path,
         required=True,
-        metavar="DIR",
-        help=f"the model's folder; looked for in ${MODELS.variable}, too",
+        metavar="MODEL",
+        help=f"a folder, {models.TAKEN}",
     )
     gguf.add_argument(
         "--llamacpp_quant_type",
@@ -85,11 +85,13 @@ def build_parser() -> Parser:
         "--llamacpp_root", type=Path, metavar="DIR", help="llama.cpp's source with its converter"
     )
     gguf.add_argument(
-        "--verify_text", type=Path, metavar="FILE", help="measure perplexity on this text, before and after"
+        "--verify_text",
+        metavar="FILE",
+        help=f"measure perplexity on this text, before and after: a file, {places.TAKEN}",
     )
     gguf.add_argument(
         "--max_perplexity_increase",
-        type=float,
+        type=number(0),
         metavar="PERCENT",
         help="fail if perplexity rises by more; needs --verify_text",
     )
@@ -133,13 +135,16 @@ def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str], o
     for flag in IGNORED:
         if any(word == flag or word.startswith(f"{flag}=") for word in words):
             print(f"{parser.prog}: {flag} has no effect and never had one; leave it out", file=sys.stderr)
+    text = given.verify_text and places.locate_data(given.verify_text).path
+    place = models.locate_model(given.model_path)
     made = llamacpp(
-        model=MODELS.find(given.model_path),
+        model=place.path,
+        name=place.name.removesuffix(".gguf"),
         type=TYPES[given.llamacpp_quant_type],
-        folder=given.gguf_dir,
+        folder=given.gguf_dir or place.beside("-GGUF"),
         f16_file=given.gguf_f16_file,
         source=given.llamacpp_root,
-        verify_text=given.verify_text,
+        verify_text=text,
         max_increase_percent=given.max_perplexity_increase,
     )
     metrics = {metric.name: metric.value for metric in made.metrics}

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from speechless.contract import FailureReason
+from speechless.environment import caches
 from speechless.errors import StageError
 
 VERSION = "0.3.36"
@@ -27,9 +28,8 @@ MIB = 73
 
 
 def cache_folder() -> Path:
-    """Where it is kept: $XDG_CACHE_HOME/speechless, or ~/.cache/speechless."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "speechless" / f"llama.cpp-converter-{VERSION}"
+    """Where it is kept."""
+    return caches() / f"llama.cpp-converter-{VERSION}"
 
 
 def fetch() -> Path:

@@ -31,17 +31,16 @@ class Made(NamedTuple):
 def llamacpp(
     *,
     model: Path,
+    name: str,
     type: GgufType,
-    folder: Path | None,
+    folder: Path,
     f16_file: Path | None,
     source: Path | None,
     verify_text: Path | None,
     max_increase_percent: float | None,
 ) -> Made:
-    """Convert (unless the F16 file is there), quantize, print paths and numbers."""
+    """Convert (unless the F16 file is there), quantize, print paths and numbers; `name` begins the files' names."""
     files = find_model(model)
-    name = model.resolve().name.removesuffix(".gguf")
-    folder = folder or model.resolve().with_name(f"{name}-GGUF")
     with showing() as reporter:
         reporter.enter(ProgressPhase.WORKING, f"converting {name} to F16")
         plain = f16_of(files, f16_file or folder / f"{name}.f16.gguf", source, reporter.progress)

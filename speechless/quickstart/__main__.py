@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import signal
 import sys
@@ -10,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechless.arguments import Parser
+from speechless.arguments import Parser, whole
+from speechless.data.places import TAKEN, locate_data, places
 from speechless.entry import need, run
-from speechless.environment import DATA, MODELS
-from speechless.errors import words_of
+from speechless.errors import StageError, words_of
 from speechless.output import Results, results
 from speechless.quickstart.outcome import Outcome
 from speechless.quickstart.steps import Chain
+from speechless.store import models
 
 if TYPE_CHECKING:
     from speechless.quickstart.screen import Screen
@@ -48,22 +50,29 @@ def build_parser() -> Parser:
         help="how long the tiny model learns (default: small; quick: twice as long; full: four times)",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="a Hugging Face folder instead of the tiny model"
+        "--model",
+        metavar="MODEL",
+        help=f"instead of the tiny model a Hugging Face folder, {models.TAKEN}",
     )
     parser.add_argument(
-        "--dataset", type=Path, metavar="FILE", help="its training rows, JSON Lines; with --model"
+        "--dataset",
+        metavar="PATH[,PATH]",
+        help="its training rows, in one of the formats of docs/howto/training-data.md; with --model: files or folders, "
+        f"{TAKEN}",
     )
     parser.add_argument(
         "--problems",
-        type=Path,
         metavar="FILE",
-        help="HumanEval's problems; with --model (default: where they are installed)",
+        help="HumanEval's problems; with --model: as --dataset (default: where they are installed)",
     )
     parser.add_argument(
-        "--text", type=Path, metavar="FILE", help="a text to measure perplexity on; with --model"
+        "--text", metavar="FILE", help="a text to measure perplexity on; with --model: as --dataset"
     )
     parser.add_argument(
-        "--port", type=int, default=5001, help="where the model is served; the next one where it is in use"
+        "--port",
+        type=whole(1, 65535),
+        default=5001,
+        help="where the model is served; the next one where it is in use",
     )
     parser.add_output(Outcome)
     return parser
@@ -73,9 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the chain: 0 done, 1 a step failed, 2 usage error, 130 interrupted."""
     parser = build_parser()
     given = parser.parse(sys.argv[1:] if argv is None else argv)
-    if not 0 < given.port < 65_536:
-        parser.error(f"--port {given.port}: from 1 to 65535")
-    chain = _chain(parser, given)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
+    try:
+        chain = _chain(parser, given)
+    except StageError as problem:
+        print(f"{parser.prog}: {problem.message} ({problem.hint})", file=sys.stderr)
+        return 1
     need("openai")
     # Only now: without rich, this fails with one line.
     from speechless.quickstart.screen import Screen
@@ -91,7 +103,9 @@ def _run(given: argparse.Namespace, chain: Chain, screen: Screen, out: Results) 
     try:
         folder: Path = given.out.resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        weights = sum(file.stat().st_size for file in (given.model or Path()).glob("*.safetensors"))
+        weights = sum(
+            file.stat().st_size for file in (Path() if chain.tiny else chain.model).glob("*.safetensors")
+        )
         free, needed = shutil.disk_usage(folder).free, FREE_BYTES + COPIES * weights
         if free < needed:
             raise StepError(
@@ -108,30 +122,39 @@ def _run(given: argparse.Namespace, chain: Chain, screen: Screen, out: Results) 
 
 
 def _chain(parser: Parser, given: argparse.Namespace) -> Chain:
-    model, dataset = given.model and MODELS.find(given.model), given.dataset and DATA.find(given.dataset)
-    problems, text = given.problems, given.text
-    if model is None:
-        for name, value in (("--dataset", dataset), ("--problems", problems), ("--text", text)):
+    words = {"--dataset": given.dataset, "--problems": given.problems, "--text": given.text}
+    if given.model is None:
+        for name, value in words.items():
             if value is not None:
                 parser.error(f"{name} needs --model: the tiny model has its own")
         return Chain(
-            Path("tiny", "base"), Path("tiny", "train.jsonl"), Path("tiny", "heldout.jsonl"), Path("tiny", "text.txt"),
-            tiny=True, preset=given.preset or "small", max_tokens=64,
-        )  # fmt: skip
+            Path("tiny", "base"),
+            (Path("tiny", "train.jsonl"),),
+            Path("tiny", "heldout.jsonl"),
+            Path("tiny", "text.txt"),
+            tiny=True,
+            preset=given.preset or "small",
+            max_tokens=64,
+        )
     if given.preset is not None:
         parser.error("--preset has no effect with --model: it is the tiny model's")
-    if dataset is None:
+    if given.dataset is None:
         parser.error("--model needs --dataset: the rows to train it on")
-    for name, path in (
-        ("--model", model),
-        ("--dataset", dataset),
-        ("--problems", problems),
-        ("--text", text),
-    ):
-        if path is not None and not path.exists():
+
+    def there(name: str, path: Path) -> Path:
+        if not path.exists():
             parser.error(f"{name} {path}: there is no such file or folder")
-    absolute = [None if path is None else path.resolve() for path in (problems, text)]
-    return Chain(model.resolve(), dataset.resolve(), *absolute, tiny=False)
+        return path.absolute()  # not resolved: a file of a hub's cache has its name from a link
+
+    place = models.locate_model(given.model, needed=False)
+    if not place.cached:
+        there("--model", place.path)
+    dataset = tuple(there("--dataset", path) for path in places(given.dataset))
+    problems, text = (
+        words[name] and there(name, locate_data(words[name]).path) for name in ("--problems", "--text")
+    )
+    # Last: it may be a large download.
+    return Chain(there("--model", models.locate_model(given.model).path), dataset, problems, text, tiny=False)
 
 
 def _go(folder: Path, chain: Chain, wanted: int, screen: Screen) -> Outcome:

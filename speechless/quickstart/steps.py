@@ -65,7 +65,7 @@ class Chain:
     """What is done with which model; paths are relative to the folder in which everything is made."""
 
     model: Path
-    dataset: Path
+    dataset: tuple[Path, ...]
     problems: Path | None
     """None: HumanEval's own, where they are installed."""
     text: Path | None
@@ -135,7 +135,7 @@ class Chain:
 
         found = {
             "BASE_MODEL_PATH": seen_from_the_task(self.model),
-            "DATASET": seen_from_the_task(self.dataset),
+            "DATASET": ",".join(map(seen_from_the_task, self.dataset)),
         }
         exported = {name: os.environ[name] for name in settings() if os.environ.get(name)}
         asked = {name: value for name, value in exported.items() if name not in PLACES}

@@ -9,18 +9,13 @@ from speechless.errors import StageError
 from speechless.finetune.job import Job
 from speechless.progress import Reporter
 from speechless.stage import provenance
-from speechless.stage.frame import Definition, StageOutput
-from speechless.store import Opened, store_for
+from speechless.stage.frame import Definition, StageOutput, checkpoints
+from speechless.store import Opened
 
 
 def sources(spec: FineTuneSpec) -> Mapping[str, Source]:
     """The base model and the rows."""
     return {"model": spec.model, "dataset": spec.dataset}
-
-
-def checkpoints(spec: FineTuneSpec) -> tuple[Path, ...]:
-    """Where checkpoints are kept until the output is published: beside it, in the store."""
-    return (store_for(spec.output, spec.mounts).sibling(spec.output, ".checkpoints"),)
 
 
 def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporter: Reporter) -> StageOutput:
@@ -41,6 +36,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         seed=seed,
         max_samples=spec.dataset.max_samples,
         eval_rows=spec.dataset.eval_fraction,
+        bad_rows=spec.dataset.bad_rows,
     )
     trained = folder / "trained"
     job = Job(
@@ -50,7 +46,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         hyperparameters=spec.hyperparameters,
         lora=spec.lora or Lora(),
         out=trained,
-        checkpoints=checkpoints(spec)[0],
+        checkpoints=checkpoints(spec, folder),
         scratch=folder,
         every_steps=spec.checkpoints.every_steps,
         keep=spec.checkpoints.keep,
@@ -74,4 +70,4 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
 
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
-STAGE = Definition(sources, work, PACKAGES, leftovers=checkpoints)
+STAGE = Definition(sources, work, PACKAGES, checkpoints=True)

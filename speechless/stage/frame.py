@@ -6,7 +6,6 @@ A stage brings a `Definition`: its inputs and its work. Everything about stores,
 import logging
 import math
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +28,10 @@ from speechless.contract import (
     Metric,
     Outcome,
     ProgressPhase,
+    Publishing,
     QuantizeSpec,
     Source,
+    Stage,
     StageResult,
 )
 from speechless.errors import StageError
@@ -38,7 +39,7 @@ from speechless.openmp import spin_briefly
 from speechless.progress import Reporter
 from speechless.stage import provenance
 from speechless.stage.waiting import await_source
-from speechless.store import ManifestFields, Opened, Published, Store, store_for
+from speechless.store import Access, Checkpoints, ManifestFields, Opened, Published, Store, hub, store_for
 
 log = logging.getLogger("speechless.stage")
 
@@ -60,10 +61,6 @@ class StageOutput:
     """Settings that the work chose itself; recorded beside the spec's, under `used`."""
 
 
-def _nothing(_: object) -> tuple[Path, ...]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Definition(Generic[Spec]):
     """A stage: what it reads and what it does."""
@@ -75,50 +72,82 @@ class Definition(Generic[Spec]):
     StageError(INTERRUPTED) if it ends before it is done."""
     packages: Sequence[str] = ()
     """Distributions whose versions are recorded."""
-    leftovers: Callable[[Spec], Sequence[Path]] = _nothing
-    """Folders that nobody needs once the output is published."""
+    checkpoints: bool = False
+    """Whether the work keeps checkpoints: nobody needs them once the output is published."""
 
 
 def run(spec: Spec, stage: Definition[Spec], reporter: Reporter) -> StageResult:
     """Run a stage to its published artifact; StageError and whatever the work raises pass through."""
     began = time.monotonic()
-    store = store_for(spec.output, spec.mounts)
+    store = output_store(spec)
     reporter.enter(ProgressPhase.FETCHING)
     published = _find(spec, store, reporter)
     if published is None:
         store.prepare(spec.output)
         with scratch(spec.work_dir, spec.stage.value) as folder:
-            inputs, records = fetch(stage.sources(spec), spec.mounts, reporter)
+            inputs, records = fetch(stage.sources(spec), access(spec), folder / "inputs", reporter)
             reporter.enter(ProgressPhase.WORKING)
-            output = stage.work(spec, inputs, folder, reporter)
+            work = folder / "work"
+            work.mkdir()
+            output = stage.work(spec, inputs, work, reporter)
             reporter.enter(ProgressPhase.PUBLISHING, spec.output)
             fields = _fields(spec, stage, output, records)
             published = store.publish(output.folder, spec.output, fields)
-    for path in stage.leftovers(spec):
-        _remove(path)
+    if stage.checkpoints:
+        checkpoints(spec, Path(spec.work_dir)).clear()
     reporter.enter(ProgressPhase.DONE)
     return _result(spec, published, time.monotonic() - began)
 
 
+def access(spec: Stage) -> Access:
+    """How the stage's machine reaches what its URIs mean."""
+    return Access(spec.mounts, spec.secrets)
+
+
+def output_store(spec: Publishing) -> Store:
+    """The store that the output goes to."""
+    secret = spec.output_secret_ref
+    return store_for(spec.output, access(spec), secret.name if secret else None)
+
+
+def source_store(source: Source, access: Access) -> Store:
+    """The store that an input is in."""
+    return store_for(source.uri, access, source.secret_ref.name if source.secret_ref else None)
+
+
+def checkpoints(spec: Publishing, scratch: Path) -> Checkpoints:
+    """Those of the run that the spec describes."""
+    return output_store(spec).checkpoints(spec.output, scratch / "checkpoints")
+
+
 def fetch(
-    sources: Mapping[str, Source], mounts: Mapping[str, str], reporter: Reporter
+    sources: Mapping[str, Source], access: Access, into: Path, reporter: Reporter
 ) -> tuple[dict[str, Opened], tuple[InputRecord, ...]]:
-    """Open and verify every source: by role, and as records with the digests of what was really read."""
+    """Open and verify every source: by role, and as records with the digests of what was really read.
+
+    What has to be brought to this machine goes below `into`, a folder a role.
+    """
     inputs, records = {}, []
     for role, source in sources.items():
         log.info("reading %s: %s", role, source.uri)
-        store = store_for(source.uri, mounts)
+        store = source_store(source, access)
         await_source(
             store,
             source,
             waiting=lambda message: reporter.enter(ProgressPhase.FETCHING, message),
             check=reporter.check,
         )
-        opened = store.open(source, tick=reporter.reading(f"reading {role}"))
+        opened = store.open(source, into / role.replace("/", "-"), tick=reporter.reading(f"reading {role}"))
         inputs[role] = opened
         format_ = opened.manifest.format if opened.manifest else None
-        records.append(InputRecord(name=role, uri=source.uri, digest=opened.digest, format=format_))
+        records.append(
+            InputRecord(
+                name=role, uri=source.uri, digest=opened.digest, format=format_, revision=opened.revision
+            )
+        )
     reporter.check()
+    # From here on: stages read what they were given and nothing else; a library must not look for more on a network.
+    hub.go_offline()
     return inputs, tuple(records)
 
 
@@ -132,8 +161,6 @@ def scratch(work_dir: str, name: str) -> Iterator[Path]:
     except OSError as error:
         what = f"workDir: {work_dir} cannot be written: {error.strerror}"
         raise StageError(FailureReason.INVALID_SPEC, what, "mount an emptyDir there") from error
-    # Stages read what they were given and nothing else; a library must not look for more on a network.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     spin_briefly()
     os.environ.setdefault("HF_HOME", str(root / "huggingface"))
     with folder as path:
@@ -198,11 +225,3 @@ def gate_metrics(spec: object) -> tuple[str, ...]:
 
 def _ordered(metrics: Sequence[Metric], first: Sequence[str]) -> tuple[Metric, ...]:
     return tuple(sorted(metrics, key=lambda metric: metric.name not in first))
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder that is no longer needed; the artifact is there, so this is no reason to fail."""
-    if path.exists():
-        shutil.rmtree(
-            path, onerror=lambda _, name, error: log.warning("cannot remove %s: %s", name, error[1])
-        )

@@ -11,8 +11,9 @@ from speechless.api import supervise
 from speechless.api.supervise import Asked
 from speechless.contract import FailureReason, Format, ServeSpec, engines
 from speechless.errors import StageError
+from speechless.stage.frame import access, source_store
 from speechless.stage.waiting import await_source
-from speechless.store import Opened, store_for
+from speechless.store import Opened
 
 log = logging.getLogger("speechless.stage")
 
@@ -35,9 +36,9 @@ def serve(spec: ServeSpec) -> int:
                 raise StageError(FailureReason.INTERRUPTED, what, "nothing is lost: start it again")
 
         log.info("verifying %s", spec.model.uri)
-        store = store_for(spec.model.uri, spec.mounts)
+        store = source_store(spec.model, access(spec))
         await_source(store, spec.model, waiting=log.info, check=check)
-        opened = store.open(spec.model, tick=check)
+        opened = store.open(spec.model, Path(spec.work_dir) / "model", tick=check)
         check()
         wanted = command(spec, model_path(spec, opened))
         environment = engine_environment(row, os.environ)

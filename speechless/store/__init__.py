@@ -1,13 +1,19 @@
-"""Where artifacts live: open a source by its digest, publish a result atomically. `file://` and `pvc://` so far.
+"""Where artifacts live: open a source by its digest, publish a result atomically, keep checkpoints.
 
-`store_for(uri, mounts)` gives the `Store` that serves a URI; the functions here are what stages call.
+`store_for(uri, access)` gives the `Store` that reaches a URI; the functions here are what stages call.
 """
 
-from speechless.store.base import ManifestFields, Opened, Published, Store, store_for
+from speechless.store.base import Access, Checkpoint, Checkpoints, ManifestFields, Opened, Published, Store
+from speechless.store.checkpoints import FolderCheckpoints
 from speechless.store.digest import Tick, digest_tree, verify
 from speechless.store.manifest import read_manifest
+from speechless.store.stores import store_for
 
 __all__ = [
+    "Access",
+    "Checkpoint",
+    "Checkpoints",
+    "FolderCheckpoints",
     "ManifestFields",
     "Opened",
     "Published",

@@ -3,14 +3,18 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from speechless.contract import MANIFEST_NAME, FailureReason, FileEntry, Manifest, tree_digest
+from speechless.contract import MANIFEST_NAME, FailureReason, FileEntry, Manifest, Source, tree_digest
 from speechless.errors import StageError
 
 CHUNK = 4 << 20
 """Bytes read at a time: 4 MiB."""
+
+NOT_CONTENT = frozenset({".git", ".cache", "lost+found"})
+"""Folders that tools and file systems keep for themselves, wherever they stand: git's, the hub client's record of its
+downloads with their times (`hf download --local-dir`), and what a file system check found."""
 
 Tick = Callable[[int], None]
 """Called with the number of bytes just read or written; may raise to stop the work."""
@@ -20,31 +24,54 @@ def no_tick(_: int) -> None:
     """Nobody watches."""
 
 
-def files_below(root: Path) -> Iterator[tuple[str, Path]]:
+def files_below(root: Path, *, everything: bool = False) -> Iterator[tuple[str, Path]]:
     """The regular files of a tree as (name with forward slashes, path), sorted by name as bytes.
 
-    `root` may be a single file. The manifest at the root is left out. A symbolic link to a file inside the tree counts
-    as that file; one that leads out of the tree or to a folder is refused, and so is a pipe, a socket or a device.
+    `root` may be a single file. The manifest at the root is left out, and so is what NOT_CONTENT names, unless
+    `everything` is asked for. A symbolic link to a file inside the tree counts as that file, and so does one into the
+    blobs of the hub cache that the tree is a snapshot of. One that leads elsewhere or to a folder is refused, and so is
+    a pipe, a socket or a device.
     """
     if not root.is_dir():
         if not stat.S_ISREG(root.stat().st_mode):
-            raise _unfit(root, root.parent, "is not a regular file")
+            raise _unfit(root.name, "is not a regular file")
         yield root.name, root
         return
-    real_root = os.path.realpath(root)
+    inside = _roots(root)
     found = []
     for folder, subfolders, names in os.walk(root, onerror=_raise):
+        if not everything:
+            subfolders[:] = [name for name in subfolders if name not in NOT_CONTENT]
         for name in subfolders:
             if Path(folder, name).is_symlink():
-                raise _unfit(Path(folder, name), root, "is a symbolic link to a folder")
+                raise _unfit(
+                    Path(folder, name).relative_to(root).as_posix(), "is a symbolic link to a folder"
+                )
         for name in names:
+            if name in NOT_CONTENT and not everything:
+                continue
             path = Path(folder, name)
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(real_root):
-                raise _unfit(path, root, "is a symbolic link that leads out of the folder")
+            if path.is_symlink() and not any(
+                Path(os.path.realpath(path)).is_relative_to(place) for place in inside
+            ):
+                raise _unfit(
+                    path.relative_to(root).as_posix(), "is a symbolic link that leads out of the folder"
+                )
             if not stat.S_ISREG(path.stat().st_mode):
-                raise _unfit(path, root, "is not a regular file")
-            found.append((_name(path, root), path))
+                raise _unfit(path.relative_to(root).as_posix(), "is not a regular file")
+            found.append((fit_name(path.relative_to(root).as_posix()), path))
     yield from sorted((pair for pair in found if pair[0] != MANIFEST_NAME), key=lambda pair: pair[0].encode())
+
+
+def _roots(root: Path) -> list[Path]:
+    """Where links may lead: the tree, and in a hub cache (`models--x/snapshots/<commit>/...`) its own `blobs`."""
+    real = Path(os.path.realpath(root))
+    for folder in (real, *real.parents):
+        cache = folder.parent.parent
+        blobs = Path(os.path.realpath(cache / "blobs"))
+        if folder.parent.name == "snapshots" and blobs.parent == cache and blobs.is_dir():
+            return [real, blobs]
+    return [real]
 
 
 def hash_file(path: Path, name: str, tick: Tick = no_tick) -> FileEntry:
@@ -77,7 +104,9 @@ def verify(root: Path, manifest: Manifest, tick: Tick = no_tick) -> None:
     if tree_digest(manifest.files) != manifest.digest:
         raise mismatch(f"{MANIFEST_NAME}: its digest is not that of the files it lists")
     expected = {entry.path: entry for entry in manifest.files}
-    present = dict(files_below(root))
+    # An artifact of a version that took everything for content names such files: then they belong to it.
+    everything = any(not NOT_CONTENT.isdisjoint(name.split("/")) for name in expected)
+    present = dict(files_below(root, everything=everything))
     for name in sorted(expected.keys() | present.keys(), key=str.encode):
         if name not in present:
             raise mismatch(f"{name}: the file is missing")
@@ -98,19 +127,31 @@ def mismatch(what: str) -> StageError:
     return StageError(FailureReason.DIGEST_MISMATCH, what, hint)
 
 
-def _name(path: Path, root: Path) -> str:
-    name = path.relative_to(root).as_posix()
+def fit_name(name: str) -> str:
+    """The name of a file in an artifact, if it can be one; StageError(INPUT_FORBIDDEN) otherwise."""
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise _unfit(path, root, "has a name that is not UTF-8") from None
+        raise _unfit(name, "has a name that is not UTF-8") from None
     if any(ord(sign) < 32 for sign in name):
-        raise _unfit(path, root, "has a control character in its name")
+        raise _unfit(name, "has a control character in its name")
     return name
 
 
-def _unfit(path: Path, root: Path, what: str) -> StageError:
-    shown = path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
+def remove_others(folder: Path, names: Collection[str]) -> None:
+    """Remove what an earlier download left in a folder, that is not part of a source; the folder may be missing."""
+    for name, path in list(files_below(folder, everything=True)) if folder.is_dir() else ():
+        if name not in names:
+            path.unlink()
+
+
+def other_digest(source: Source, digest: str) -> StageError:
+    """DIGEST_MISMATCH: the source has another digest than the one that was asked for."""
+    return mismatch(f"{source.uri}: the digest is {digest}, asked for is {source.digest}")
+
+
+def _unfit(name: str, what: str) -> StageError:
+    shown = name.encode(errors="backslashreplace").decode()
     return StageError(
         FailureReason.INPUT_FORBIDDEN,
         f"{shown!r} {what}",

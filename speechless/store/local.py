@@ -16,19 +16,20 @@ from pathlib import Path
 
 from speechless.contract import (
     MANIFEST_NAME,
-    Artifact,
     FailureReason,
     FileEntry,
     Manifest,
     Source,
+    storage,
     tree_digest,
 )
 from speechless.errors import StageError
-from speechless.store.base import ManifestFields, Opened, Published
+from speechless.store.base import Access, LocalSource, ManifestFields, Opened, Published
+from speechless.store.checkpoints import FolderCheckpoints
 from speechless.store.digest import CHUNK, Tick, digest_tree, files_below, mismatch, no_tick, verify
 from speechless.store.locate import Location, check_inside, locate
 from speechless.store.manifest import read_manifest
-from speechless.store.problems import reading, writing
+from speechless.store.problems import naming, reading, writing
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,10 @@ class LocalStore:
         """Take the folders in which claims are mounted, by claim name."""
         self._mounts = mounts
 
-    def open(self, source: Source, *, tick: Tick = no_tick) -> Opened:
-        """Verify a source where it lies."""
+    def open(self, source: Source, into: Path, *, tick: Tick = no_tick) -> Opened:
+        """Verify a source where it lies; nothing is copied."""
         place = self._locate(source.uri)
-        with reading(source.uri), _told(source.uri):
+        with reading(source.uri), naming(source.uri):
             manifest = read_manifest(place.path)
             if manifest:
                 verify(place.path, manifest, tick)
@@ -54,6 +55,11 @@ class LocalStore:
                 raise mismatch(f"the digest is {digest}, asked for is {source.digest}")
         return Opened(place.path, digest, manifest)
 
+    def resolve(self, uri: str) -> LocalSource:
+        """The path that it means, whether or not anything is there."""
+        path = self._locate(uri).path
+        return LocalSource(path, path.name, str(path), cached=False)
+
     def exists(self, uri: str) -> bool:
         """Whether the path is there."""
         place = self._locate(uri)
@@ -63,13 +69,13 @@ class LocalStore:
     def find(self, uri: str, *, tick: Tick = no_tick) -> Published | None:
         """Verify what is published at `uri`."""
         place = self._locate(uri)
-        with reading(uri), _told(uri):
+        with reading(uri), naming(uri):
             manifest = read_manifest(place.path)
             if manifest is None:
                 _refuse_foreign(place)
                 return None
             verify(place.path, manifest, tick)
-        return Published(_artifact(uri, manifest), manifest, reused=True)
+        return Published.of(uri, manifest, reused=True)
 
     def prepare(self, uri: str) -> None:
         """Make the parent folder, and a file in it for a moment."""
@@ -100,12 +106,12 @@ class LocalStore:
                     # After a failure: what stays is removed by the next attempt, and the failure is what is told.
                     shutil.rmtree(partial, ignore_errors=True)
         self._read_again(place, whole, tick)
-        return Published(_artifact(uri, whole), whole, reused=False)
+        return Published.of(uri, whole, reused=False)
 
-    def sibling(self, uri: str, suffix: str) -> Path:
-        """`<the artifact's folder><suffix>`."""
+    def checkpoints(self, uri: str, scratch: Path) -> FolderCheckpoints:
+        """In `<the artifact's folder>.checkpoints`, where the run writes them at once."""
         path = self._locate(uri).path
-        return path.with_name(path.name + suffix)
+        return FolderCheckpoints(path.with_name(path.name + ".checkpoints"))
 
     def _locate(self, uri: str) -> Location:
         place = locate(uri, self._mounts)
@@ -134,13 +140,9 @@ class LocalStore:
             raise StageError(FailureReason.STORE_UNAVAILABLE, what, "check the volume's health") from problem
 
 
-@contextmanager
-def _told(uri: str) -> Iterator[None]:
-    """Put the URI before a message that names a file in it."""
-    try:
-        yield
-    except StageError as problem:
-        raise StageError(problem.reason, f"{uri}: {problem.message}", problem.hint) from problem
+def connect(scheme: storage.Scheme, access: Access, settings: Mapping[str, str]) -> LocalStore:
+    """The store of this machine's paths."""
+    return LocalStore(access.mounts)
 
 
 @contextmanager
@@ -238,7 +240,3 @@ def _rename(partial: Path, target: Path) -> bool:
         raise
     _sync_folder(target.parent)
     return True
-
-
-def _artifact(uri: str, manifest: Manifest) -> Artifact:
-    return Artifact(uri=uri, digest=manifest.digest, size_bytes=manifest.size_bytes, format=manifest.format)

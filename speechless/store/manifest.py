@@ -18,8 +18,13 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     if path.stat().st_size > LARGEST:
         raise mismatch(f"{MANIFEST_NAME} is larger than {LARGEST >> 20} MiB")
+    return parse_manifest(path.read_bytes())
+
+
+def parse_manifest(text: bytes) -> Manifest:
+    """A manifest from its JSON; StageError(DIGEST_MISMATCH) if it is none."""
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(text)
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "JSON"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from speechless.arguments import Parser
+from speechless.arguments import Parser, whole
 from speechless.entry import run
 from speechless.errors import words_of
 from speechless.output import Document, results
@@ -49,7 +49,7 @@ def build_parser() -> Parser:
         default="full",
         help="full: for a demo; quick: a little more than half; small: a quarter, for tests",
     )
-    command.add_argument("--seed", type=int, help="another seed, another model (default: 0)")
+    command.add_argument("--seed", type=whole(0), help="another seed, another model (default: 0)")
     command.add_argument(
         "--steps", type=_count, help="training steps of the base model (default: by the preset)"
     )

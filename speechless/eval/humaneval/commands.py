@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechless.contract import FailureReason, Metric, ProgressPhase
-from speechless.environment import DATA, MODELS
+from speechless.data.places import locate_data
+from speechless.environment import DATA
 from speechless.errors import StageError
 from speechless.eval.humaneval import samples as files
 from speechless.eval.humaneval.problems import Problem, read_problems
@@ -22,6 +23,7 @@ from speechless.eval.sandbox.model import Limits
 from speechless.generate import Generator, Sampling, open_generator
 from speechless.output import Document
 from speechless.progress import showing
+from speechless.store.models import locate_model
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ class Settings:
     """The command line, with its defaults worked out."""
 
     model: str
+    """A path; with an endpoint the name there."""
+    name: str
+    """For folders and records."""
     base_url: str | None
     data: Path | None
     out: Path
@@ -49,14 +54,24 @@ class Settings:
     timeout: float
 
     @classmethod
-    def from_arguments(cls, given: argparse.Namespace, ks: tuple[int, ...]) -> Settings:
-        """From parsed flags."""
-        model = given.model if given.base_url is not None else str(MODELS.find(Path(given.model)))
-        name = Path(model).resolve().name if given.base_url is None else model.replace("/", "--")
+    def from_arguments(
+        cls, given: argparse.Namespace, ks: tuple[int, ...], *, generates: bool, reads: bool
+    ) -> Settings:
+        """From parsed flags; `generates`: the model itself is needed; `reads`: the problems are.
+
+        StageError if one cannot be had; the problems come first, as the model may be large.
+        """
+        data = given.data and locate_data(given.data, needed=reads).path
+        if given.base_url is None:
+            place = locate_model(given.model, needed=generates)
+            model, name = str(place.path), place.name
+        else:
+            model, name = given.model, given.model.replace("/", "--")
         return cls(
             model=model,
+            name=name,
             base_url=given.base_url,
-            data=given.data and DATA.find(given.data),
+            data=data,
             out=given.output_dir or Path("eval_results/humaneval") / name,
             mode=PromptMode(given.prompt_type),
             n_samples=given.n_samples,
@@ -193,7 +208,7 @@ def gen(settings: Settings) -> None:
         )
     files.write_rows(settings.out / SAMPLES, rows)
     record = GenerationRecord(
-        model=Path(settings.model).name,
+        model=settings.name if settings.base_url is None else Path(settings.model).name,
         generator=name,
         prompt_mode=settings.mode,
         samples_per_task=settings.n_samples,

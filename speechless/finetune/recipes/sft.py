@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from speechless.contract import FailureReason, Lora, Method, Metric
+from speechless.data.render import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune import checkpoints
 from speechless.finetune.job import Job, Outcome, Progress, Stopping
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
     _quiet()
 
     # The rows, as tokens and labels.
-    tokenizer = models.load_tokenizer(job.model)
+    tokenizer = load_tokenizer(job.model)
     max_length = job.hyperparameters.max_length
     rows, counts = tokens.encode(job.data, tokenizer, max_length, heldout=False, scratch=job.scratch)
     heldout = None
@@ -68,7 +68,7 @@ def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
         callbacks=[watch],
     )
     _without_printing(trainer)
-    checkpoint = checkpoints.newest(job.checkpoints, job.fingerprint)
+    checkpoint = job.checkpoints.newest(job.fingerprint)
     if checkpoint:
         log.info("going on from step %d", checkpoint.step)
     trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
@@ -90,6 +90,7 @@ def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
         "train/tokens": counts.tokens,
         "train/rows_cut": counts.cut,
         "train/rows_dropped": counts.dropped,
+        "train/rows_bad": job.data.bad_rows,
         "train/parameters": trainable,
     }
     return Outcome(
@@ -112,7 +113,7 @@ def _arguments(job: Job, cpu: bool, bf16: bool, evaluate: bool) -> Any:
     given = job.hyperparameters
     strategy = "no" if not evaluate else "steps" if job.eval_steps else "epoch"
     arguments = SFTConfig(
-        output_dir=str(job.checkpoints),
+        output_dir=str(job.checkpoints.folder),
         learning_rate=job.learning_rate,
         num_train_epochs=given.num_train_epochs,
         max_steps=given.max_steps or -1,

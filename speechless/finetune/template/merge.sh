@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./task.env
 
-: "${BASE_MODEL_PATH:?set it in task.env: the folder of the base model}"
+: "${BASE_MODEL_PATH:?set it in task.env: the base model}"
 
 exec "${PYTHON:-python3}" -m speechless.finetune.merge_peft_adapters \
     --base_model_name_or_path "$BASE_MODEL_PATH" \

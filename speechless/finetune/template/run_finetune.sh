@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./task.env
 
-: "${BASE_MODEL_PATH:?set it in task.env: the folder of the base model}"
+: "${BASE_MODEL_PATH:?set it in task.env: the base model}"
 
 lora=()
 if [ -z "$FULL_FINETUNE" ]; then
@@ -21,6 +21,7 @@ exec "${PYTHON:-python3}" -m speechless.finetune.finetune \
     --model_name_or_path "$BASE_MODEL_PATH" \
     --dataset "$DATASET" \
     --dataset_format "$DATASET_FORMAT" \
+    --bad_rows "$BAD_ROWS" \
     --max_train_samples "$MAX_TRAIN_SAMPLES" \
     --eval_dataset_size "$EVAL_DATASET_SIZE" \
     --max_eval_samples "$MAX_EVAL_SAMPLES" \

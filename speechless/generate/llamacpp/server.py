@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -244,12 +245,22 @@ class LlamaServer:
         )
 
 
-_ports = threading.Lock()
+PORTS = range(20_000, 30_000)
+"""Below the ports that the kernel gives to outgoing connections, on Linux 32768 and up: one of those may be taken
+again by a connection before the server listens on it."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with _ports, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback that nobody listens on now.
+
+    Raises:
+        StageError: All of `PORTS` are in use.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise StageError(
+        FailureReason.INTERNAL_ERROR, f"ports {PORTS.start} to {PORTS.stop - 1} of 127.0.0.1 are all in use"
+    )

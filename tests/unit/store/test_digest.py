@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import FailureReason, Format, Manifest, Source
+from speechless.contract import FailureReason, Format, Manifest, Source, tree_digest
 from speechless.errors import StageError
 from speechless.store import digest_tree, store_for, verify
+from speechless.store.digest import files_below, hash_file
+from tests.unit.store import NOWHERE
 
 
 @pytest.fixture
@@ -54,6 +56,57 @@ def test_the_manifest_is_no_part_of_the_digest(tree: Path) -> None:
     before = digest_tree(tree)[0]
     (tree / "speechless.json").write_text("{}")
     assert digest_tree(tree)[0] == before
+
+
+def test_what_tools_keep_for_themselves_is_no_part_of_the_digest(tree: Path) -> None:
+    before = digest_tree(tree)[0]
+    for name in (".git/config", ".cache/huggingface/download/a.txt.metadata", "sub/.git", "lost+found/x"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("by a tool")
+    assert digest_tree(tree)[0] == before
+    verify(tree, manifest_of(tree))
+    (tree / ".gitattributes").write_text("a file of the repository")
+    assert digest_tree(tree)[0] != before
+
+
+def test_an_artifact_of_an_earlier_version_that_has_such_files_is_verified_with_them(tree: Path) -> None:
+    (tree / ".cache").mkdir()
+    (tree / ".cache" / "stamp").write_text("x")
+    entries = tuple(hash_file(path, name) for name, path in files_below(tree, everything=True))
+    manifest = Manifest(format=Format.DATASET, digest=tree_digest(entries), files=entries)
+    verify(tree, manifest)
+    (tree / ".cache" / "stamp").write_text("y")
+    with pytest.raises(StageError, match=r"\.cache/stamp: sha256"):
+        verify(tree, manifest)
+
+
+def test_a_snapshot_of_a_hub_cache_is_read_through_its_links(tree: Path, tmp_path: Path) -> None:
+    hub = tmp_path / "models--org--name"
+    snapshot = hub / "snapshots" / "0123abc"
+    (snapshot / "sub").mkdir(parents=True)
+    (hub / "blobs").mkdir()
+    for number, name in enumerate(("a.txt", "sub/ü b.bin", "empty")):
+        blob = hub / "blobs" / str(number)
+        blob.write_bytes((tree / name).read_bytes())
+        link = snapshot / name
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    assert digest_tree(snapshot)[0] == digest_tree(tree)[0]
+    (hub / "secret").write_text("s")
+    (snapshot / "stolen").symlink_to("../../secret")
+    with pytest.raises(StageError, match="'stolen' is a symbolic link that leads out of the folder"):
+        digest_tree(snapshot)
+
+
+def test_blobs_that_are_themselves_elsewhere_are_none(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "0").write_text("s")
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--org--name" / "blobs").symlink_to(elsewhere)
+    (snapshot / "a.txt").symlink_to("../../blobs/0")
+    with pytest.raises(StageError, match="leads out of the folder"):
+        digest_tree(snapshot)
 
 
 def test_a_single_file_has_a_digest(tree: Path) -> None:
@@ -103,10 +156,10 @@ def test_a_source_with_another_digest_than_asked_for_is_refused(tree: Path) -> N
     uri = tree.as_uri()
     asked = Source(uri=uri, digest="sha256:" + "1" * 64)
     with pytest.raises(StageError, match="the digest is sha256:") as caught:
-        store_for(uri, {}).open(asked)
+        store_for(uri).open(asked, NOWHERE)
     assert caught.value.reason is FailureReason.DIGEST_MISMATCH
     assert caught.value.message.startswith(uri)
-    assert store_for(uri, {}).open(Source(uri=uri, digest=digest_tree(tree)[0])).manifest is None
+    assert store_for(uri).open(Source(uri=uri, digest=digest_tree(tree)[0]), NOWHERE).manifest is None
 
 
 @pytest.mark.parametrize(
@@ -115,18 +168,18 @@ def test_a_source_with_another_digest_than_asked_for_is_refused(tree: Path) -> N
 def test_a_manifest_that_is_none_is_refused(tree: Path, content: bytes, what: str) -> None:
     (tree / "speechless.json").write_bytes(content)
     with pytest.raises(StageError, match=what) as caught:
-        store_for(tree.as_uri(), {}).open(Source(uri=tree.as_uri()))
+        store_for(tree.as_uri()).open(Source(uri=tree.as_uri()), NOWHERE)
     assert caught.value.reason is FailureReason.DIGEST_MISMATCH
 
 
 def test_a_missing_source_is_not_found(tmp_path: Path) -> None:
     uri = (tmp_path / "nothing").as_uri()
     with pytest.raises(StageError) as caught:
-        store_for(uri, {}).open(Source(uri=uri))
+        store_for(uri).open(Source(uri=uri), NOWHERE)
     assert caught.value.reason is FailureReason.INPUT_NOT_FOUND
 
 
 def test_an_empty_folder_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="holds no file") as caught:
-        store_for(tmp_path.as_uri(), {}).open(Source(uri=tmp_path.as_uri()))
+        store_for(tmp_path.as_uri()).open(Source(uri=tmp_path.as_uri()), NOWHERE)
     assert caught.value.reason is FailureReason.INPUT_NOT_FOUND

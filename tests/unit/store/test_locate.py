@@ -6,8 +6,9 @@ import pytest
 
 from speechless.contract import FailureReason, Source
 from speechless.errors import StageError
-from speechless.store import store_for
+from speechless.store import Access, store_for
 from speechless.store.locate import locate
+from tests.unit.store import NOWHERE
 
 MOUNTS = {"models": "/mnt/models"}
 
@@ -38,7 +39,7 @@ def test_a_uri_means_a_path(uri: str, path: str) -> None:
         ("pvc://models/a%2F..%2F..%2Fb", "leads out"),
         ("file://host/a", "not an absolute path"),
         ("file://data", "not an absolute path"),
-        ("s3://bucket/a", "scheme 's3'"),
+        ("ftp://host/a", "scheme 'ftp'"),
         ("pvc://models/a?b", "query"),
     ],
 )
@@ -62,7 +63,7 @@ def test_a_link_out_of_the_claim_is_refused(claim: dict[str, str], tmp_path: Pat
     (tmp_path / "claim" / "link").symlink_to(tmp_path / "secret")
     for uri in ("pvc://c/link", "pvc://c/link/key"):
         with pytest.raises(StageError, match="out of the claim") as caught:
-            store_for(uri, claim).open(Source(uri=uri))
+            store_for(uri, Access(claim)).open(Source(uri=uri), NOWHERE)
         assert caught.value.reason is FailureReason.INPUT_FORBIDDEN
 
 
@@ -71,7 +72,7 @@ def test_a_link_in_a_folder_that_leads_out_of_it_is_refused(claim: dict[str, str
     folder.mkdir()
     (folder / "key").symlink_to(tmp_path / "secret" / "key")
     with pytest.raises(StageError, match="leads out of the folder"):
-        store_for("pvc://c/data", claim).open(Source(uri="pvc://c/data"))
+        store_for("pvc://c/data", Access(claim)).open(Source(uri="pvc://c/data"), NOWHERE)
 
 
 def test_a_link_inside_is_the_file_it_means(claim: dict[str, str], tmp_path: Path) -> None:
@@ -79,10 +80,13 @@ def test_a_link_inside_is_the_file_it_means(claim: dict[str, str], tmp_path: Pat
     folder.mkdir()
     (folder / "real").write_text("same")
     (folder / "name").symlink_to("real")
-    opened = store_for("pvc://c/data", claim).open(Source(uri="pvc://c/data"))
+    opened = store_for("pvc://c/data", Access(claim)).open(Source(uri="pvc://c/data"), NOWHERE)
     (folder / "name").unlink()
     (folder / "name").write_text("same")
-    assert store_for("pvc://c/data", claim).open(Source(uri="pvc://c/data")).digest == opened.digest
+    assert (
+        store_for("pvc://c/data", Access(claim)).open(Source(uri="pvc://c/data"), NOWHERE).digest
+        == opened.digest
+    )
 
 
 def test_nothing_can_be_published_through_a_link_out_of_the_claim(
@@ -90,5 +94,5 @@ def test_nothing_can_be_published_through_a_link_out_of_the_claim(
 ) -> None:
     (tmp_path / "claim" / "out").symlink_to(tmp_path / "secret")
     with pytest.raises(StageError, match="out of the claim"):
-        store_for("pvc://c/out/x", claim).prepare("pvc://c/out/x")
+        store_for("pvc://c/out/x", Access(claim)).prepare("pvc://c/out/x")
     assert sorted(path.name for path in (tmp_path / "secret").iterdir()) == ["key"]

@@ -7,6 +7,8 @@ import os
 import resource
 import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ from speechless.contract import FailureReason, Format, Source
 from speechless.errors import StageError
 from speechless.store import ManifestFields, Published, local, store_for
 from speechless.store.local import LocalStore
+from tests.unit.store import NOWHERE
 
+# A fork of the runner would have its threads' locks, held for ever.
+FRESH = multiprocessing.get_context("spawn")
 FIELDS = ManifestFields(format=Format.DATASET, created_by="test")
 
 
@@ -50,7 +55,7 @@ def test_an_artifact_is_published_with_its_manifest(work: Path, out: Path) -> No
     assert [entry["path"] for entry in manifest["files"]] == ["a", "sub/b"]
     assert manifest["digest"] == published.artifact.digest
     assert beside(out) == ["out"]
-    opened = store_for(out.as_uri(), {}).open(Source(uri=out.as_uri(), digest=published.artifact.digest))
+    opened = store_for(out.as_uri()).open(Source(uri=out.as_uri(), digest=published.artifact.digest), NOWHERE)
     assert opened.path == out
     assert opened.manifest == published.manifest
 
@@ -84,7 +89,7 @@ def test_an_altered_artifact_is_not_reused(work: Path, out: Path) -> None:
 
 def test_a_killed_attempts_folder_is_replaced(work: Path, out: Path) -> None:
     out.parent.mkdir(parents=True)
-    started = multiprocessing.get_context("fork").Process(target=_publish_and_hang, args=(work, out))
+    started = FRESH.Process(target=_publish_and_hang, args=(work, out))
     started.start()
     while not list(out.parent.glob(".out.partial-*/sub")):
         time.sleep(0.01)
@@ -104,10 +109,14 @@ def _publish_and_hang(work: Path, out: Path) -> None:
     LocalStore({}).publish(work, out.as_uri(), FIELDS, tick=tick)
 
 
+def _wait_at(barrier: Barrier) -> None:
+    barrier.wait(60)
+
+
 def test_publishers_at_the_same_time_leave_one_artifact(work: Path, out: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    with context.Pool(4) as pool:
-        results = pool.starmap(publish, [(work, out)] * 4)
+    together = FRESH.Barrier(4)
+    with ProcessPoolExecutor(4, mp_context=FRESH, initializer=_wait_at, initargs=(together,)) as pool:
+        results = list(pool.map(publish, [work] * 4, [out] * 4))
     assert sorted(result.reused for result in results) == [False, True, True, True]
     assert len({result.artifact.digest for result in results}) == 1
     assert beside(out) == ["out"]
@@ -198,7 +207,7 @@ def test_a_store_that_may_not_be_written_fails_before_the_work(
     monkeypatch.setattr(local.tempfile, "TemporaryFile", refuse)
     uri = (tmp_path / "a" / "b").as_uri()
     with pytest.raises(StageError, match="cannot be written: Read-only") as caught:
-        store_for(uri, {}).prepare(uri)
+        store_for(uri).prepare(uri)
     assert caught.value.reason is FailureReason.INPUT_FORBIDDEN
 
 
@@ -206,4 +215,4 @@ def test_a_file_where_a_folder_should_be_fails_before_the_work(tmp_path: Path) -
     (tmp_path / "a").write_text("")
     uri = (tmp_path / "a" / "b").as_uri()
     with pytest.raises(StageError, match="cannot be written"):
-        store_for(uri, {}).prepare(uri)
+        store_for(uri).prepare(uri)

@@ -1,0 +1,148 @@
+"""Clients for buckets, a function a scheme: what a Secret or the environment says becomes the client's settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, cast
+
+from speechless.contract import FailureReason
+from speechless.errors import StageError
+from speechless.store.problems import first_line
+
+if TYPE_CHECKING:
+    from obstore.store import (
+        AzureConfig,
+        ClientConfig,
+        GCSConfig,
+        ObjectStore,
+        RetryConfig,
+        S3Config,
+        S3Credential,
+    )
+
+Settings = Mapping[str, str]
+
+
+def connect_bucket(uri: str, scheme: str, bucket: str, settings: Settings) -> ObjectStore:
+    """A client for one bucket; StageError(INVALID_SPEC) for settings that the client does not take."""
+    try:
+        return _CLIENTS[scheme](bucket, settings)
+    except StageError:
+        raise
+    except Exception as error:
+        hint = f"check the Secret's keys, or the variables {', '.join(sorted(settings)) or '(none is set)'}"
+        raise StageError(FailureReason.INVALID_SPEC, f"{uri}: {first_line(error)}", hint) from error
+
+
+def _s3(bucket: str, settings: Settings) -> ObjectStore:
+    from obstore.store import S3Store
+
+    endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL", "")
+    config: S3Config = {
+        "region": settings.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    }
+    hosted = settings.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "" if endpoint else "true").lower() in {
+        "1",
+        "true",
+    }
+    config["virtual_hosted_style_request"] = hosted
+    if endpoint:
+        config["endpoint"] = endpoint
+    return S3Store(
+        bucket,
+        config=config,
+        client_options=_options(settings, endpoint),
+        retry_config=_retries(),
+        credential_provider=_aws_credentials(settings),
+    )
+
+
+def _aws_credentials(settings: Settings) -> Callable[[], S3Credential] | None:
+    """Keys that are given; else those that boto3 finds, where it is installed; else the client's own search."""
+    name, key = settings.get("AWS_ACCESS_KEY_ID"), settings.get("AWS_SECRET_ACCESS_KEY")
+    if bool(name) != bool(key):
+        raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: one of them is missing")
+    if name and key:
+        given: S3Credential = {
+            "access_key_id": name,
+            "secret_access_key": key,
+            "token": settings.get("AWS_SESSION_TOKEN"),
+            "expires_at": None,
+        }
+        return lambda: given
+    try:
+        from boto3 import Session
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        return None
+    session = Session()
+    # Profiles, single sign-on and roles are boto3's; web identities and metadata servers the client's own, too.
+    return Boto3CredentialProvider(session) if session.get_credentials() else None
+
+
+def _gs(bucket: str, settings: Settings) -> ObjectStore:
+    from obstore.store import GCSStore
+
+    endpoint = settings.get("STORAGE_EMULATOR_HOST", "")
+    if endpoint and "://" not in endpoint:
+        endpoint = f"http://{endpoint}"
+    config: GCSConfig = {}
+    if key := settings.get("GOOGLE_SERVICE_ACCOUNT_KEY"):
+        config["service_account_key"] = key
+    if endpoint:
+        config["base_url"] = endpoint
+        if not key:
+            config["skip_signature"] = True
+    return GCSStore(
+        bucket, config=config, client_options=_options(settings, endpoint), retry_config=_retries()
+    )
+
+
+def _az(container: str, settings: Settings) -> ObjectStore:
+    from obstore.store import AzureStore
+
+    endpoint = settings.get("AZURE_STORAGE_ENDPOINT", "")
+    config = cast(
+        "AzureConfig", {option: settings[name] for name, option in _AZURE.items() if settings.get(name)}
+    )
+    return AzureStore(
+        container, config=config, client_options=_options(settings, endpoint), retry_config=_retries()
+    )
+
+
+_AZURE = {
+    "AZURE_STORAGE_ACCOUNT_NAME": "account_name",
+    "AZURE_STORAGE_ACCOUNT_KEY": "account_key",
+    "AZURE_STORAGE_SAS_TOKEN": "sas_key",
+    "AZURE_TENANT_ID": "tenant_id",
+    "AZURE_CLIENT_ID": "client_id",
+    "AZURE_CLIENT_SECRET": "client_secret",
+    "AZURE_STORAGE_ENDPOINT": "endpoint",
+}
+_CLIENTS: dict[str, Callable[[str, Settings], ObjectStore]] = {"s3": _s3, "gs": _gs, "az": _az}
+
+
+def _options(settings: Settings, endpoint: str) -> ClientConfig:
+    """A request may take a while, a silent server may not; http only where the endpoint says so."""
+    options: ClientConfig = {"timeout": "180s", "read_timeout": "30s", "connect_timeout": "10s"}
+    if endpoint.startswith("http://"):
+        options["allow_http"] = True
+    file = os.environ.get("SSL_CERT_FILE")
+    if trusted := settings.get("ca.crt"):
+        options["root_certificate"] = trusted
+    elif file and os.path.exists(file):
+        with open(file, "rb") as content:
+            options["root_certificate"] = content.read()
+    return options
+
+
+def _retries() -> RetryConfig:
+    """Some seconds of trouble are waited out by the client; what lasts longer is told."""
+    seconds = timedelta(seconds=1)
+    return {
+        "max_retries": 6,
+        "retry_timeout": 60 * seconds,
+        "backoff": {"init_backoff": 0.2 * seconds, "max_backoff": 5 * seconds, "base": 2},
+    }

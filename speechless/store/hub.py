@@ -1,0 +1,355 @@
+"""Models and datasets of a hub: `org/name@revision` on a command line, `hf://org/name@revision` as a URI.
+
+huggingface_hub downloads, resumes, and keeps what it has in its cache; its variables count: HF_ENDPOINT (another hub),
+HF_TOKEN, HF_HOME, HF_HUB_OFFLINE (the cache alone). Source: https://huggingface.co/docs/huggingface_hub/guides/download
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from speechless.contract import FailureReason, Source, storage
+from speechless.entry import need
+from speechless.errors import StageError
+from speechless.store.base import Access, LocalSource, Opened, ReadOnly
+from speechless.store.digest import Tick, digest_tree, mismatch, no_tick
+
+log = logging.getLogger(__name__)
+
+_SCHEME = re.compile(r"hf:/{1,2}")  # as a path, it has one slash
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]*")
+SAFE = (".safetensors", ".safetensors.index.json")
+PICKLED = ("*.bin", "*.bin.index.json", "*.pth", "*.pt", "*.ckpt", "*.pkl")
+"""Weights that run code when they are loaded: never downloaded."""
+OTHERS = (
+    "*.gguf",
+    "*.h5",
+    "*.msgpack",
+    "*.onnx",
+    "*.onnx_data",
+    "*.ot",
+    "*.tflite",
+    "*.mlmodel",
+    "original/*",
+)
+"""The same weights for other libraries."""
+
+
+class HubName(NamedTuple):
+    """A repository of a hub, and which state of it."""
+
+    repo: str
+    revision: str | None
+    """A branch, a tag or a commit; None: the main branch as it is now."""
+
+    def __str__(self) -> str:
+        return self.repo + (f"@{self.revision}" if self.revision else "")
+
+
+def parse(word: str) -> HubName | None:
+    """The repository that a word names; None for a word that can only be a path.
+
+    >>> parse("Qwen/Qwen2.5-Coder-0.5B"), parse("hf://org/name@v1"), parse("./models/tiny")
+    (HubName(repo='Qwen/Qwen2.5-Coder-0.5B', revision=None), HubName(repo='org/name', revision='v1'), None)
+    """
+    repo, at, revision = _SCHEME.sub("", word, count=1).partition("@")
+    if not _NAME.fullmatch(repo) or (at and not _REVISION.fullmatch(revision)):
+        return None
+    return HubName(repo, revision or None)
+
+
+class HubPlace(NamedTuple):
+    """What a URI means: a repository, and all of it or what is at a path in it."""
+
+    name: HubName
+    dataset: bool
+    path: str
+    """Empty: all of it."""
+
+
+def place_of(uri: str) -> HubPlace:
+    """What `hf://[datasets/]org/name[@revision][/path]` means; UriError if it means nothing.
+
+    A revision with slashes is one of the hub's own, `refs/pr/<n>` or `refs/convert/<name>`, as its client has it:
+    https://huggingface.co/docs/huggingface_hub/guides/hf_file_system
+    """
+    found = storage.check(uri)
+    words = [found.host, *found.parts]
+    dataset = words[0] == "datasets" and len(words) > 2
+    words = words[1:] if dataset else words
+    if len(words) < 2:
+        raise storage.UriError(uri, "names no repository", f"write {found.scheme.example}")
+    repo, at, revision = words[1].partition("@")
+    rest = words[2:]
+    if revision == "refs" and len(rest) > 1 and rest[0] in {"pr", "convert"}:
+        revision, rest = "/".join([revision, *rest[:2]]), rest[2:]
+    name = f"{words[0]}/{repo}"
+    if not _NAME.fullmatch(name) or (at and not _REVISION.fullmatch(revision)):
+        raise storage.UriError(uri, "names no repository", f"write {found.scheme.example}")
+    return HubPlace(HubName(name, revision or None), dataset, "/".join(rest))
+
+
+def download(name: HubName, *, dataset: bool = False) -> Path:
+    """The repository's folder in the hub cache, whole; of a model configuration, tokenizer, safetensors. Loaded once.
+
+    StageError: `INPUT_NOT_FOUND`, `INPUT_FORBIDDEN` (gated, private, a wrong token), `MODEL_INVALID` (no safetensors),
+    `STORE_FULL` (no disk), `STORE_UNAVAILABLE` (no network, throttled, an answer that is none).
+    """
+    return _Client({}, cache=None).download(HubPlace(name, dataset, path=""))
+
+
+def go_offline() -> None:
+    """From here on, no library of this process asks a hub: what was brought is all there is."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+
+
+class HubStore(ReadOnly):
+    """Implements `Store` for a hub: it is read by its own client."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        """Take what a Secret or the environment says: HF_TOKEN, HF_ENDPOINT."""
+        self._settings = settings
+
+    def open(self, source: Source, into: Path, *, tick: Tick = no_tick) -> Opened:
+        """Bring the repository into the hub cache; without one of this machine's own, below `into`."""
+        place = _place(source.uri)
+        kept = os.environ.get("HF_HOME") or os.environ.get("HF_HUB_CACHE")
+        snapshot = _Client(self._settings, cache=None if kept else into / "hub").download(place)
+        path = snapshot / place.path if place.path else snapshot
+        digest, _ = digest_tree(path, tick)
+        if source.digest and digest != source.digest:
+            moved = f", at commit {snapshot.name}: the revision moved" if not _is_commit(place.name) else ""
+            raise mismatch(f"{source.uri}: the digest is {digest}, asked for is {source.digest}{moved}")
+        return Opened(path, digest, None, revision=snapshot.name)
+
+    def resolve(self, uri: str) -> LocalSource:
+        """In the cache of the hub's client, which brings it now and verifies it as it does."""
+        place = _place(uri)
+        path = _Client(self._settings, cache=None).download(place) / place.path
+        if not path.exists():
+            what = f"{uri}: the repository holds nothing that is read at {place.path}"
+            raise StageError(FailureReason.INPUT_NOT_FOUND, what, "check the path")
+        short = place.path.rpartition("/")[2] or place.name.repo.partition("/")[2]
+        said = uri if place.dataset or place.path else str(place.name)
+        return LocalSource(path, short, said, cached=True)
+
+    def exists(self, uri: str) -> bool:
+        """Whether the hub has the repository, at this revision, and the path in it."""
+        try:
+            return _Client(self._settings, cache=None).holds(_place(uri))
+        except StageError as problem:
+            if problem.reason is FailureReason.INPUT_NOT_FOUND:
+                return False
+            raise
+
+
+def connect(scheme: storage.Scheme, access: Access, settings: Mapping[str, str]) -> HubStore:
+    """The store of a hub."""
+    return HubStore(settings)
+
+
+def _place(uri: str) -> HubPlace:
+    try:
+        return place_of(uri)
+    except storage.UriError as error:
+        raise StageError(FailureReason.INVALID_SPEC, f"{uri} {error.what}", error.hint) from None
+
+
+def _is_commit(name: HubName) -> bool:
+    return bool(name.revision and re.fullmatch(r"[0-9a-f]{40}", name.revision))
+
+
+class _Client:
+    """The hub's own client, with who asks and where it keeps what it has."""
+
+    def __init__(self, settings: Mapping[str, str], cache: Path | None) -> None:
+        need("huggingface_hub")
+        from huggingface_hub import constants
+
+        self.endpoint = settings.get("HF_ENDPOINT") or constants.ENDPOINT
+        self.cache = cache
+        self._token = settings.get("HF_TOKEN")
+
+    def download(self, place: HubPlace) -> Path:
+        """The folder of the snapshot, whole."""
+        import httpx
+        from huggingface_hub import constants
+
+        name = place.name
+        with _told(name, self.endpoint):
+            if constants.HF_HUB_OFFLINE:
+                log.info("%s: from the cache alone, because HF_HUB_OFFLINE is set", name)
+                return self._snapshot(place, cached=True)
+            try:
+                info = self._info(place)
+            except httpx.TransportError as error:
+                if found := self._in_cache(place):
+                    log.warning("%s: %s cannot be reached (%s): from the cache", name, self.endpoint, error)
+                    return found
+                raise
+            files = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+            wanted = _wanted_of(place, files)
+            _refuse_unfit(place, files, wanted)
+            size = sum(files[file] for file in wanted)
+            log.info("%s: commit %s, %.2f GB from %s", name, info.sha, size / 1e9, self.endpoint)
+            return self._snapshot(place, cached=False)
+
+    def holds(self, place: HubPlace) -> bool:
+        """Whether there is anything of the place."""
+        with _told(place.name, self.endpoint):
+            files = [file.rfilename for file in self._info(place).siblings or ()]
+            return bool(_wanted_of(place, files))
+
+    def _info(self, place: HubPlace) -> Any:
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=self.endpoint, token=self._token)
+        ask = api.dataset_info if place.dataset else api.model_info
+        return ask(place.name.repo, revision=place.name.revision, files_metadata=True)
+
+    def _snapshot(self, place: HubPlace, *, cached: bool) -> Path:
+        """By its own name, which the cache remembers: with HF_HUB_OFFLINE the same word finds it again."""
+        from huggingface_hub import snapshot_download
+
+        chosen = [place.path, f"{place.path}/*"] if place.path else None
+        return Path(
+            snapshot_download(
+                place.name.repo,
+                repo_type="dataset" if place.dataset else "model",
+                revision=place.name.revision,
+                allow_patterns=chosen,
+                ignore_patterns=_ignored(place),
+                local_files_only=cached,
+                endpoint=self.endpoint,
+                token=self._token,
+                cache_dir=self.cache,
+            )
+        )
+
+    def _in_cache(self, place: HubPlace) -> Path | None:
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            return self._snapshot(place, cached=True)
+        except LocalEntryNotFoundError:
+            return None
+
+
+def _ignored(place: HubPlace) -> list[str]:
+    """Of a whole model, the same weights for other libraries; never what runs code when it is loaded."""
+    if place.dataset:
+        return [*PICKLED, "*.py"]
+    return [*PICKLED] if place.path else [*PICKLED, *OTHERS]
+
+
+def _wanted_of(place: HubPlace, files: Iterable[str]) -> list[str]:
+    ignored = _ignored(place)
+    return [
+        file
+        for file in files
+        if (not place.path or file == place.path or file.startswith(f"{place.path}/"))
+        and not any(fnmatch(file, pattern) for pattern in ignored)
+    ]
+
+
+def _refuse_unfit(place: HubPlace, files: Iterable[str], wanted: Sequence[str]) -> None:
+    name = place.name
+    if not place.dataset and not place.path:
+        _refuse_unsafe(name, list(files))
+    elif not wanted:
+        what = f"{name}: the repository holds nothing that is read" + (
+            f" at {place.path}" if place.path else ""
+        )
+        raise StageError(
+            FailureReason.INPUT_NOT_FOUND, what, "check the path; pickles and scripts are never read"
+        )
+
+
+def _wanted(file: str) -> bool:
+    return not any(fnmatch(file, pattern) for pattern in (*PICKLED, *OTHERS))
+
+
+def _refuse_unsafe(name: HubName, files: Sequence[str]) -> None:
+    if any(file.endswith(SAFE) for file in files):
+        return
+    held = next((file for file in files if not _wanted(file)), None)
+    what = f"{name}: the repository holds no weights as safetensors" + (
+        f", only such as {held}" if held else ""
+    )
+    raise StageError(
+        FailureReason.MODEL_INVALID,
+        what,
+        "choose a repository with .safetensors, or convert the weights first",
+    )
+
+
+@contextmanager
+def _told(name: HubName, endpoint: str) -> Iterator[None]:
+    """Turn what the hub client says into a StageError that names the repository and says what to do."""
+    import httpx
+    from huggingface_hub import constants, errors
+
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        hint = "accept its conditions on its page, and set HF_TOKEN to a token of that account"
+        raise StageError(FailureReason.INPUT_FORBIDDEN, f"{name}: the repository is gated", hint) from error
+    except errors.RevisionNotFoundError as error:
+        what = f"{name}: the repository has no branch, tag or commit '{name.revision}'"
+        raise StageError(FailureReason.INPUT_NOT_FOUND, what, "check the part after @") from error
+    except errors.RepositoryNotFoundError as error:
+        # A hub answers the same for a repository that is not there and for a private one.
+        what = f"{name}: {endpoint} has no such repository, or it is private"
+        hint = (
+            "check the name; set HF_TOKEN for a private one. A dataset is hf://datasets/<organization>/<name>, and a "
+            "folder on this machine is named by its path"
+        )
+        raise StageError(FailureReason.INPUT_NOT_FOUND, what, hint) from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        if constants.HF_HUB_OFFLINE:
+            what = f"{name}: not whole in the cache ({constants.HF_HUB_CACHE}), and HF_HUB_OFFLINE is set"
+            hint = "download it once with a network, or unset HF_HUB_OFFLINE"
+            raise StageError(FailureReason.INPUT_NOT_FOUND, what, hint) from error
+        raise _unavailable(name, endpoint, error) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            what = f"{name}: {endpoint} refuses the token (HTTP {status})"
+            raise StageError(
+                FailureReason.INPUT_FORBIDDEN, what, "set HF_TOKEN to a token that may read it"
+            ) from error
+        if status == 429:
+            what = f"{name}: {endpoint} asks to be asked less often (HTTP 429)"
+            hint = "wait some minutes; HF_TOKEN raises the limit"
+            raise StageError(FailureReason.STORE_UNAVAILABLE, what, hint) from error
+        raise _unavailable(name, endpoint, error) from error
+    except httpx.HTTPError as error:
+        raise _unavailable(name, endpoint, error) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = f"{name}: no space left for the download in {constants.HF_HUB_CACHE}"
+            hint = "free some, or name another place by HF_HOME; the same command goes on from here"
+            raise StageError(FailureReason.STORE_FULL, what, hint) from error
+        raise _unavailable(name, endpoint, error) from error
+
+
+def _unavailable(name: HubName, endpoint: str, error: Exception) -> StageError:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    hint = "check the network, HTTPS_PROXY and HF_ENDPOINT; the same command goes on from here"
+    return StageError(
+        FailureReason.STORE_UNAVAILABLE,
+        f"{name}: no folder of this name, and {endpoint} cannot be reached: {said}",
+        hint,
+    )
