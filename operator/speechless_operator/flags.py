@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from speechless.arguments import DefaultsRawHelp, Parser
+from speechless.contract import storage
 from speechless_operator.desired.settings import image_names
 
 DESCRIPTION = """\
@@ -77,8 +78,15 @@ def _add_what(what: argparse._ArgumentGroup) -> None:
         "--artifact-store",
         default="",
         metavar="URI",
-        help="where artifacts go unless a resource says otherwise: pvc://<claim>/<path>; the claim is looked for in "
-        "each resource's namespace",
+        help=f"where artifacts go unless a resource says otherwise: {storage.plain_examples(writable=True)}; "
+        "a claim is looked for in each resource's namespace",
+    )
+    what.add_argument(
+        "--artifact-store-secret",
+        default="",
+        metavar="NAME",
+        help="the Secret with what writing there needs, such as AWS_ACCESS_KEY_ID; one of this name is looked for "
+        "in each resource's namespace",
     )
     for image in image_names():
         what.add_argument(f"--image-{image}", default="", metavar="IMAGE", help=f"the image {image}")

@@ -45,7 +45,7 @@ def _store_problem(uri: str) -> str:
     if row is None or not row.may_write:
         return f"must be {storage.examples(writable=True)}"
     try:
-        row.check(uri)
+        storage.check_base(uri)
     except storage.UriError as error:
         return f"{error.what}: {error.hint}"
     return ""
@@ -66,6 +66,9 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     store = arguments.artifact_store
     if store and (problem := _store_problem(store)):
         parser.error(f"--artifact-store {store}: {problem}")
+    row = storage.scheme_of(store)
+    if arguments.artifact_store_secret and (row is None or not row.settings):
+        parser.error(f"--artifact-store-secret: {store or 'no artifact store'} takes no Secret: remove it")
     try:
         file = configfile.load(arguments.config) if arguments.config else AdministratorFile()
     except configfile.ConfigError as error:
@@ -75,6 +78,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     settings = Settings(
         images={name: getattr(arguments, f"image_{name.replace('-', '_')}") for name in image_names()},
         artifact_store=store,
+        artifact_store_secret=arguments.artifact_store_secret,
         allow_code_execution=arguments.allow_code_execution,
         allow_file_uris=arguments.allow_file_uris,
         pods=file.stage_pods,

@@ -15,13 +15,20 @@ from tests.support import pods
 from tests.support.artifacts import dump_namespace
 from tests.support.cluster import ROOT, Cluster
 from tests.support.kube import ApiError, Kube
-from tests.support.wait import WaitError, wait_condition, wait_gone, wait_job, wait_pods
+from tests.support.wait import WaitError, wait_condition, wait_for, wait_gone, wait_job, wait_pods
 
 
 def test_a_wait_tells_conditions_events_and_pods(kube: Kube, namespace: str) -> None:
     kube.create(pods.job("work", namespace, pods.idle()))
     (pod,) = wait_pods(kube, namespace, "job-name=work", 1)
     wait_condition(kube, "Pod", pod["metadata"]["name"], namespace, "PodScheduled", "False")
+    # The scheduler tells its event after the condition, and takes its time for it.
+    told_of = {"Created pod", "FailedScheduling"}
+    wait_for(
+        lambda: all(any(word in str(event) for event in kube.list("Event", namespace)) for word in told_of),
+        "the events of both",
+        timeout=60,
+    )
 
     with pytest.raises(WaitError) as told:
         wait_condition(kube, "Job", "work", namespace, "Complete", timeout=0.5)

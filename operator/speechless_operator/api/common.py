@@ -81,6 +81,11 @@ class ModelSource(contract.SourceOptions):
             message="waitSeconds goes with uri; fineTune and quantization are waited for anyway: remove waitSeconds",
             field_path=".waitSeconds",
         ),
+        Cel(
+            rule="!has(self.secretRef) || has(self.uri)",
+            message="secretRef goes with uri; what fineTune or quantization made is read as it was written: remove it",
+            field_path=".secretRef",
+        ),
     )
 
     uri: Uri | None = Field(default=None, description=f"Where the model is: {storage.examples()}.")
@@ -96,6 +101,8 @@ class Output(ApiModel):
     # The limit is the schema's alone: an object that an earlier version let in is still read.
     uri: Annotated[Uri, Field(json_schema_extra={"maxLength": 512})]
     """The folder under which `<namespace>/<kind>/<name>/<run>/` is made, such as `pvc://<claim>/<path>`."""
+    secret_ref: contract.SecretReference | None = None
+    """The Secret with what writing there needs, and reading it again."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- run

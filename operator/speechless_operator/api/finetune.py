@@ -9,7 +9,7 @@ from speechless_operator.api.status import JobStatus
 
 
 class Dataset(DataSource, contract.DatasetSource):
-    """The rows to train on: a JSON Lines file, or a folder of them."""
+    """The rows to train on: a file (JSON Lines, JSON, CSV, TSV or Parquet), or a folder of them."""
 
 
 class FineTuneSpec(JobSpec, contract.FineTuneSettings):
@@ -20,6 +20,12 @@ class FineTuneSpec(JobSpec, contract.FineTuneSettings):
             rule="!has(self.lora) || self.method == 'LoRA'",
             message="lora goes with method LoRA: remove lora, or set method: LoRA",
             field_path=".lora",
+        ),
+        Cel(
+            rule="self.objective != 'SFT' || !has(self.dataset.format)"
+            " || !(self.dataset.format in ['Preference', 'Prompt'])",
+            message="rows of format Preference or Prompt have no answer that objective SFT learns: name another format",
+            field_path=".dataset.format",
         ),
         Cel(
             rule="self.method == 'LoRA' || self.merge",

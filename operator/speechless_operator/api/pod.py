@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from speechless.contract import SecretReference
 from speechless_operator.api.affinity import Affinity, Key, LabelValue
 from speechless_operator.api.base import ApiModel, Atomic, Cel, ListMap, rules
 from speechless_operator.api.volumes import ObjectName, Quantity, Volume, VolumeMount
@@ -127,13 +128,6 @@ class EnvFrom(ApiModel):
     """A ConfigMap."""
     secret_ref: EnvObject | None = None
     """A Secret. The operator never reads it: the kubelet does."""
-
-
-class SecretReference(ApiModel):
-    """A Secret of this namespace."""
-
-    name: ObjectName
-    """Its name."""
 
 
 class PodSettings(ApiModel):

@@ -55,6 +55,10 @@ class InputStatus(ApiModel):
     """Bytes of all its files, if it is an artifact of another resource."""
     wait_seconds: int | None = None
     """How long the pod waits for it to appear."""
+    secret: Word | None = None
+    """The Secret that reading it needs."""
+    revision: Word | None = None
+    """What the place calls the state that was read, such as a hub's commit."""
 
 
 class RunStatus(ApiModel):
@@ -72,6 +76,8 @@ class RunStatus(ApiModel):
     """Whether the operator has suspended the run's Job. It does not change what others have suspended."""
     lost: int | None = None
     """How many results were lost with their pods."""
+    output_secret: Word | None = None
+    """The Secret that writing the output needs."""
 
 
 class ArtifactStatus(ApiModel):

@@ -9,7 +9,7 @@ from speechless.contract import StageName
 from speechless.contract.engines import Engine
 from speechless_operator.api.inferenceservice import InferenceServiceSpec
 from speechless_operator.desired.children import BUILT_ANNOTATION, RUN_ANNOTATION, STAGE_ANNOTATION
-from speechless_operator.desired.inputs import Run, uris
+from speechless_operator.desired.inputs import Run
 from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.objects import LABEL_REVISION, Object, Owner
 from speechless_operator.desired.pod import stage_pod, template_metadata
@@ -41,7 +41,7 @@ def spec_of(
         StageName.SERVE,
         image=image,
         config_map=name,
-        mounts=Mounts.of(uris(run.inputs)),
+        mounts=Mounts.of(run),
         settings=spec.pod,
         defaults=defaults,
         grace_seconds=DRAIN_SECONDS + engine.drain_seconds + 10,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from speechless.contract import Source
+from speechless.contract import SecretReference, Source
 from speechless_operator.desired.objects import Object
 
 
@@ -25,11 +25,14 @@ class Input:
     format: str | None = None
     size_bytes: int | None = None
     wait_seconds: int | None = None
+    secret: str | None = None
+    """The Secret that reading it needs."""
 
     @property
     def source(self) -> Source:
         """As the stage contract has it."""
-        return Source(uri=self.uri, digest=self.digest, wait_seconds=self.wait_seconds)
+        ref = SecretReference(name=self.secret) if self.secret else None
+        return Source(uri=self.uri, digest=self.digest, wait_seconds=self.wait_seconds, secret_ref=ref)
 
     def status(self) -> Object:
         """As status.inputs has it."""
@@ -68,6 +71,7 @@ class Input:
 _WIRE = {
     "name": "name", "kind": "kind", "resource": "resource", "uid": "uid", "generation": "generation", "uri": "uri",
     "digest": "digest", "format": "format", "size_bytes": "sizeBytes", "wait_seconds": "waitSeconds",
+    "secret": "secret",
 }  # fmt: skip
 _NUMBERS = frozenset({"generation", "size_bytes", "wait_seconds"})
 
@@ -85,6 +89,8 @@ class Run:
     """Whether the operator itself has suspended the Job."""
     lost: int = 0
     """Results that were lost with their pods."""
+    output_secret: str | None = None
+    """The Secret that writing the output needs, and reading it again."""
 
     def input(self, name: str) -> Input:
         """The input of a role."""
@@ -103,6 +109,8 @@ class Run:
         }
         if self.output:
             made["output"] = self.output
+        if self.output_secret:
+            made["outputSecret"] = self.output_secret
         if self.suspended:
             made["suspended"] = True
         if self.lost:
@@ -115,6 +123,7 @@ class Run:
         if not isinstance(found, Mapping) or not isinstance(found.get("name"), str):
             return None
         attempt, lost, output = found.get("attempt"), found.get("lost"), found.get("output")
+        secret = found.get("outputSecret")
         return cls(
             inputs=read_inputs(found.get("inputs")),
             output=output if isinstance(output, str) else None,
@@ -122,6 +131,7 @@ class Run:
             attempt=attempt if isinstance(attempt, int) else 1,
             suspended=found.get("suspended") is True,
             lost=lost if isinstance(lost, int) else 0,
+            output_secret=secret if isinstance(secret, str) else None,
         )
 
     @classmethod
@@ -163,8 +173,3 @@ def read_inputs(found: object) -> tuple[Input, ...]:
     """Inputs from a list that somebody else may have written; what is no input is left out."""
     entries = found if isinstance(found, list) else []
     return tuple(entry for raw in entries if (entry := Input.read(raw)) is not None)
-
-
-def uris(inputs: Sequence[Input]) -> list[str]:
-    """Where the inputs are."""
-    return [found.uri for found in inputs]

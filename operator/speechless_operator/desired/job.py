@@ -5,7 +5,7 @@ from __future__ import annotations
 from speechless.contract import RETRIABLE, ExitCode, StageName
 from speechless_operator.api.common import JobSpec
 from speechless_operator.desired.children import RUN_ANNOTATION
-from speechless_operator.desired.inputs import Run, uris
+from speechless_operator.desired.inputs import Run
 from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.objects import LABEL_QUEUE, LABEL_RUN, Object, Owner
 from speechless_operator.desired.pod import CONTAINER, stage_pod, template_metadata
@@ -35,7 +35,7 @@ def job(
         stage,
         image=image,
         config_map=config_map,
-        mounts=Mounts.of(uris(run.inputs), run.output),
+        mounts=Mounts.of(run),
         settings=spec.pod,
         defaults=defaults,
         grace_seconds=GRACE_SECONDS,

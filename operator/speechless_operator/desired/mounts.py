@@ -1,45 +1,62 @@
-"""Which claims a pod mounts, and where: `pvc://claim/path` is a path below the claim's folder."""
+"""What a pod mounts so that its stage reaches what URIs mean: claims (`pvc://claim/path`) and Secrets (`secretRef`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from speechless.contract.storage import claim_of
+from speechless_operator.desired.inputs import Run
 from speechless_operator.desired.objects import Object
 
-FOLDER = "/mnt/pvc"
+CLAIMS, SECRETS = "/mnt/pvc", "/mnt/secrets"
 
 
 @dataclass(frozen=True)
 class Mounts:
-    """Claims by name; a claim that is read and written is mounted once, to write."""
+    """Claims and Secrets by name; a claim that is read and written is mounted once, to write."""
 
-    writable: dict[str, bool]
+    writable: Mapping[str, bool] = field(default_factory=dict)
+    """Claim to whether it is written."""
+    secrets: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, inputs: Iterable[str], output: str | None = None) -> Mounts:
-        """The claims of these uris, in the order of their names."""
-        read = {claim for uri in inputs if (claim := claim_of(uri))}
-        written = {claim for uri in (output,) if uri and (claim := claim_of(uri))}
-        return cls({claim: claim in written for claim in sorted(read | written)})
+    def of(cls, run: Run) -> Mounts:
+        """What the run's inputs and output need, in the order of the names."""
+        read = {claim for found in run.inputs if (claim := claim_of(found.uri))}
+        written = {claim for uri in (run.output,) if uri and (claim := claim_of(uri))}
+        secrets = {name for name in (*(found.secret for found in run.inputs), run.output_secret) if name}
+        return cls({claim: claim in written for claim in sorted(read | written)}, tuple(sorted(secrets)))
 
     @property
     def folders(self) -> dict[str, str]:
         """Claim to folder, for the stage."""
-        return {claim: f"{FOLDER}/{claim}" for claim in self.writable}
+        return {claim: f"{CLAIMS}/{claim}" for claim in self.writable}
+
+    @property
+    def secret_folders(self) -> dict[str, str]:
+        """Secret to folder, for the stage."""
+        return {secret: f"{SECRETS}/{secret}" for secret in self.secrets}
 
     def volumes(self) -> list[Object]:
-        """The pod's volumes. They are numbered, as a claim's name may be longer than a volume's."""
-        return [
+        """The pod's volumes. They are numbered, as a claim's or a Secret's name may be longer than a volume's."""
+        claims: list[Object] = [
             {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
             for number, claim in enumerate(self.writable)
+        ]
+        return claims + [
+            {"name": f"secretref-{number}", "secret": {"secretName": secret, "defaultMode": 0o440}}
+            for number, secret in enumerate(self.secrets)
         ]
 
     def volume_mounts(self) -> list[Object]:
         """The container's mounts."""
-        return [
-            {"name": f"claim-{number}", "mountPath": f"{FOLDER}/{claim}"}
+        claims: list[Object] = [
+            {"name": f"claim-{number}", "mountPath": f"{CLAIMS}/{claim}"}
             | ({} if writable else {"readOnly": True})
             for number, (claim, writable) in enumerate(self.writable.items())
+        ]
+        return claims + [
+            {"name": f"secretref-{number}", "mountPath": f"{SECRETS}/{secret}", "readOnly": True}
+            for number, secret in enumerate(self.secrets)
         ]

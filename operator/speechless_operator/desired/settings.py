@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
-from speechless.contract import engines
+from speechless.contract import SecretReference, engines
 from speechless.contract.stages import STAGE_IMAGES
 from speechless_operator.api.base import ApiModel
 from speechless_operator.api.pod import (
@@ -17,7 +17,6 @@ from speechless_operator.api.pod import (
     Annotations,
     EnvVar,
     Labels,
-    SecretReference,
     Toleration,
 )
 
@@ -107,6 +106,8 @@ class Settings:
     images: Mapping[str, str] = field(default_factory=dict)
     artifact_store: str = ""
     """`pvc://<claim>/<prefix>`; the claim lives in each resource's namespace. Empty: every resource must say."""
+    artifact_store_secret: str = ""
+    """The Secret that writing there needs: one of this name in each resource's namespace. Empty: none."""
     allow_code_execution: bool = False
     """The ceiling above spec.allowCodeExecution."""
     allow_file_uris: bool = False

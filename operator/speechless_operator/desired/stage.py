@@ -99,9 +99,15 @@ def serve(spec: InferenceServiceSpec, run: Run, who: contract.RunIdentity, port:
 
 
 def _common(run: Run, who: contract.RunIdentity) -> dict[str, Any]:
-    mounts = Mounts.of([found.uri for found in run.inputs], run.output)
-    output = {"output": run.output} if run.output else {}
-    return {"run": who, "mounts": mounts.folders} | output
+    mounts = Mounts.of(run)
+    made: dict[str, Any] = {"run": who, "mounts": mounts.folders}
+    if mounts.secrets:
+        made["secrets"] = mounts.secret_folders
+    if run.output:
+        made["output"] = run.output
+    if run.output_secret:
+        made["outputSecretRef"] = {"name": run.output_secret}
+    return made
 
 
 def _settings(spec: BaseModel, shared: type[BaseModel]) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class Accepted:
 
     artifact: Object
     metrics: Mapping[str, float]
-    inputs: Mapping[str, str]
-    """Role to the digest of what was read."""
+    inputs: Mapping[str, Mapping[str, str]]
+    """Role to what was read: its digest and, where the place has names for its states, the revision."""
     reused: bool
     provenance: Object
 
@@ -104,7 +104,12 @@ def result(said: object, run: Run, *, first: Sequence[str] = ()) -> Accepted | R
             "format": artifact.format.value,
         },
         metrics=metrics(found, first),
-        inputs={name: digest for name, digest in told.items() if name in roles},
+        inputs={
+            entry.name: {"digest": entry.digest}
+            | ({"revision": text(entry.revision, WORD)} if entry.revision else {})
+            for entry in found.inputs
+            if entry.name in roles
+        },
         reused=found.reused,
         provenance=_provenance(found),
     )

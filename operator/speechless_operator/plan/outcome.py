@@ -181,15 +181,10 @@ def last_failure(pods: Iterable[Object], logs: Mapping[str, str]) -> Object | Ne
 
 
 def inputs(run: Run, result: accept.Accepted | None) -> list[Object]:
-    """status.inputs: what was decided, with the digests of what was really read."""
+    """status.inputs: what was decided, with the digests and revisions of what was really read."""
     measured = result.inputs if result else {}
     found = [entry.status() for entry in run.inputs]
-    return [
-        entry
-        if "digest" in entry or entry["name"] not in measured
-        else entry | {"digest": measured[entry["name"]]}
-        for entry in found
-    ]
+    return [dict(measured.get(entry["name"], {})) | entry for entry in found]
 
 
 def times(jobs: Sequence[Object], old: Object, pods: Sequence[Object] = ()) -> Object:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from speechless.contract import Format, storage
-from speechless_operator.api.common import DataSource, ModelSource
+from speechless.contract import Format, SecretReference, storage
+from speechless_operator.api.common import DataSource, ModelSource, Output
 from speechless_operator.api.pod import PodSettings
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired.ceilings import violations
@@ -91,6 +91,7 @@ def model(source: ModelSource, owner: Owner, references: References, settings: S
             "resource": name,
             "uid": meta["uid"],
             "generation": meta.get("generation"),
+            "secret": (status.get("run") or {}).get("outputSecret"),
         }
     )
     if not holds(status, "Succeeded") or found is None or found.digest is None:
@@ -129,8 +130,9 @@ def data(role: str, source: DataSource, path: str, settings: Settings) -> Input:
     return _plain(role, source.uri, source, f"{path}.uri", settings)
 
 
-def store(spec_uri: str | None, settings: Settings) -> str:
-    """The folder under which artifacts go."""
+def store(output: Output | None, settings: Settings) -> tuple[str, str | None]:
+    """The folder under which artifacts go, and the Secret that writing there needs."""
+    spec_uri = output.uri if output else None
     scheme = storage.scheme_of(spec_uri or "")
     if spec_uri is not None and (scheme is None or not scheme.may_write):
         raise invalid(
@@ -139,9 +141,26 @@ def store(spec_uri: str | None, settings: Settings) -> str:
     found = spec_uri or settings.artifact_store
     if not found:
         raise invalid(
-            "spec.output.uri: the operator has no artifact store (--artifact-store): set it to pvc://<claim>/<path>"
+            "spec.output.uri: the operator has no artifact store (--artifact-store): set it to "
+            f"{storage.examples(writable=True)}"
         )
-    return found
+    try:
+        storage.check_base(found)
+    except storage.UriError as error:
+        raise invalid(f"spec.output.uri: {error}") from None
+    if output is None:
+        return found, settings.artifact_store_secret or None
+    return found, _secret(output.secret_ref, found, "spec.output")
+
+
+def _secret(ref: SecretReference | None, uri: str, path: str) -> str | None:
+    """The name of the Secret, if the scheme of the uri reads one."""
+    scheme = storage.scheme_of(uri)
+    if ref is None:
+        return None
+    if scheme is not None and not scheme.settings:
+        raise invalid(f"{path}.secretRef: {scheme.name}:// takes no Secret: remove it")
+    return ref.name
 
 
 def check_ceilings(
@@ -166,7 +185,8 @@ def _plain(role: str, uri: str, source: ModelSource | DataSource, path: str, set
     if scheme is None or (scheme.administrator_only and not settings.allow_file_uris):
         name = uri.partition("://")[0]
         raise invalid(f"{path}: {name}:// is not allowed on this cluster: use pvc://<claim>/<path>")
-    return Input(name=role, uri=uri, digest=source.digest, wait_seconds=source.wait_seconds)
+    secret = _secret(source.secret_ref, uri, path.removesuffix(".uri"))
+    return Input(name=role, uri=uri, digest=source.digest, wait_seconds=source.wait_seconds, secret=secret)
 
 
 def _why(status: Object, kind: str) -> str:

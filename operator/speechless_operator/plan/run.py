@@ -7,7 +7,7 @@ the children. The resource's uid is not in it, nor is what a run may be given mo
 
 from __future__ import annotations
 
-from speechless.contract import decisive
+from speechless.contract import decisive, storage
 from speechless.contract.spec import StageSpec
 from speechless_operator.api.pod import PodSettings
 from speechless_operator.desired.inputs import Run
@@ -37,8 +37,8 @@ def overrides(pod: PodSettings) -> Object:
 
 
 def output(store: str, owner: Owner, name: str) -> str:
-    """The folder of a run's artifact."""
-    return f"{store.rstrip('/')}/{owner.namespace}/{owner.kind.lower()}/{owner.name}/{name}"
+    """Where a run's artifact goes."""
+    return storage.artifact_uri(store, owner.namespace, owner.kind.lower(), owner.name, name)
 
 
 def job_name(owner: Owner, run: Run, part: str = "") -> str:

@@ -87,8 +87,8 @@ class _Frame(Generic[S]):
         model = resolve.model(self.kind.model(self.spec), self.owner, self.observed.references, settings)
         self.kind.check(self.spec, model, settings)
         inputs = (model, *self.kind.data(self.spec, settings))
-        store = resolve.store(self.spec.output.uri if self.spec.output else None, settings)
-        draft = Run(inputs, identity.output(store, self.owner, "run"))
+        store, secret = resolve.store(self.spec.output, settings)
+        draft = Run(inputs, identity.output(store, self.owner, "run"), output_secret=secret)
         name = identity.name_of(self._render(draft), pod)
         run = replace(draft, name=name, output=identity.output(store, self.owner, name))
         self._may(run)
@@ -135,7 +135,7 @@ class _Frame(Generic[S]):
             return self._say(run, [blocked.aspect("InputsResolved")], Plan(delete=self._stale(run)))
         old = replaceable(self.observed, children)
         plan = Plan(apply=children, delete=(*self._stale(run), *old))
-        return self._say(run, [refused or watching.STARTING], plan, more={"job": wanted[0]})
+        return self._say(run, [refused or watching.starting(run)], plan, more={"job": wanted[0]})
 
     def _children(self, run: Run, part: Part) -> tuple[Object, Object]:
         name = self.owner.child_name(run.name) + (f"-{part.name}" if part.name else "")
@@ -233,7 +233,7 @@ class _Frame(Generic[S]):
                 aspects.append(watching.held(verdict))
                 wait = verdict.seconds + 0.5
             else:
-                aspects.append(watching.progressing(found, pods, self.observed.of("Event")))
+                aspects.append(watching.progressing(run, found, pods, self.observed.of("Event")))
             failed = outcome.last_failure(pods, self.observed.logs)
             if isinstance(failed, outcome.Needs):
                 return Plan(logs=failed.logs)
@@ -330,7 +330,9 @@ class _Frame(Generic[S]):
         status = _base(self.observed, self.now, [*aspects, _RESOLVED], self._model_text()) | more
         status["inputs"] = outcome.inputs(run, result)
         status["run"] = {
-            key: value for key, value in run.status().items() if key in ("name", "attempt", "output", "lost")
+            key: value
+            for key, value in run.status().items()
+            if key in ("name", "attempt", "output", "outputSecret", "lost")
         }
         status |= outcome.times(jobs, self.observed.status)
         status.setdefault("completionTime", now_text(self.now))

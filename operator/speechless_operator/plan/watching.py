@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from speechless_operator.api.reasons import Reason
+from speechless_operator.desired.inputs import Run
+from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.objects import Object
 from speechless_operator.plan import diagnosis
 from speechless_operator.plan.conditions import Aspect
@@ -37,14 +39,14 @@ def held(found: Held) -> Aspect:
     return Aspect("Progressing", True, Reason.SIDECAR_RUNNING, message)
 
 
-def progressing(job: Object, pods: Sequence[Object], events: Iterable[Object]) -> Aspect:
+def progressing(run: Run, job: Object, pods: Sequence[Object], events: Iterable[Object]) -> Aspect:
     """The aspect Progressing of a Job that may run and has not ended."""
     live = [pod for pod in pods if is_alive(pod)]
     failed = [pod for pod in pods if diagnosis.ended_badly(pod)]
     attempt = f" (attempt {len(failed) + 1})" if failed else ""
     pod = diagnosis.newest(live)
     if pod is not None:
-        return _live(pod, attempt)
+        return _live(run, pod, attempt)
     if any(diagnosis.phase_of(pod) == "Succeeded" for pod in pods):
         return Aspect("Progressing", True, Reason.FINISHING, "the pod is done; its Job is being closed")
     if failed:
@@ -55,20 +57,27 @@ def progressing(job: Object, pods: Sequence[Object], events: Iterable[Object]) -
     complaint = diagnosis.refused_pods(events, job["metadata"]["uid"])
     if complaint is not None:
         return _stuck(*complaint)
-    return STARTING
+    return starting(run)
 
 
-STARTING = Aspect("Progressing", True, Reason.STARTING, "the Job's pod is made and starts")
-"""Without the pod's name: it would be one more write of the status, and tell nothing."""
+def starting(run: Run, attempt: str = "") -> Aspect:
+    """Nothing is known of the pod yet, or that it has no container yet.
+
+    Without the pod's name: it would be one more write of the status, and tell nothing. Secrets are named, because a pod
+    whose Secret is missing says so in an Event of the kubelet alone.
+    """
+    secrets = Mounts.of(run).secrets
+    needs = f"; it needs the Secret{'s' * (len(secrets) > 1)} {', '.join(secrets)}" if secrets else ""
+    return Aspect("Progressing", True, Reason.STARTING, f"the Job's pod is made and starts{needs}{attempt}")
 
 
-def _live(pod: Object, attempt: str) -> Aspect:
+def _live(run: Run, pod: Object, attempt: str) -> Aspect:
     stuck = diagnosis.obstacle(pod)
     if stuck is not None:
         return _stuck(*stuck)
     if is_running(pod):
         return Aspect("Progressing", True, Reason.RUNNING, f"pod {pod['metadata']['name']} runs{attempt}")
-    return Aspect("Progressing", True, Reason.STARTING, f"{STARTING.message}{attempt}")
+    return starting(run, attempt)
 
 
 def _stuck(reason: Reason, message: str) -> Aspect:

@@ -266,6 +266,7 @@ class Operator:
     def _gauges(self) -> None:
         metrics.QUEUE_DEPTH.set(len(self._queue))
         metrics.QUEUE_AGE.set(self._queue.oldest_seconds())
+        metrics.EVENTS_WAITING.set(len(self._recorder))
 
 
 def _end() -> None:

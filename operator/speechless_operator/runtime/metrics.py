@@ -76,6 +76,9 @@ LOOP_FAILURES = Counter(
     ["loop"],
     registry=REGISTRY,
 )
+EVENTS_WAITING = Gauge(
+    "speechless_operator_events_waiting", "Kubernetes Events that wait to be written", registry=REGISTRY
+)
 EVENTS_DROPPED = Counter(
     "speechless_operator_events_dropped_total",
     "Kubernetes Events that were not written because too many were waiting, or because they were refused",

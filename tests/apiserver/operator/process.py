@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from speechless_operator.desired.settings import image_names
 from tests.support.cluster import ROOT
+from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
 IMAGES = {name: f"registry.invalid/{name}:test" for name in image_names()}
@@ -85,13 +85,6 @@ class Operator:
         self.process.join(seconds)
         assert self.process.exitcode is not None, f"the operator did not end in {seconds:g} s\n{self.tail()}"
         return self.process.exitcode
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @cache

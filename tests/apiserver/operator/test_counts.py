@@ -69,7 +69,8 @@ def wait_quiet(operator: Operator) -> None:
 
     def quiet() -> bool:
         looks.append(total(operator, RECONCILES))
-        return operator.metric("speechless_operator_queue_depth") == 0 and looks[-1] == looks[-2]
+        waiting = ("speechless_operator_queue_depth", "speechless_operator_events_waiting")
+        return not any(operator.metric(name) for name in waiting) and looks[-1] == looks[-2]
 
     wait_for(quiet, "the operator to be quiet", timeout=60, interval=0.5)
 

@@ -26,7 +26,10 @@ def result(**change: Any) -> dict[str, Any]:
     good = StageResult(
         outcome=Outcome.SUCCEEDED,
         artifact=Artifact(uri=OUTPUT, digest=B, size_bytes=7, format=Format.HUGGING_FACE),
-        inputs=(InputRecord(name="model", uri="x", digest=A), InputRecord(name="dataset", uri="y", digest=B)),
+        inputs=(
+            InputRecord(name="model", uri="x", digest=A),
+            InputRecord(name="dataset", uri="y", digest=B, revision="c0ffee"),
+        ),
         metrics=(Metric(name="loss", value=0.5),),
         seed=42,
         versions={"torch": "2"},
@@ -50,7 +53,7 @@ def test_a_good_result_is_taken() -> None:
     found = accepted(result())
     assert found.artifact == {"uri": OUTPUT, "digest": B, "sizeBytes": 7, "format": "HuggingFace"}
     assert found.metrics == {"loss": 0.5}
-    assert found.inputs == {"model": A, "dataset": B}
+    assert found.inputs == {"model": {"digest": A}, "dataset": {"digest": B, "revision": "c0ffee"}}
     assert found.provenance == {"versions": {"torch": "2"}, "seed": 42}
 
 

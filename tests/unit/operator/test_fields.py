@@ -33,6 +33,11 @@ BASE: dict[str, Object] = {
 INSTEAD: dict[str, Object] = {
     "model.fineTune.name": {"model": {}},
     "model.quantization.name": {"model": {}},
+    "model.secretRef.name": {"model": {"uri": "s3://models/base"}},
+    "dataset.secretRef.name": {"dataset": {"uri": "s3://models/rows"}},
+    "suites.0.data.secretRef.name": {"suites": [CODE | {"data": {"uri": "s3://models/t"}}]},
+    "verify.text.secretRef.name": {"verify": {"text": {"uri": "s3://models/t"}}},
+    "output.secretRef.name": {"output": {"uri": "s3://models/out"}},
     "gates.0.min": {"gates": [{"metric": "humaneval/pass@1"}]},
     "gates.0.max": {"gates": [{"metric": "humaneval/pass@1"}]},
 }
@@ -43,6 +48,7 @@ ELSEWHERE = {
     "model.fineTune.name": "status/Ready",
     "model.quantization.name": "status/Ready",
     "output.uri": "Job/spec/template/spec/volumes",
+    "output.secretRef.name": "stage/outputSecretRef/name",
     "suspend": "status/Ready",
     "activeDeadlineSeconds": "Job/spec/activeDeadlineSeconds",
     "backoffLimit": "Job/spec/backoffLimit",

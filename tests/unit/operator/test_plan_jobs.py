@@ -66,6 +66,39 @@ def test_an_own_output_takes_the_place_of_the_store(world: World) -> None:
     assert stage_spec(world, "FineTune", "tuned").output.startswith("pvc://mine/here/demo/finetune/tuned/")
 
 
+def test_an_artifact_is_read_with_the_secret_that_it_was_written_with(world: World) -> None:
+    output = {"uri": "s3://mine/here", "secretRef": {"name": "keys"}}
+    world.put(a_finetune().with_(output=output).obj())
+    world.settle()
+    world.succeed("FineTune", "tuned", a_result(A))
+    world.put(a_quantization().obj())
+    world.settle()
+    told = stage_spec(world, "Quantization", "small")
+    assert told.model.secret_ref
+    assert told.model.secret_ref.name == "keys"
+    assert told.secrets == {"keys": "/mnt/secrets/keys"}
+
+
+def test_the_administrators_store_has_its_own_secret() -> None:
+    world = World(replace(SETTINGS, artifact_store="s3://all/here", artifact_store_secret="theirs"))
+    world.put(a_finetune().obj())
+    world.settle()
+    assert world.condition("FineTune", "tuned", "Ready")["message"] == (
+        "the Job's pod is made and starts; it needs the Secret theirs"
+    )
+    told = stage_spec(world, "FineTune", "tuned")
+    assert told.output_secret_ref
+    assert told.output_secret_ref.name == "theirs"
+    assert told.output.startswith("s3://all/here/demo/finetune/tuned/")
+
+
+def test_a_secret_for_a_claim_is_refused(world: World) -> None:
+    world.put(a_finetune().with_(output={"uri": "pvc://mine/here", "secretRef": {"name": "keys"}}).obj())
+    world.settle()
+    message = world.condition("FineTune", "tuned", "Ready")["message"]
+    assert "spec.output.secretRef: pvc:// takes no Secret: remove it" in message
+
+
 def test_what_is_waited_for_is_named_and_wakes(world: World) -> None:
     world.put(a_quantization().obj())
     world.settle()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from speechless.contract import StageName
 from speechless_operator.api.pod import OUR_KEYS, PodSettings
 from speechless_operator.api.volumes import OUR_VOLUMES
+from speechless_operator.desired.inputs import Input, Run
 from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.objects import Owner
 from speechless_operator.desired.pod import stage_pod, template_metadata
@@ -27,7 +28,7 @@ def pod(settings: dict[str, Any] | None = None, defaults: dict[str, Any] | None 
         StageName.FINETUNE,
         image="registry.example/train:1",
         config_map="tuned",
-        mounts=Mounts.of(["pvc://models/base"], "pvc://out/here"),
+        mounts=Mounts.of(Run((Input("model", "pvc://models/base"),), "pvc://out/here")),
         settings=PodSettings.model_validate(settings or {}),
         defaults=PodDefaults.model_validate(defaults or {}),
         grace_seconds=30,

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from speechless_operator.desired import ceilings, children, inputs, mounts, objects
+from speechless_operator.desired.inputs import Input, Run
 from speechless_operator.desired.mounts import Mounts
 from speechless_operator.plan import accept, conditions, drift, gates, kinds
 
@@ -21,13 +22,26 @@ def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0
 
 
-def test_a_claim_that_is_read_and_written_is_mounted_once_to_write() -> None:
-    made = Mounts.of(["pvc://a/x", "pvc://b/y", "file:///z"], "pvc://a/out")
+def test_a_claim_or_secret_that_is_named_twice_is_mounted_once() -> None:
+    made = Mounts.of(
+        Run(
+            (
+                Input("model", "pvc://a/x", secret="hub"),
+                Input("d", "pvc://b/y"),
+                Input("e", "file:///z", secret="hub"),
+            ),
+            "pvc://a/out",
+            output_secret="bucket",
+        )
+    )
     assert made.folders == {"a": "/mnt/pvc/a", "b": "/mnt/pvc/b"}
     assert made.volume_mounts() == [
         {"name": "claim-0", "mountPath": "/mnt/pvc/a"},
         {"name": "claim-1", "mountPath": "/mnt/pvc/b", "readOnly": True},
+        {"name": "secretref-0", "mountPath": "/mnt/secrets/bucket", "readOnly": True},
+        {"name": "secretref-1", "mountPath": "/mnt/secrets/hub", "readOnly": True},
     ]
+    assert made.secret_folders == {"bucket": "/mnt/secrets/bucket", "hub": "/mnt/secrets/hub"}
 
 
 def test_references_of_broken_specs_are_none() -> None:

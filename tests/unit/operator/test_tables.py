@@ -13,6 +13,7 @@ from speechless.contract import Format, engines, storage, suites
 from speechless_operator.api import KINDS, EvaluationSpec, InferenceServiceSpec
 from speechless_operator.api.base import VALIDATIONS
 from speechless_operator.crd import structural_schema
+from speechless_operator.desired.inputs import Input, Run
 from speechless_operator.desired.mounts import Mounts
 from speechless_operator.desired.settings import image_names
 from tests.unit.operator.make import a_finetune, a_service, an_evaluation
@@ -45,6 +46,10 @@ TAPE = storage.Scheme(
     may_write=False,
     administrator_only=True,
     needs_claim=True,
+    host="claim",
+    settings=(),
+    before_run="/",
+    store="local",
 )
 
 
@@ -135,7 +140,7 @@ def test_a_suite_reaches_its_stage() -> None:
 
 def test_a_scheme_is_in_the_schema_with_its_rule() -> None:
     uri = schema("FineTune")["properties"]["dataset"]["properties"]["uri"]
-    assert uri["pattern"] == "^(pvc|file|tape)://.+$"
+    assert uri["pattern"] == "^(pvc|hf|s3|gs|az|oci|file|tape)://.+$"
     assert "self.matches('^tape://[0-9]+/.+$')" in rules(uri)
     assert "`tape://<claim>/<path>` (a tape in the robot)" in rules(uri)
     EvaluationSpec.model_validate(
@@ -149,7 +154,8 @@ def test_a_scheme_is_in_the_schema_with_its_rule() -> None:
 
 
 def test_a_scheme_that_needs_a_claim_is_mounted() -> None:
-    assert Mounts.of(["tape://seven/x", "file:///y"], "pvc://out/z").writable == {"out": True, "seven": False}
+    run = Run((Input("a", "tape://seven/x"), Input("b", "file:///y")), "pvc://out/z")
+    assert Mounts.of(run).writable == {"out": True, "seven": False}
     world = World(replace(SETTINGS, allow_file_uris=True))
     world.put(a_finetune().on("tape://seven/x").obj())
     world.settle()
