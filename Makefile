@@ -10,7 +10,8 @@ PYTHON ?= python3
 NAME ?= speechless
 NODES ?= 1
 SIZE ?= 300
-# Of `make quickstart`: the folder in which everything is made, and where the model is served.
+# Of `make quickstart`: the folder in which everything is made, and where the model is served. MODEL and DATASET, PROBLEMS and
+# TEXT are a path, a URI (s3://, gs://, az://, hf://) or a hub's org/name; for `make demo` no path.
 OUT ?= build/quickstart
 PORT ?= 5001
 export PYTHON
@@ -34,7 +35,7 @@ export TEST_MODEL_PATH HUMANEVAL_OUTPUT_DIR MODELS_ROOT_DIR
 
 # Without PYTHON, which names the interpreter that makes environments: a task directory runs on the one that started it.
 python := exec env -u PYTHON .venv-library/bin/python -m
-the-model = $${TEST_MODEL_PATH:?name the folder or the .gguf file of the model: make $@ TEST_MODEL_PATH=...}
+the-model = $${TEST_MODEL_PATH:?name the model (a path, a URI, or org/name of a hub): make $@ TEST_MODEL_PATH=...}
 finetune = $(python) speechless.finetune run --task_name
 
 .PHONY: humaneval humaneval_chatlm humaneval_show_results api_server finetune_mistral_7b finetune_34b merge_peft_adapters
@@ -104,7 +105,7 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 	@hack/clean.sh
 
 ##@ Test
-.PHONY: test test-unit test-apiserver test-cluster test-library test-chain test-e2e test-more bench-operator
+.PHONY: test test-unit test-apiserver test-cluster test-library test-store test-chain test-e2e test-more bench-operator
 test: ## Run every test, with a table of times at the end (SKIP=images,library,chain: minutes)
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py $(if $(SKIP),--skip '$(SKIP)')
@@ -129,12 +130,16 @@ test-library: ## Run the tests of real training, scoring and quantizing: minutes
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,library
 
+test-store: ## Run the tests of buckets, each against a real server here: minutes
+	@hack/ensure-python.sh
+	@exec $(PYTHON) hack/test_all.py --only setup,prepare,store
+
 test-chain: ## Run the tests of the whole chain, the demo first: a quarter of an hour or more
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py --only setup,prepare,images,chain
 
-test-more: setup ## Run heavy tests: the benchmarks from end to end, small (SIZE=300 resources)
-	@hack/ensure-python.sh
+test-more: setup ## Run heavy tests: those marked so, and the benchmarks from end to end, small (SIZE=300 resources)
+	@hack/test_library.sh -m heavy
 	@.venv/bin/python -m benchmarks.operator --resources '$(SIZE)' --rounds 1 --seconds 20
 
 bench-operator: setup ## Measure the operator at 1,000 to 10,000 resources: an hour or so; one table
@@ -144,9 +149,12 @@ bench-operator: setup ## Measure the operator at 1,000 to 10,000 resources: an h
 .PHONY: demo demo-clean images images-push
 # CLUSTER=current: the cluster that kubectl speaks to (KUBECONFIG), with the images of `make images-push REGISTRY=...`.
 place = --instance '$(NAME)' $(if $(CLUSTER),--cluster '$(CLUSTER)')
-demo: setup ## From this machine to an answer of the served model (CLUSTER=current REGISTRY=: on a cluster that is there)
+demo: setup ## From this machine to an answer of the served model (CLUSTER=current REGISTRY=: on a cluster that is there; MODEL=, DATASET=: yours)
 	@PYTHONPATH=hack exec .venv/bin/python -m demo run $(place) \
-		$(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(VERSION),--tag '$(VERSION)')
+		$(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(VERSION),--tag '$(VERSION)') \
+		$(if $(MODEL),--model '$(MODEL)') $(if $(DATASET),--dataset '$(DATASET)') \
+		$(if $(PROBLEMS),--problems '$(PROBLEMS)') $(if $(TEXT),--text '$(TEXT)') \
+		$(if $(SECRET),--secret '$(SECRET)') $(if $(STORAGE),--storage '$(STORAGE)') $(if $(MINUTES),--minutes '$(MINUTES)')
 
 demo-clean: setup ## Delete the demo's resources and its operator; the cluster stays (CLUSTER=current)
 	@PYTHONPATH=hack exec .venv/bin/python -m demo clean $(place)

@@ -20,6 +20,8 @@ TARGET = ROOT / "docs" / "reference" / "cli.md"
 COMMANDS = {
     "python -m speechless.quickstart": "speechless.quickstart.__main__",
     "python -m speechless.tiny": "speechless.tiny.__main__",
+    "python -m speechless.data": "speechless.data.__main__",
+    "python -m speechless.store": "speechless.store.__main__",
     "python -m speechless.finetune": "speechless.finetune.__main__",
     "python -m speechless.finetune.finetune": "speechless.finetune.flags",
     "python -m speechless.finetune.merge_peft_adapters": "speechless.finetune.merge_peft_adapters",
@@ -46,10 +48,15 @@ command: a field may be added, and none changes its meaning. `speechless --versi
 | `MODELS_ROOT_DIR` | where models lie: a relative path to a model that is not here is looked for there \
 (default: `/opt/local/llm_models/huggingface.co`) |
 | `SPEECHLESS_DATA_DIR` | the same for data (default: `/opt/local/datasets/speechless_data`) |
+| `SPEECHLESS_CACHE_DIR` | where sources out of buckets are kept (default: `~/.cache/speechless/sources`; \
+`XDG_CACHE_HOME` counts) |
+| `SPEECHLESS_CACHE_SIZE` | how much is kept there at most, such as `50GB` (default: half of the disk) |
+| `HF_TOKEN`, `AWS_ACCESS_KEY_ID` and others | what URIs need: [storage](../howto/storage.md#credentials) |
 | `TEST_MODEL_PATH` | the model that `speechless eval humaneval` and `speechless api start` take without `--model` |
 | `SPEECHLESS_ROOT` | a checkout whose task template `speechless finetune init` takes, where it has one |
 | `SPEECHLESS_LLAMA_BIN` | the folder of llama.cpp's programs, if they are not on the `PATH` |
 | `SPEECHLESS_LLAMA_SRC`, `LLAMACPP_ROOT` | llama.cpp's source with its converter |
+| `OPENAI_BASE_URL`, `OPENAI_MODEL_NAME` | what `speechless eval humaneval` measures without `--base_url`, `--model` |
 | `OPENAI_API_KEY` | the key for `--base_url` |
 | `SPEECHLESS_API_KEY` | a key that the server asks for |
 

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,14 @@ class Engine:
     """How to log in to a registry."""
     bakes: bool = False
     """It builds and pushes all of them by `images/docker-bake.hcl`, for several platforms."""
+    platform: bool = True
+    """Whether it can be told a platform; otherwise it builds for its own."""
+    base_image: str = BASE_IMAGE
+    """What the images stand on, unless another is asked for."""
+    root: str = ""
+    """Before the paths of a command; empty: they are relative to the checkout, in which the command runs."""
+    kept: Callable[[str, str], Sequence[str] | None] = lambda _name, _base: None
+    """The command that takes an image (its name, its base image) from a cache instead of building it; None: build."""
 
 
 ENGINES = {
@@ -125,7 +133,16 @@ def cluster_engine(instance: str) -> Engine:
     """BuildKit and the image store of an instance of hack/cluster, which pushes from inside its node."""
     program = (sys.executable, "-m", "cluster", "image")
     return Engine(
-        CLUSTER, (), (*program, "build", instance), (*program, "push", instance), ("--plain-http",), "none"
+        CLUSTER,
+        (),
+        (*program, "build", instance),
+        (*program, "push", instance),
+        ("--plain-http",),
+        "none",
+        platform=False,
+        base_image=CLUSTER_BASE_IMAGE,
+        root=f"{ROOT}/",
+        kept=lambda name, base: loading(instance, name, base),
     )
 
 
@@ -145,21 +162,19 @@ def commands(engine: Engine, given: argparse.Namespace) -> list[Command]:
     if engine.bakes:
         return _baked(engine, given)
     made = []
-    base = given.base_image or (CLUSTER_BASE_IMAGE if engine.name == CLUSTER else BASE_IMAGE)
-    # The cluster program wants whole paths; the others run in the root of the checkout.
-    here = f"{ROOT}/" if engine.name == CLUSTER else ""
+    base = given.base_image or engine.base_image
     for name in with_needs(given.names):
         args = build_args(name, base, lambda need: tag(need, given.version))
         if name in SHIPPED:
             args |= {"VERSION": given.version, "REVISION": revision()}
         full = f"{given.registry}/speechless/{name}:{given.version}"
         target = full if name in SHIPPED else tag(name, given.version)
-        options = ["--tag", target, "--file", f"{here}images/{name}/Containerfile"]
+        options = ["--tag", target, "--file", f"{engine.root}images/{name}/Containerfile"]
         options += [part for key, value in args.items() for part in ("--build-arg", f"{key}={value}")]
         options += [part for secret in given.secret for part in ("--secret", secret)]
-        options += ["--platform", given.platform] if engine.name != CLUSTER else []
-        kept = loading(given.instance, name, args.get("BASE_IMAGE", "")) if engine.name == CLUSTER else None
-        made.append(Command(name, kept or [*engine.build, *options, here or "."]))
+        options += ["--platform", given.platform] if engine.platform else []
+        kept = engine.kept(name, args.get("BASE_IMAGE", ""))
+        made.append(Command(name, kept or [*engine.build, *options, engine.root or "."]))
         if name in SHIPPED and not given.no_push:
             plain = (engine.plain_http or ()) if given.plain_http else ()
             made.append(Command(f"{name}-push", [*engine.push, *plain, full], pushes=full))
@@ -329,8 +344,8 @@ def checked(made: argparse.ArgumentParser, given: argparse.Namespace) -> Engine:
     if unknown := [name for name in given.names if name not in SHIPPED]:
         made.error(f"no image {unknown[0]!r}: there are {', '.join(SHIPPED)}")
     engine = chosen(made, given)
-    if engine.name == CLUSTER and given.platform != PLATFORM:
-        made.error("a cluster of hack/cluster builds for its own platform: leave PLATFORMS away")
+    if not engine.platform and given.platform != PLATFORM:
+        made.error(f"the engine {engine.name} builds for its own platform: leave PLATFORMS away")
     if "," in given.platform and not engine.bakes:
         made.error(f"several platforms at once need buildx; {engine.name} takes one")
     if given.plain_http and engine.plain_http is None:

@@ -58,6 +58,8 @@ insecure=${UV_INSECURE_HOST:-${PIP_TRUSTED_HOST:-$(pip_says trusted-host)}}
 if [ -n "$index" ]; then export UV_DEFAULT_INDEX="$index"; fi
 if [ -n "$extra" ]; then export UV_INDEX="$extra"; fi
 if [ -n "$insecure" ]; then export UV_INSECURE_HOST="$insecure"; fi
+# Where Python may not keep what it compiled, each start would compile torch and its like anew, 20 s long: once is enough.
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then export UV_COMPILE_BYTECODE=1; fi
 "$env/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt || failed
 "$env/bin/uv" pip sync --quiet --python "$env/bin/python" --require-hashes "$lock" || failed
 # The build back end is among the pinned tools, so nothing is downloaded for this step.

@@ -3,17 +3,18 @@
     python3 hack/test_all.py [--only STEP[,STEP...]] [--skip STEP[,STEP...]]
 
 A tier of tests is a step once its folder is here. A failed step does not stop the others, but for those that build on
-it; the exit status is 1 if any step failed. A step may run beside others; what it prints is shown whole when it has
-ended. Standard library only: it runs before anything is installed.
+it; the exit status is 1 if any step failed. There are two rows: most steps run one after another, and those that
+compute run in a second row beside them, because the others wait more than they compute; what such a step prints is
+shown whole when it has ended. Standard library only: it runs before anything is installed.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -31,8 +32,10 @@ class Step:
     needs: tuple[str, ...] = ()
     folder: str = "."
     env: dict[str, str] = field(default_factory=dict)
-    beside: str = ""
-    """The earlier step that it starts with, when that one is chosen, too; the steps behind that one go on meanwhile."""
+    after: tuple[str, ...] = ()
+    """Steps that must have ended, well or not: they use the same things."""
+    aside: bool = False
+    """Whether it belongs to the second row."""
 
 
 STEPS = (
@@ -42,14 +45,22 @@ STEPS = (
     Step(
         "prepare",
         # These are for the tests alone; a cluster needs none of them.
-        [sys.executable, "-m", "cluster", "prepare", "--with", "kwok,kueue,monitoring,registry"],
+        [sys.executable, "-m", "cluster", "prepare", "--with", "kwok,kueue,monitoring,registry,versitygw"],
         env={"PYTHONPATH": "hack"},
         folder="hack/cluster",
     ),
     # As soon as it can: on a machine that has to build Kubernetes first, it reports long before the others.
-    Step("unit", [".venv/bin/pytest", "tests/unit", "-n", "2"], ("setup",), "tests/unit", beside="prepare"),
+    Step("unit", [".venv/bin/pytest", "tests/unit", "-n", "2"], ("setup",), "tests/unit", aside=True),
+    Step(
+        "store",
+        [".venv/bin/pytest", "tests/store", "-n", "2"],
+        ("setup", "prepare"),
+        "tests/store",
+        aside=True,
+    ),
     # These wait more than they compute: for processes to start, leases to run out, retries to come.
     Step("cluster", [".venv/bin/pytest", "tests/cluster", "-n", "4"], ("setup", "prepare"), "tests/cluster"),
+    Step("e2e", [".venv/bin/pytest", "tests/e2e", "-n", "3"], ("setup", "prepare"), "tests/e2e"),
     Step(
         "apiserver",
         # loadgroup: the tests with Kueue, of which there is one, stay in one process.
@@ -57,16 +68,21 @@ STEPS = (
         ("setup", "prepare"),
         "tests/apiserver",
     ),
-    Step("e2e", [".venv/bin/pytest", "tests/e2e", "-n", "3"], ("setup", "prepare"), "tests/e2e"),
     Step(
         "images",
         [".venv/bin/python", "hack/images.py", "--up", "--down", "--instance", "test-e2e"],
         ("setup", "prepare"),
         "images",
+        # The same instance; and tests/cluster looks at all that is mounted on the machine.
+        after=("cluster", "e2e"),
+        aside=True,
     ),
     # After the images: it uses llama.cpp's tools from the one that carries them.
-    Step("library", ["hack/test_library.sh"], ("images",), "tests/library"),
-    Step("chain", [".venv/bin/pytest", "tests/chain"], ("setup", "images"), "tests/chain"),
+    Step("library", ["hack/test_library.sh"], ("images",), "tests/library", aside=True),
+    # Both compute.
+    Step(
+        "chain", [".venv/bin/pytest", "tests/chain"], ("setup", "images"), "tests/chain", after=("library",)
+    ),
 )
 
 
@@ -102,31 +118,76 @@ def execute(step: Step, output: IO[bytes] | None) -> int:
         return 127
 
 
+class Board:
+    """What has become of each step so far, for both rows to read."""
+
+    def __init__(self, steps: Sequence[Step], execute: Execute) -> None:
+        """`execute` runs a step, as the function of that name does."""
+        self._steps = steps
+        self._execute = execute
+        self._outcomes: dict[str, Outcome] = {}
+        self._aside: list[str] = []
+        """Steps of the second row that run now."""
+        self._changed = threading.Condition()
+        self._stopped = False
+
+    def outcomes(self) -> list[Outcome]:
+        """Of the steps that have one, in the steps' order."""
+        return [self._outcomes[step.name] for step in self._steps if step.name in self._outcomes]
+
+    def stop(self) -> None:
+        """Begin no other step."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def run_row(self, *, aside: bool) -> None:
+        """Run the steps of a row in their order, each when those before it have ended in either row."""
+        try:
+            for step in self._steps:
+                if step.aside is aside and not self._run(step):
+                    return
+        except BaseException:
+            self.stop()  # or the other row would wait for this one
+            raise
+
+    def _run(self, step: Step) -> bool:
+        names = {other.name for other in self._steps}
+        before = names.intersection(step.needs + step.after)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or before <= self._outcomes.keys())
+            if self._stopped:
+                return False
+            missing = missing_of(step, self.outcomes())
+            beside = [*self._aside]
+            if step.aside and not missing:
+                self._aside.append(step.name)
+        run = run_aside if step.aside else run_here
+        outcome = missing or run(step, beside, self._execute)
+        with self._changed:
+            self._outcomes[step.name] = outcome
+            self._aside = [name for name in self._aside if name != step.name]
+            if outcome.result == INTERRUPTED:
+                self._stopped = True
+            self._changed.notify_all()
+        return True
+
+
 def run_steps(steps: Sequence[Step], execute: Execute) -> list[Outcome]:
-    """Run the steps in order; one that builds on a step that did not succeed is not run. An interrupt ends the row."""
-    outcomes: list[Outcome] = []
-    aside: list[tuple[Step, Future[Outcome]]] = []
-    names = {step.name for step in steps}
-    with ThreadPoolExecutor(max_workers=len(steps)) as pool:
-        for step in steps:
-            if step.beside in names:
-                continue
-            for other in (each for each in steps if each.beside == step.name):
-                if missing := missing_of(other, outcomes):
-                    outcomes.append(missing)
-                else:
-                    aside.append((other, pool.submit(run_aside, other, execute)))
-            outcomes.append(
-                missing_of(step, outcomes) or run_here(step, [o for o, f in aside if not f.done()], execute)
-            )
-            if outcomes[-1].result == INTERRUPTED:
-                return outcomes
-        for other, future in aside:
-            try:
-                outcomes.append(future.result())
-            except KeyboardInterrupt:  # it has got it, too
-                return [*outcomes, Outcome(other.name, INTERRUPTED, 0)]
-    return outcomes
+    """Run the steps, each row in its order; one that builds on a step that did not succeed is not run.
+
+    An interrupt ends both rows.
+    """
+    board = Board(steps, execute)
+    aside = threading.Thread(target=board.run_row, kwargs={"aside": True}, name="aside")
+    aside.start()
+    try:
+        board.run_row(aside=False)
+    except KeyboardInterrupt:  # it came while this row waited for the other
+        pass
+    finally:
+        aside.join()
+    return board.outcomes()
 
 
 def missing_of(step: Step, outcomes: Sequence[Outcome]) -> Outcome | None:
@@ -135,9 +196,9 @@ def missing_of(step: Step, outcomes: Sequence[Outcome]) -> Outcome | None:
     return Outcome(step.name, f"not run: {missing[0]} failed", 0) if missing else None
 
 
-def run_here(step: Step, beside: Sequence[Step], execute: Execute) -> Outcome:
+def run_here(step: Step, beside: Sequence[str], execute: Execute) -> Outcome:
     """Run a step with its output as it comes."""
-    along = "".join(f", and {other.name} beside it" for other in beside)
+    along = "".join(f", and {name} beside it" for name in beside)
     print(f"\n== {step.name}: {' '.join(step.argv)}{along}", flush=True)
     start = time.monotonic()
     try:
@@ -146,7 +207,7 @@ def run_here(step: Step, beside: Sequence[Step], execute: Execute) -> Outcome:
         return Outcome(step.name, INTERRUPTED, time.monotonic() - start)
 
 
-def run_aside(step: Step, execute: Execute) -> Outcome:
+def run_aside(step: Step, _beside: Sequence[str], execute: Execute) -> Outcome:
     """Run a step with its output kept, and print it in one piece: that of two steps at once could not be read."""
     start = time.monotonic()
     with TemporaryFile() as output:

@@ -84,7 +84,7 @@ def _shell(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    with locked(".prepare", "cluster prepare"):
+    with locked(".prepare", "cluster prepare", say):
         lifecycle.prepare(say, args.extras)
     for module in args.extras:
         print(f"{module.name}={module.folder}")

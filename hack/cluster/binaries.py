@@ -112,9 +112,11 @@ MONITORING = Module(
     keep=("github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd"),
 )
 """The definitions of ServiceMonitor and its like; no program."""
+VERSITYGW = Module("versitygw", versions.VERSITYGW, ("github.com/versity/versitygw/cmd/versitygw",))
+"""A server of S3's protocol over a folder."""
 REGISTRY = Debian("registry", ("docker-registry",))
 Program = Module | Debian
-EXTRAS: dict[str, Program] = {extra.name: extra for extra in (KWOK, KUEUE, MONITORING, REGISTRY)}
+EXTRAS: dict[str, Program] = {extra.name: extra for extra in (KWOK, KUEUE, MONITORING, REGISTRY, VERSITYGW)}
 """Programs that some tests and benchmarks run beside a cluster: built when they are asked for."""
 
 

@@ -8,7 +8,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -268,8 +268,11 @@ def placing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(name: str, what: str) -> Iterator[None]:
-    """One `up`, `down`, `reset` or build at a time; a second one is told who is at it."""
+def locked(name: str, what: str, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    """One `up`, `down`, `reset` or build at a time; a second one is told who is at it.
+
+    `waiting`: it waits then, and this is called with a line that says so.
+    """
     paths.state().mkdir(parents=True, exist_ok=True)
     with open(paths.state() / f".{name}.lock", "a+") as file:
         try:
@@ -277,7 +280,12 @@ def locked(name: str, what: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise ClusterError(f"{name!r} is busy: {holder}", "wait for it to end, then run again") from None
+            if waiting is None:
+                raise ClusterError(
+                    f"{name!r} is busy: {holder}", "wait for it to end, then run again"
+                ) from None
+            waiting(f"waiting for {holder}")
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"`{what} {name}` (pid {os.getpid()})")
         file.flush()

@@ -8,6 +8,7 @@ DEBIAN = "bookworm"
 KWOK = "0.8.0"
 KUEUE = "0.17.0"
 PROMETHEUS_OPERATOR = "0.85.0"
+VERSITYGW = "1.8.0"
 
 GO_MINIMUM = (1, 21)
 """The oldest Go that can fetch the toolchain a module asks for by itself (go.dev/doc/toolchain)."""

@@ -15,7 +15,8 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from demo import answer, report, watch
+from demo import answer, report, resources, watch
+from demo.given import STORAGE, Given
 from demo.places import Current, Own
 from demo.tools import NAMESPACE, ROOT, SYSTEM, DemoError, Object, Tools
 from images import version
@@ -48,7 +49,15 @@ def main() -> int:
     parser.add_argument(
         "--manifests", type=Path, default=MANIFESTS, help="the resources to apply (default: examples/demo)"
     )
+    own = parser.add_argument_group("a model of your own: URIs, or a hub's org/name[@revision]")
+    own.add_argument("--model", help="the base model; with --dataset")
+    own.add_argument("--dataset", help="the rows to train it on; with --model")
+    own.add_argument("--problems", help="HumanEval's problems, or others like them (default: the demo's)")
+    own.add_argument("--text", help="a text to measure perplexity on (default: the demo's)")
+    own.add_argument("--secret", help=f"a Secret in {NAMESPACE} with what these URIs need")
+    own.add_argument("--storage", help=f"how large the claim for artifacts is (default: {STORAGE})")
     args = parser.parse_args()
+    given = _given(parser, args)
     if not args.manifests.is_dir():
         parser.error(f"--manifests {args.manifests} is not a folder")
     if args.cluster and args.what == "run" and not args.registry:
@@ -66,7 +75,7 @@ def main() -> int:
         if args.what == "clean":
             clean(place, console)
         else:
-            run(place, console, args.minutes * 60, args.manifests)
+            run(place, console, args.minutes * 60, args.manifests, given)
     except DemoError as problem:
         console.print(f"\ndemo: {problem}", style="red", markup=False, highlight=False)
         return 1
@@ -76,8 +85,25 @@ def main() -> int:
     return 0
 
 
-def run(place: Own | Current, console: Console, seconds: float, manifests: Path) -> None:
+def _given(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Given | None:
+    if bool(args.model) != bool(args.dataset):
+        parser.error("MODEL and DATASET go together: the model, and the rows to train it on")
+    if args.model:
+        words = (args.model, args.dataset, args.problems, args.text, args.secret)
+        return Given(*words, args.storage or STORAGE)
+    for name in ("problems", "text", "secret", "storage"):
+        if getattr(args, name):
+            parser.error(f"{name.upper()} has no effect without MODEL and DATASET")
+    return None
+
+
+def run(
+    place: Own | Current, console: Console, seconds: float, manifests: Path, given: Given | None = None
+) -> None:
     """All steps, with their times."""
+    wanted = objects(manifests)
+    if given:
+        wanted = given.changed(wanted)  # a word that means nothing is told before a cluster is started
     times: list[tuple[str, float]] = []
 
     def step(name: str, work: Callable[[], T]) -> T:
@@ -87,11 +113,13 @@ def run(place: Own | Current, console: Console, seconds: float, manifests: Path)
         times.append((name, time.monotonic() - began))
         return done
 
-    kube = step("A cluster", lambda: place.begin(console, objects(manifests)))
+    kube = step("A cluster", lambda: place.begin(console, wanted))
+    if given and given.secret:
+        wanted = given.changed(objects(manifests), given.keys(kube))
     step("The images", lambda: place.images(console))
     step("The operator", lambda: install(kube, place))
-    step("The resources", lambda: apply(kube, console, manifests, place))
-    rows = step("The chain", lambda: watch.watch(kube, console, seconds))
+    step("The resources", lambda: apply(kube, console, wanted, place))
+    rows = step("The chain", lambda: watch.watch(kube, console, seconds, resources.chain(wanted)))
     text = step("An answer", lambda: answer.ask(kube, "coder", answer.PROMPT, "coder"))
     # Not as markup: a list comprehension in brackets would be taken for a style, and vanish.
     console.print(Text.assemble((answer.PROMPT, "dim"), (text.rstrip(), "green")))
@@ -142,11 +170,11 @@ def objects(manifests: Path) -> list[Object]:
     ]
 
 
-def apply(kube: Tools, console: Console, manifests: Path, place: Own | Current) -> None:
+def apply(kube: Tools, console: Console, wanted: list[Object], place: Own | Current) -> None:
     """`kubectl apply -f examples/demo`, or another folder with the same resources, with this cluster's images."""
-    texts = [file.read_text() for file in sorted(manifests.glob("*.yaml"))]
     text = IMAGE.sub(
-        lambda found: f"{found[1]}{place.registry}/speechless/{found[2]}:{place.tag}", "\n---\n".join(texts)
+        lambda found: f"{found[1]}{place.registry}/speechless/{found[2]}:{place.tag}",
+        yaml.safe_dump_all(wanted, sort_keys=False),
     )
     console.print(kube.run("kubectl", "apply", "-f", "-", stdin=text).rstrip(), highlight=False, markup=False)
 

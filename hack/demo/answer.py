@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import socket
+import re
+import select
 import subprocess
-import time
 from collections.abc import Iterator
 
 from demo.tools import NAMESPACE, DemoError, Tools
@@ -16,32 +16,22 @@ PROMPT = 'def answer(xs):\n    """Return the sum of the odd numbers in xs, each 
 @contextlib.contextmanager
 def forwarded(tools: Tools, service: str) -> Iterator[str]:
     """A Service's URL on loopback, by `kubectl port-forward`: its cluster address is not reachable from here."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    argv = [
-        "kubectl",
-        "-n",
-        NAMESPACE,
-        "port-forward",
-        f"service/{service}",
-        f"{port}:80",
-        "--address",
-        "127.0.0.1",
-    ]
+    argv = ["kubectl", "-n", NAMESPACE, "port-forward", f"service/{service}", ":80", "--address", "127.0.0.1"]
     with subprocess.Popen(
-        argv, env=tools.env(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        argv, env=tools.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as forward:
+        assert forward.stdout
+        assert forward.stderr
         try:
-            deadline = time.monotonic() + 30
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-                if forward.poll() is not None or time.monotonic() > deadline:
-                    words = forward.stderr.read() if forward.stderr and forward.poll() is not None else ""
-                    raise DemoError(f"`{' '.join(argv)}` did not open its port: {words}")
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}/v1"
+            # It chooses a port itself and says so once it listens: "Forwarding from 127.0.0.1:41234 -> 8080".
+            said = forward.stdout.readline() if select.select([forward.stdout], [], [], 30)[0] else ""
+            chosen = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) ", said)
+            if chosen is None:
+                forward.terminate()
+                raise DemoError(
+                    f"`{' '.join(argv)}` did not open a port: {said}{forward.stderr.read()}".rstrip()
+                )
+            yield f"http://127.0.0.1:{chosen[1]}/v1"
         finally:
             forward.terminate()
 

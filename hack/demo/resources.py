@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from demo.tools import NAMESPACE, Tools
+from demo.tools import NAMESPACE, Object, Tools
 
 GROUP = "speechless.dev"
 KINDS = ",".join(
@@ -48,11 +49,17 @@ def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
     return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
 
 
-def read(tools: Tools) -> list[Row]:
+def chain(objects: list[Object]) -> list[tuple[str, str]]:
+    """The part of the chain that is among the objects."""
+    found = {(each["kind"], each["metadata"]["name"]) for each in objects}
+    return [each for each in CHAIN if each in found]
+
+
+def read(tools: Tools, chain: Sequence[tuple[str, str]] = CHAIN) -> list[Row]:
     """Every resource of the chain; one that is not there yet is `Absent`."""
     found = {(item["kind"], item["metadata"]["name"]): item for item in tools.get(KINDS)["items"]}
     found |= {("Job", item["metadata"]["name"]): item for item in tools.get("jobs.batch")["items"]}
-    return [_row(kind, name, found.get((kind, name))) for kind, name in CHAIN]
+    return [_row(kind, name, found.get((kind, name))) for kind, name in chain]
 
 
 def _row(kind: str, name: str, item: dict[str, Any] | None) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from demo.resources import Row, diagnosis, read
+from demo.resources import CHAIN, Row, diagnosis, read
 from demo.tools import DemoError, Tools
 
 STYLES = {
@@ -23,23 +23,35 @@ STYLES = {
 }
 
 
-def watch(tools: Tools, console: Console, seconds: float) -> list[Row]:
+def watch(
+    tools: Tools, console: Console, seconds: float, chain: Sequence[tuple[str, str]] = CHAIN
+) -> list[Row]:
     """Until all is done; DemoError with the resource's own diagnosis when one fails or time is up."""
     began = time.monotonic()
     if not console.is_terminal:
-        return _follow(tools, console, began, seconds, lambda rows: None)
+        return _follow(tools, chain, console, began, seconds, lambda rows: None)
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         return _follow(
-            tools, None, began, seconds, lambda rows: live.update(table(rows, time.monotonic() - began))
+            tools,
+            chain,
+            None,
+            began,
+            seconds,
+            lambda rows: live.update(table(rows, time.monotonic() - began)),
         )
 
 
 def _follow(
-    tools: Tools, console: Console | None, began: float, seconds: float, show: Callable[[list[Row]], None]
+    tools: Tools,
+    chain: Sequence[tuple[str, str]],
+    console: Console | None,
+    began: float,
+    seconds: float,
+    show: Callable[[list[Row]], None],
 ) -> list[Row]:
     said: dict[str, str] = {}
     while True:
-        rows = read(tools)
+        rows = read(tools, chain)
         show(rows)
         if console is not None:
             for row in rows:

@@ -45,60 +45,94 @@ def test_an_interrupt_ends_the_row() -> None:
     assert [(outcome.step, outcome.result) for outcome in outcomes] == [("setup", "INTERRUPTED")]
 
 
-BESIDE = (
+ROWS = (
     Step("setup", ["true"]),
-    Step("cluster", ["true"]),
-    Step("unit", ["true"], ("setup",), beside="cluster"),
+    Step("unit", ["true"], ("setup",), aside=True),
+    Step("cluster", ["true"], ("setup",)),
+    Step("images", ["true"], ("setup",), after=("cluster",), aside=True),
+    Step("chain", ["true"], ("images",)),
 )
 
 
-def test_a_step_beside_another_runs_at_the_same_time(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_second_row_runs_at_the_same_time_and_is_told_in_one_piece(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     both = threading.Barrier(2, timeout=20)  # passed only by two at once
 
     def meet(step: Step, output: IO[bytes] | None) -> int:
-        if step.name != "setup":
+        if step.name in ("unit", "cluster"):
             both.wait()
         if output is not None:
             output.write(b"853 passed\n")
         return 3 if step.name == "unit" else 0
 
-    outcomes = test_all.run_steps(BESIDE, meet)
+    outcomes = test_all.run_steps(ROWS, meet)
     assert [(o.step, o.result) for o in outcomes] == [
         ("setup", "ok"),
-        ("cluster", "ok"),
         ("unit", "FAILED (exit status 3)"),
+        ("cluster", "ok"),
+        ("images", "ok"),
+        ("chain", "ok"),
     ]
     assert "\n== unit, which ran beside others: true\n853 passed\n" in capfd.readouterr().out
 
 
-def test_a_step_beside_another_goes_on_beside_those_behind_it_and_is_told_when_it_ends(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    behind = threading.Event()
-    told = threading.Event()
+@pytest.mark.parametrize("failing", ["", "cluster"])
+def test_a_step_waits_for_what_it_needs_and_comes_after_in_either_row(failing: str) -> None:
+    ended: list[str] = []
 
-    def meet(step: Step, output: IO[bytes] | None) -> int:
+    def note(step: Step, output: IO[bytes] | None) -> int:
+        assert set(step.needs) | set(step.after) <= set(ended)
+        ended.append(step.name)
+        return int(step.name == failing)
+
+    outcomes = {o.step: o.result for o in test_all.run_steps(ROWS, note)}
+    assert outcomes["images"] == outcomes["chain"] == "ok", "coming after is not needing"
+
+
+def test_what_the_other_row_could_not_make_is_needed_in_vain() -> None:
+    outcomes = test_all.run_steps(ROWS, lambda step, output: int(step.name == "images"))
+    assert {o.step: o.result for o in outcomes}["chain"] == "not run: images failed"
+
+
+def test_a_step_that_waits_for_none_of_the_chosen_runs() -> None:
+    chosen = test_all.choose(ROWS, "images,chain", None)
+    assert [o.step for o in test_all.run_steps(chosen, lambda step, output: 0)] == ["images", "chain"]
+
+
+def test_an_interrupt_ends_the_other_row_too() -> None:
+    unit_runs = threading.Event()
+    interrupted = threading.Event()
+
+    def execute(step: Step, output: IO[bytes] | None) -> int:
         if step.name == "unit":
-            assert behind.wait(20)
-            told.set()
-        if step.name == "lint":
-            behind.set()
-            assert told.wait(20)
+            unit_runs.set()
+            assert interrupted.wait(20)
+            return -2
+        if step.name == "cluster":
+            assert unit_runs.wait(20)
+            interrupted.set()
+            raise KeyboardInterrupt
         return 0
 
-    outcomes = test_all.run_steps((*BESIDE, Step("lint", ["true"])), meet)
-    assert [o.step for o in outcomes] == ["setup", "cluster", "lint", "unit"]
-    assert "== lint: true, and unit beside it" in capfd.readouterr().out
+    assert {o.step for o in test_all.run_steps(ROWS, execute)} == {"setup", "unit", "cluster"}
 
 
-def test_a_step_whose_neighbour_is_not_chosen_runs_alone() -> None:
-    chosen = test_all.choose(BESIDE, None, "cluster")
-    assert [o.step for o in test_all.run_steps(chosen, lambda step, output: 0)] == ["setup", "unit"]
+def test_a_defect_in_one_row_does_not_leave_the_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda told: None)
+
+    def execute(step: Step, output: IO[bytes] | None) -> int:
+        if step.name == "images":
+            raise OSError("no space left")
+        return 0
+
+    assert "chain" not in {o.step for o in test_all.run_steps(ROWS, execute)}
 
 
-def test_a_step_beside_another_is_not_run_either_without_what_it_builds_on() -> None:
-    outcomes = test_all.run_steps(BESIDE, lambda step, output: int(step.name == "setup"))
-    assert {o.step: o.result for o in outcomes}["unit"] == "not run: setup failed"
+def test_steps_come_behind_what_they_wait_for() -> None:
+    names = [step.name for step in test_all.STEPS]
+    for step in test_all.STEPS:
+        assert {*step.needs, *step.after} <= set(names[: names.index(step.name)]), step.name
 
 
 def test_the_table_names_what_failed() -> None:
