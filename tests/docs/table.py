@@ -13,7 +13,11 @@ from tests.docs.rows import Cannot, Demo, Here, Library, Ran, Row, Step
 from tests.docs.shell import Command, all_commands
 
 _DEMO = "tests/chain/test_1_demo.py::test_the_demo_ends_with_an_answer_and_its_numbers"
+_STORES = (
+    "tests/chain/test_3_stores.py::test_a_model_of_a_hub_is_trained_measured_quantized_and_served_by_a_bucket"
+)
 _QUICKSTART = "tests/library/test_quickstart.py::test_from_nothing_to_an_answer_with_an_interruption"
+_WORDS = "tests/library/test_words.py"
 _CHAIN = "tests/unit/quickstart/test_chain.py"
 _CURRENT = "tests/chain/test_1_demo.py::test_the_same_command_runs_on_the_cluster_that_kubectl_speaks_to"
 _REGISTRY = "tests/e2e/test_registry.py::test_the_operator_runs_from_a_registry"
@@ -38,9 +42,19 @@ ROWS = (
     Row(r"make quickstart MODEL=\S+ DATASET=\S+", Ran(f"{_CHAIN}::test_a_real_model_has_its_own_settings")),
     Row(r"python -m speechless\.tiny make --out \S+.*", Library(_TINY)),
     # A page that goes step by step, with that model.
-    Row(r"export( \w+=\S+)+", Library()),
+    Row(r"export( (?!AWS_)\w+=\S+)+", Library()),
+    Row(r"export( AWS_\w+=\S+)+", Cannot("keys of the reader's")),
     Row(r"python -m speechless\.finetune (init|run|merge) --task_name \w+", Library()),
+    Row(r"python -m speechless\.data check (?!s3:|oci:)\S+ .*", Library()),
+    Row(
+        r"python -m speechless\.data check (s3|oci):\S+ .*",
+        Ran(f"{_WORDS}::test_lengths_are_told_in_a_buckets_models_tokens"),
+    ),
     Row(r"python -m speechless\.eval\.humaneval --model \S+ --data \S+ .*", Library()),
+    Row(
+        r"python -m speechless\.eval\.humaneval --model (s3|oci):\S+",
+        Ran(f"{_WORDS}::test_a_buckets_model_is_scored_on_a_buckets_problems"),
+    ),
     Row(r"python -m speechless\.quant (converter|llamacpp .*)", Library()),
     Row(
         r"python -m speechless\.api\.server start --model \S+ --port 5077 --host 127\.0\.0\.1",
@@ -60,6 +74,8 @@ ROWS = (
     Row(r"make test", Cannot("it is the run that this test is a part of")),
     Row(r"make (bench-operator|test-more)", Cannot("an hour, or minutes on a quiet machine: by hand")),
     Row(r"\S*python -m benchmarks\.operator --help", Here("--resources")),
+    Row(r"\S*python -m benchmarks\.store --help", Here("--megabytes")),
+    Row(r"\S*python -m benchmarks\.store --megabytes .*", Cannot("it measures: minutes, by hand")),
     Row(
         r"\S*python -m benchmarks\.operator --only \S+ .*",
         Cannot("it measures: minutes on a quiet machine, by hand"),
@@ -72,10 +88,21 @@ ROWS = (
     Row(r"make (demo|demo-clean)", Ran(_DEMO)),
     Row(r"kubectl apply -f examples/demo", Ran(_DEMO)),
     Row(rf"kubectl( -n speechless-demo)? get {_OUR_KIND}\S*( [\w<>-]+)?{_OUTPUT}", Demo(_OTHERS)),
-    Row(rf"kubectl -n speechless-demo describe {_OUR_KIND} \S+", Demo()),
-    Row(r"kubectl( -n speechless-demo)? wait .*--for=condition=Succeeded.*", Demo()),
+    Row(rf"kubectl( -n speechless-demo)? describe {_OUR_KIND} \S+", Demo()),
+    Row(r"kubectl( -n speechless-demo)? wait .*--for=condition=(Succeeded|Ready).*", Demo()),
+    Row(r"kubectl get storageclass", Demo()),
     Row(r"kubectl wait \S+ --for=condition=Failed .*", Cannot("the demo's runs do not fail")),
-    Row(r"kubectl -n speechless-demo port-forward service/coder 8000:80", Ran(_DEMO)),
+    Row(r"kubectl( -n speechless-demo)? port-forward service/coder 8000:80", Ran(_DEMO)),
+    Row(r"curl -s http://127\.0\.0\.1:8000/v1/completions .*", Ran(_DEMO)),
+    # The tutorial's other pages, in a namespace of the reader's.
+    Row(r"kubectl create namespace demo", Ran(_STORES)),
+    Row(r"kubectl config set-context --current .*", Cannot("it changes the reader's kubeconfig")),
+    Row(r"kubectl( -n demo)? create secret generic (bucket|hub) .*", Ran(_STORES)),
+    Row(r"kubectl create secret docker-registry registry .*", Cannot("a registry of the reader's")),
+    Row(r"docker login registry\.example", Cannot("a registry of the reader's")),
+    Row(r"kubectl apply -f tuned\.yaml", Ran(_STORES)),
+    Row(r"kubectl apply -f (claim|load)\.yaml", Cannot("a volume and a registry of the reader's")),
+    Row(r"kubectl wait job/load .*", Cannot("a hub and a registry of the reader's")),
     Row(r"python: from openai import OpenAI .*client\.completions\.create.*", Ran(_DEMO)),
     # The chart, on a cluster that is there.
     Row(r"helm (upgrade --install|install) speechless charts/speechless .*", Ran(_DEMO)),
@@ -88,8 +115,20 @@ ROWS = (
     # Images and the demo on a cluster that was there before.
     Row(r"make images-push( \w+=\S+)+", Ran(_REGISTRY)),
     Row(r"python3 hack/push\.py registry\.example/team .*", Ran(_REGISTRY)),
-    Row(r"make demo CLUSTER=current( \w+=\S+)+", Ran(_CURRENT)),
+    Row(r"make demo CLUSTER=current( (?!MODEL)\w+=\S+)+", Ran(_CURRENT)),
+    Row(
+        r"make demo CLUSTER=current .*MODEL=\S+ .*",
+        Ran("tests/unit/hack/test_demo.py::test_make_passes_on_what_it_is_told"),
+    ),
     Row(r"(eval \$\()?(kind|k3d|minikube) .*", Cannot("it needs a Docker engine")),
+    Row(
+        r"python -m speechless\.store (fetch|publish) .*",
+        Ran("tests/store/test_commands.py::test_what_is_published_is_fetched_again"),
+    ),
+    Row(
+        r"python -m speechless\.store cache .*",
+        Ran("tests/store/test_cache.py::test_the_cache_is_listed_cleared_and_checked"),
+    ),
     Row(r"kubectl -n demo (exec|cp|delete) .*", Cannot("needs a model of the reader's")),
     # Parts of the shell, and small programs that work on what others print.
     Row(r"wait -n|jq", Cannot("a part of the shell; it does nothing alone")),

@@ -111,7 +111,7 @@ def _run(namespace: str) -> Object:
 
 def test_a_registry_that_refuses_is_told_in_one_line(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.instance is not None
-    with registry.serving(cluster.instance, tmp_path, REFUSING_PORT, login=True):
+    with registry.serving(cluster.instance, tmp_path, REFUSING_PORT, login=registry.any_credentials()):
         done = push(cluster, tmp_path, f"{registry.HOST}:{REFUSING_PORT}", "operator")
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("images-push: ")]

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.apiserver.operator.process import IMAGES, STORE, Operator, free_port
+from tests.apiserver.operator.process import IMAGES, STORE, Operator
 from tests.skew.archive import environment, tree
+from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
 

@@ -49,8 +49,16 @@ def create_namespace(kube: Kube, test_name: str, test_id: str, run: str) -> str:
 
 
 def sweep(kube: Kube, run: str, *, shared: bool) -> list[str]:
-    """Delete what killed runs left: their namespaces and CRDs. On a `shared` cluster only what is old."""
+    """Delete what killed runs left: their namespaces and CRDs. On a `shared` cluster only what is old.
+
+    In an instance of the tests' own every webhook is left: nobody answers it any more, and it refuses every object.
+    """
     swept = []
+    if not shared:
+        for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+            for obj in kube.list(kind):
+                kube.delete(kind, obj["metadata"]["name"], missing_ok=True)
+                swept.append(f"{kind}/{obj['metadata']['name']}")
     now = datetime.datetime.now(datetime.UTC)
     for kind in ("CustomResourceDefinition", "Namespace"):
         for obj in kube.list(kind, labels=f"{RUN_LABEL},{RUN_LABEL}!={run}"):

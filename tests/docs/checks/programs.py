@@ -23,6 +23,7 @@ PARSERS = {
     **{tuple(name.removeprefix("python -m ").split()): module for name, module in COMMANDS.items()},
     ("cluster",): "cluster.__main__",
     ("benchmarks.operator",): "benchmarks.operator.__main__",
+    ("benchmarks.store",): "benchmarks.store.__main__",
     ("hack/push.py",): "push",
 }
 """The first words of a command, without `python -m`, to the module that has its parser: `build_parser` or `parser`."""

@@ -47,7 +47,7 @@ def test_a_file_without_keys_does_not_open_the_door(tmp_path: Path) -> None:
         (["start", "--model", "m.gguf", "--backbone", "transformers"], 1, "serves a HuggingFace model"),
         (["start", "--model", "m.gguf", "--backbone", "vllm"], 2, "invalid choice"),
         (["start", "--model", "m.gguf", "--prot", "1"], 2, "unknown flag --prot; did you mean --port?"),
-        (["start", "--model", "m.gguf", "--port", "70000"], 2, "--port from 1 to 65535"),
+        (["start", "--model", "m.gguf", "--port", "70000"], 2, "--port: must be from 1 to 65535, not 70000"),
         (["stop", "--model", "m.gguf"], 2, "unknown argument stop"),
     ],
 )

@@ -32,6 +32,8 @@ HEAVY = [
     ("speechless", "api", "start", "--model", "m"),
     ("speechless.api.server", "start", "--model", "m"),
     ("speechless.quickstart", "--out", "q"),
+    ("speechless.data", "check", "rows.jsonl", "--model", "m"),
+    ("speechless.data", "check", "rows.parquet"),
 ]  # fmt: skip
 
 
@@ -45,6 +47,7 @@ def bare(tmp_path: Path) -> Path:
         (tmp_path / folder / "config.json").write_text("{}")
         (tmp_path / folder / "adapter_config.json").write_text("{}")
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 100)
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
     (tmp_path / "problems.jsonl").write_text(
         '{"task_id": "t/1", "prompt": "def f():\\n", "entry_point": "f", "test": "def check(c):\\n    pass"}\n'
     )

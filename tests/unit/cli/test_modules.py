@@ -15,6 +15,7 @@ PACKAGE = Path(speechless.__file__).parent
 COMMANDS = {
     "speechless.api",
     "speechless.api.server",
+    "speechless.data",
     "speechless.eval",
     "speechless.eval.humaneval",
     "speechless.finetune",
@@ -23,6 +24,7 @@ COMMANDS = {
     "speechless.quant",
     "speechless.quickstart",
     "speechless.stage",
+    "speechless.store",
     "speechless.tiny",
 }
 """What a person runs."""

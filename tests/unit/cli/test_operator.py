@@ -41,10 +41,18 @@ def test_an_unknown_word_is_an_error(word: str, message: str, capsys: pytest.Cap
     [
         (["--artifact-stor=x"], "unknown flag --artifact-stor; did you mean --artifact-store?"),
         (
-            ["--artifact-store=s3://bucket/x"],
-            "--artifact-store s3://bucket/x: must be `pvc://<claim>/<path>`",
+            ["--artifact-store=ftp://host/x"],
+            "--artifact-store ftp://host/x: must be `pvc://<claim>/<path>`",
         ),
         (["--artifact-store=file:///x"], "--artifact-store file:///x: must be `pvc://<claim>/<path>`"),
+        (
+            ["--artifact-store=s3:///x"],
+            "--artifact-store s3:///x: names no bucket: write s3://<bucket>/<path>",
+        ),
+        (
+            ["--artifact-store=pvc://a/b", "--artifact-store-secret=x"],
+            "--artifact-store-secret: pvc://a/b takes no Secret: remove it",
+        ),
         (["--artifact-store=pvc://a/../b"], "--artifact-store pvc://a/../b: leads out of its place"),
         (["--workers=many"], "argument --workers: not a whole number: many"),
         (["--workers=0"], "argument --workers: must be 1 or more: 0"),

@@ -103,7 +103,17 @@ def test_what_gates_need_decides_nothing() -> None:
 
 def test_every_field_is_decided_about() -> None:
     """A new field of a stage's spec decides the result unless somebody says here that it does not."""
-    said = {"version", "run", "mounts", "work_dir", "output", "stage", "checkpoints", "gate_metrics"}
+    said = {
+        "version",
+        "run",
+        "mounts",
+        "secrets",
+        "work_dir",
+        "output",
+        "stage",
+        "checkpoints",
+        "gate_metrics",
+    }
     for model in (FineTuneSpec, EvaluateSpec):
         made = spec(FINE_TUNE if model is FineTuneSpec else EVALUATE)
         written = {

@@ -61,6 +61,36 @@ def test_every_image_has_a_folder() -> None:
     assert {name for name in names if not (ROOT / "images" / name / "Containerfile").is_file()} == set()
 
 
+@pytest.mark.parametrize(
+    ("base", "what"),
+    [
+        ("oci://registry:5000/team", None),
+        ("oci://registry:5000/team:v1", "names one artifact"),
+        ("oci://registry/team@sha256:" + "0" * 64, "names one artifact"),
+        ("s3://bucket/a:b", None),
+        ("pvc://claim/../x", "leads out of its place"),
+    ],
+)
+def test_a_place_for_artifacts_is_not_one_artifact(base: str, what: str | None) -> None:
+    if what is None:
+        storage.check_base(base)
+        return
+    with pytest.raises(storage.UriError, match=what):
+        storage.check_base(base)
+
+
+CLIENTS = {"local": None, "bucket": "obstore", "hub": "huggingface-hub", "oci": "oras"}
+"""What a store's module needs beside Python."""
+
+
+def test_every_image_that_runs_a_stage_reaches_every_scheme() -> None:
+    assert {row.store for row in storage.SCHEMES.values()} == set(CLIENTS)
+    for image in {*STAGE_IMAGES.values(), *engines.images()}:
+        locked = (ROOT / "images" / image / "requirements.txt").read_text()
+        missing = [name for name in CLIENTS.values() if name and f"\n{name}==" not in f"\n{locked}"]
+        assert missing == [], image
+
+
 def test_an_engine_allows_nothing_that_it_reserves() -> None:
     for row in engines.ENGINES.values():
         assert not set(row.arguments) & set(row.reserved)
@@ -143,7 +173,11 @@ def test_a_uri_means_a_place(uri: str, host: str, parts: tuple[str, ...]) -> Non
 @pytest.mark.parametrize(
     ("uri", "what"),
     [
-        ("s3://bucket/x", "has the scheme 's3': this version knows pvc:// and file://"),
+        (
+            "ftp://host/x",
+            "has the scheme 'ftp': this version knows pvc://, hf://, s3://, gs://, az://, oci:// and file://",
+        ),
+        ("s3:///x", "names no bucket: write s3://<bucket>/<path>"),
         ("models/x", "has the scheme 'models/x'"),
         ("pvc:///x", "names no claim: write pvc://<claim>/<path>"),
         ("pvc://m/../x", "leads out"),

@@ -7,7 +7,7 @@ import pytest
 from speechless.finetune import finetune
 
 
-@pytest.mark.parametrize("dataset", ["nosuch.jsonl", "a.jsonl,b.jsonl"])
+@pytest.mark.parametrize("dataset", ["nosuch.jsonl", "nosuch.jsonl,b.jsonl"])
 def test_rows_that_are_not_there_are_named(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -16,4 +16,4 @@ def test_rows_that_are_not_there_are_named(
     argv = ["--model_name_or_path", "model", "--dataset", dataset, "--output_dir", "out"]
     assert finetune.main(argv) == 1
     told = capsys.readouterr().err
-    assert told.endswith(f"speechless finetune: {dataset}: No such file or directory\n")
+    assert told.endswith("speechless finetune: nosuch.jsonl: No such file or directory\n")

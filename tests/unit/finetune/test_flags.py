@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from speechless.contract import DatasetFormat, Method
+from speechless.data import FLAGS
+from speechless.data.places import places
 from speechless.finetune.flags import parse
 
 NEEDED = ["--model_name_or_path", "m", "--dataset", "d.jsonl"]
@@ -54,6 +56,22 @@ def test_flags_reach_the_settings() -> None:
     assert (full.method, full.precision, full.dataset_format) == (Method.FULL, "32", DatasetFormat.MESSAGES)
 
 
+@pytest.mark.parametrize("name", FLAGS)
+def test_every_format_of_rows_can_be_named(name: str) -> None:
+    assert parse([*NEEDED, "--dataset_format", name]).dataset_format is FLAGS[name]
+
+
+def test_a_dataset_is_a_list_with_commas_or_one_place_whose_name_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    needed = NEEDED[: NEEDED.index("--dataset")] + NEEDED[NEEDED.index("--dataset") + 2 :]
+    given = parse([*needed, "--dataset", "a.jsonl, b"]).dataset
+    assert places(given) == (Path("a.jsonl"), Path("b"))
+    (tmp_path / "a.jsonl, b").touch()
+    assert places(given) == (Path("a.jsonl, b"),)
+
+
 def test_the_old_short_form_is_taken_with_a_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert parse([*NEEDED, "--model_max_len", "99"]).hyperparameters.max_length == 99
     assert parse([*NEEDED, "--model_max_len=98"]).hyperparameters.max_length == 98
@@ -66,7 +84,8 @@ def test_the_old_short_form_is_taken_with_a_word(capsys: pytest.CaptureFixture[s
         (["--bits", "4"], "--bits 4: training on a quantized model is not offered yet"),
         (["--bits", "8"], "--bits 8: training on a quantized model"),
         (["--bits", "64"], "--bits 64: one of auto, 16, 32"),
-        (["--dataset_format", "conversations"], "--dataset_format conversations is not offered; one of auto"),
+        (["--dataset_format", "vicuna"], "--dataset_format vicuna is not offered; one of auto"),
+        (["--bad_rows", "drop"], "--bad_rows"),
         (["--full_finetune", "--lora_r", "8"], "--lora_r has no effect with --full_finetune"),
         (
             ["--eval_dataset_size", "0", "--eval_steps", "5"],

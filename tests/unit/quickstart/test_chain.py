@@ -20,7 +20,11 @@ from speechless.quickstart.screen import Screen
 from speechless.quickstart.steps import Chain, Step
 
 CHAIN = Chain(
-    Path("tiny/base"), Path("tiny/train.jsonl"), Path("tiny/heldout.jsonl"), Path("tiny/text.txt"), tiny=True
+    Path("tiny/base"),
+    (Path("tiny/train.jsonl"),),
+    Path("tiny/heldout.jsonl"),
+    Path("tiny/text.txt"),
+    tiny=True,
 )
 
 
@@ -148,7 +152,7 @@ def test_every_command_is_one_that_the_library_has() -> None:
 
 def test_a_real_model_has_its_own_settings(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
-    chain = Chain(tmp_path / "m", tmp_path / "rows.jsonl", None, None, tiny=False)
+    chain = Chain(tmp_path / "m", (tmp_path / "rows.jsonl",), None, None, tiny=False)
     train = next(each for each in chain.steps() if each.name == "fine-tune")
     assert train.env == {"BASE_MODEL_PATH": str(tmp_path / "m"), "DATASET": str(tmp_path / "rows.jsonl")}
     assert all(each.name != "base model" for each in chain.steps())
@@ -163,7 +167,7 @@ def test_a_real_model_has_its_own_settings(tmp_path: Path) -> None:
         (["--dataset", "d"], "--dataset needs --model"),
         (["--model", "nowhere", "--dataset", "d"], "--model nowhere: there is no such file or folder"),
         (["--model", "m", "--dataset", "d", "--preset", "small"], "--preset has no effect with --model"),
-        (["--port", "0"], "--port 0: from 1 to 65535"),
+        (["--port", "0"], "--port: must be from 1 to 65535, not 0"),
         (["--modle", "m"], "did you mean --model?"),
     ],
 )

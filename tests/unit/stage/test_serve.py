@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,9 @@ from speechless.contract import FailureReason, Format, ServeEngine, ServeSpec, S
 from speechless.errors import StageError
 from speechless.generate.llamacpp.tools import BIN_VARIABLE
 from speechless.stage import serve
-from speechless.store import ManifestFields, store_for
+from speechless.store import Access, ManifestFields, store_for
+from tests.support.ports import free_port
+from tests.unit.store import NOWHERE
 
 
 def published(tmp_path: Path, name: str, held: Format) -> ServeSpec:
@@ -27,12 +28,12 @@ def published(tmp_path: Path, name: str, held: Format) -> ServeSpec:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / name).write_text("weights")
     uri = (tmp_path / "model").as_uri()
-    store_for(uri, {}).publish(tmp_path / "work", uri, ManifestFields(format=held))
+    store_for(uri).publish(tmp_path / "work", uri, ManifestFields(format=held))
     return ServeSpec(model=Source(uri=uri), model_name="tiny")
 
 
 def opened_path(spec: ServeSpec) -> Path:
-    return serve.model_path(spec, store_for(spec.model.uri, spec.mounts).open(spec.model))
+    return serve.model_path(spec, store_for(spec.model.uri, Access(spec.mounts)).open(spec.model, NOWHERE))
 
 
 def test_llama_cpp_gets_the_file(tmp_path: Path) -> None:
@@ -145,10 +146,7 @@ def serving(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     program = tmp_path / "bin" / "llama-server"
     program.write_text(SERVER.format(folder=str(tmp_path)))
     program.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spec = published(tmp_path, "tiny.gguf", Format.GGUF).model_copy(update={"port": port})
+    spec = published(tmp_path, "tiny.gguf", Format.GGUF).model_copy(update={"port": free_port()})
     (tmp_path / "stage.json").write_text(spec.to_json())
     environment = os.environ | {
         BIN_VARIABLE: str(tmp_path / "bin"),
