@@ -11,7 +11,7 @@ NAME ?= speechless
 NODES ?= 1
 SIZE ?= 300
 # Of `make quickstart`: the folder in which everything is made, and where the model is served. MODEL and DATASET, PROBLEMS and
-# TEXT are a path, a URI (s3://, gs://, az://, hf://) or a hub's org/name; for `make demo` no path.
+# TEXT are a path, a URI (s3://, gs://, az://, oci://, hf://) or a hub's org/name; for `make demo` no path.
 OUT ?= build/quickstart
 PORT ?= 5001
 export PYTHON

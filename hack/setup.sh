@@ -43,6 +43,8 @@ fi
 rm -f "$stamp"
 if [ "$(cat "$env/setup-place" 2>/dev/null)" != "$PWD" ] || ! "$env/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "setup: making $env"
+    # Never into what a link leads to: that is the environment of another checkout.
+    [ ! -L "$env" ] || rm "$env"
     "${PYTHON:-python3}" -m venv --clear "$env"
     pwd >"$env/setup-place"
 fi
