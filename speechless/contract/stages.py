@@ -82,7 +82,7 @@ class Stage(ContractModel):
     version: Literal["v1"] = "v1"
     run: RunIdentity = RunIdentity()
     mounts: dict[str, str] = {}
-    """Claim name to the folder where it is mounted: how `pvc://claim/path` becomes a path."""
+    """A claim's name, or an image's reference, to the folder of its mount: how `pvc://claim/path` becomes a path."""
     secrets: dict[str, str] = {}
     """Secret name to the folder where it is mounted, a file a key: what `secretRef` means."""
     work_dir: str = "/work"

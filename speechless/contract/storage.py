@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -21,6 +22,17 @@ class UriError(ValueError):
         """`what` goes on after the URI: `file://x is not an absolute path`."""
         super().__init__(f"{uri} {what}: {hint}")
         self.uri, self.what, self.hint = uri, what, hint
+
+
+class Mount(StrEnum):
+    """What a pod mounts so that its stage finds a place as a folder."""
+
+    NOTHING = "nothing"
+    """The stage reaches the place by itself."""
+    CLAIM = "claim"
+    """A PersistentVolumeClaim of the namespace, named by the URI's first part."""
+    IMAGE = "image"
+    """An image volume (Kubernetes 1.35, or 1.33 with its feature gate); the URI's first part is its reference."""
 
 
 class Setting(NamedTuple):
@@ -49,8 +61,8 @@ class Scheme:
     """Whether an artifact that a pod publishes there is still there when the pod is gone."""
     administrator_only: bool
     """Whether resources may name it only where the administrator allows it: it reaches beyond the namespace."""
-    needs_claim: bool
-    """Whether the first part is a PersistentVolumeClaim of the namespace, which the pod mounts."""
+    mounts: Mount
+    """What the pod mounts for it."""
     host: str
     """What the first part is called in messages, such as `claim`; empty: there is none, and the path is absolute."""
     settings: tuple[Setting, ...]
@@ -59,20 +71,28 @@ class Scheme:
     """What stands before a run in its artifact's URI: `/`, or `:` where it is the tag of a repository."""
     store: str
     """The module of `speechless.store` that reaches it."""
+    first: str = "[^/]*"
+    """A regular expression of the first part, where a slash does not end it."""
+
+    def first_part(self, rest: str) -> str:
+        """The first part of what stands behind `://`; empty if there is none."""
+        found = re.match(self.first, rest)
+        return found.group() if found else ""
 
     def check(self, uri: str) -> Place:
         """The place that a URI of this scheme means; UriError if it means none."""
         _, _, rest = uri.partition("://")
         if any(sign in rest for sign in "?#"):
             raise UriError(uri, "has a query or a fragment", "write the sign in a file's name as %3F or %23")
-        host, slash, tail = rest.partition("/")
+        host = self.first_part(rest)
+        tail = rest.removeprefix(host)
         # Percent-encoding is undone (RFC 3986). A file's name need not be UTF-8: Python keeps its bytes as surrogates.
         parts = [unquote(part, errors="surrogateescape") for part in tail.split("/") if part not in {"", "."}]
         if any(part == ".." or "/" in part or "\0" in part for part in parts):
             raise UriError(uri, "leads out of its place", "write the path without '..'")
         if self.host and not host:
             raise UriError(uri, f"names no {self.host}", f"write {self.example}")
-        if not self.host and (host or not slash):
+        if not self.host and (host or not tail):
             raise UriError(uri, "is not an absolute path", f"write three slashes: {self.example}")
         return Place(uri, self, host, tuple(parts))
 
@@ -109,7 +129,7 @@ SCHEMES: dict[str, Scheme] = {
             pattern=r"^pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?/.+$",
             may_write=True,
             administrator_only=False,
-            needs_claim=True,
+            mounts=Mount.CLAIM,
             host="claim",
             settings=(),
             before_run="/",
@@ -122,7 +142,7 @@ SCHEMES: dict[str, Scheme] = {
             pattern=r"^hf://(datasets/)?[A-Za-z0-9][-._A-Za-z0-9]*/[A-Za-z0-9][-._A-Za-z0-9]*(@[A-Za-z0-9][^@]*)?(/[^@]+)?$",
             may_write=False,
             administrator_only=False,
-            needs_claim=False,
+            mounts=Mount.NOTHING,
             host="organization",
             settings=(
                 Setting("HF_TOKEN", "a token that may read the repository", private=True),
@@ -138,7 +158,7 @@ SCHEMES: dict[str, Scheme] = {
             pattern=r"^s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]/.+$",
             may_write=True,
             administrator_only=False,
-            needs_claim=False,
+            mounts=Mount.NOTHING,
             host="bucket",
             settings=(
                 Setting("AWS_ACCESS_KEY_ID", "the key's name", private=True),
@@ -164,7 +184,7 @@ SCHEMES: dict[str, Scheme] = {
             pattern=r"^gs://[a-z0-9][-._a-z0-9]{1,220}[a-z0-9]/.+$",
             may_write=True,
             administrator_only=False,
-            needs_claim=False,
+            mounts=Mount.NOTHING,
             host="bucket",
             settings=(
                 Setting(
@@ -183,7 +203,7 @@ SCHEMES: dict[str, Scheme] = {
             pattern=r"^az://[a-z0-9][-a-z0-9]{1,61}[a-z0-9]/.+$",
             may_write=True,
             administrator_only=False,
-            needs_claim=False,
+            mounts=Mount.NOTHING,
             host="container",
             settings=(
                 Setting("AZURE_STORAGE_ACCOUNT_NAME", "the storage account", private=True),
@@ -207,7 +227,7 @@ SCHEMES: dict[str, Scheme] = {
             pattern=r"^oci://[a-z0-9][-.a-z0-9]*(:[0-9]+)?(/[a-z0-9]+([-._]+[a-z0-9]+)*)+(:[A-Za-z0-9_][-._A-Za-z0-9]{0,127})?(@sha256:[a-f0-9]{64})?$",
             may_write=True,
             administrator_only=False,
-            needs_claim=False,
+            mounts=Mount.NOTHING,
             host="registry",
             settings=(
                 Setting(
@@ -222,13 +242,29 @@ SCHEMES: dict[str, Scheme] = {
             store="oci",
         ),
         Scheme(
+            name="image",
+            text="a folder in a container image, which the pod mounts as a volume",
+            example="image://<registry>/<image>:<tag>/<path>",
+            pattern=r"^image://[a-z0-9][-.a-z0-9]*(:[0-9]+)?(/[a-z0-9]+([-._]+[a-z0-9]+)*)+"
+            r"(:[A-Za-z0-9_][-._A-Za-z0-9]{0,127}(@sha256:[a-f0-9]{64})?|@sha256:[a-f0-9]{64})(/.*)?$",
+            may_write=False,
+            administrator_only=False,
+            mounts=Mount.IMAGE,
+            host="image with a tag or a digest",
+            settings=(),
+            before_run="/",
+            store="local",
+            # Its path begins behind the tag or the digest: `registry:5000/team/coder:v1/models`.
+            first=r"[^/]+(?:/[^/:@]+)+[:@][^/]+",
+        ),
+        Scheme(
             name="file",
             text="a path in the image, where the operator allows it",
             example="file:///<path>",
             pattern=r"^file:///.+$",
             may_write=False,
             administrator_only=True,
-            needs_claim=False,
+            mounts=Mount.NOTHING,
             host="",
             settings=(),
             before_run="/",
@@ -281,14 +317,16 @@ def artifact_uri(base: str, *parts: str) -> str:
     return "/".join([base.rstrip("/"), *parts[:-1]]) + (row.before_run if row else "/") + parts[-1]
 
 
-def claim_of(uri: str) -> str | None:
-    """The claim that a URI is on; None for a place that needs no claim.
+def mounted(uri: str, what: Mount) -> str | None:
+    """The name of what a pod mounts for a URI, a claim's or an image's reference; None if it mounts no such thing.
 
-    >>> claim_of("pvc://models/base/tiny"), claim_of("file:///models/tiny")
+    >>> mounted("pvc://models/base/tiny", Mount.CLAIM), mounted("file:///models/tiny", Mount.CLAIM)
     ('models', None)
+    >>> mounted("image://registry:5000/team/coder:v1/models", Mount.IMAGE)
+    'registry:5000/team/coder:v1'
     """
     row = scheme_of(uri)
-    return uri.partition("://")[2].partition("/")[0] if row is not None and row.needs_claim else None
+    return row.first_part(uri.partition("://")[2]) or None if row is not None and row.mounts is what else None
 
 
 def examples(*, writable: bool = False) -> str:
@@ -297,12 +335,12 @@ def examples(*, writable: bool = False) -> str:
     return " or ".join(f"`{row.example}` ({row.text})" for row in rows)
 
 
-def plain_examples(*, writable: bool = False, claims: bool = True) -> str:
-    """The schemes for a command line's help: `pvc://<claim>/<path> or s3://<bucket>/<path>`; a person has no claims."""
+def plain_examples(*, writable: bool = False, mounted: bool = True) -> str:
+    """The schemes for a command line's help: `s3://<bucket>/<path> or file:///<path>`; `mounted`: a pod's, too."""
     return " or ".join(
         row.example
         for row in SCHEMES.values()
-        if (row.may_write or not writable) and (claims or not row.needs_claim)
+        if (row.may_write or not writable) and (mounted or row.mounts is Mount.NOTHING)
     )
 
 

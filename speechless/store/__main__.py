@@ -97,7 +97,7 @@ def build_parser() -> Parser:
     fetched.add_argument(
         "source",
         metavar="SOURCE",
-        help=f"{storage.plain_examples(claims=False)}, a hub's org/name[@revision], or a path",
+        help=f"{storage.plain_examples(mounted=False)}, a hub's org/name[@revision], or a path",
     )
     fetched.add_argument(
         "target", type=Path, metavar="PATH", help="the copy: a folder, or a file if the source is one"
@@ -114,7 +114,7 @@ def build_parser() -> Parser:
     put.add_argument(
         "uri",
         metavar="URI",
-        help=f"{storage.plain_examples(writable=True, claims=False)} or file:///<path>: a folder that is free",
+        help=f"{storage.plain_examples(writable=True, mounted=False)} or file:///<path>: a folder that is free",
     )
     put.add_argument(
         "--format",

@@ -1,4 +1,4 @@
-"""The store for paths of this machine: `file://` and `pvc://`.
+"""The store for paths of this machine: `file://`, `pvc://` and `image://`.
 
 Reading copies nothing. Publishing writes a hidden sibling of the final folder, manifest last, every file synced, and
 renames it; rename(2) of a folder is atomic and fails on one that is not empty, so a final name is whole or not there.
@@ -38,7 +38,7 @@ class LocalStore:
     """Implements `Store` for what the machine has mounted."""
 
     def __init__(self, mounts: Mapping[str, str]) -> None:
-        """Take the folders in which claims are mounted, by claim name."""
+        """Take the folders of what is mounted, by a claim's name or an image's reference."""
         self._mounts = mounts
 
     def open(self, source: Source, into: Path, *, tick: Tick = no_tick) -> Opened:

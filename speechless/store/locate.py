@@ -1,6 +1,6 @@
-"""From a URI to a path: `file:///path`, and `pvc://claim/path` through the folder where the claim is mounted.
+"""From a URI to a path: `file:///path`; `pvc://claim/path` and `image://reference/path` through their mounts.
 
-Percent-encoding is undone (RFC 3986); nothing else is interpreted, and no URI leads out of a claim.
+Percent-encoding is undone (RFC 3986); nothing else is interpreted, and no URI leads out of what is mounted.
 """
 
 import os
@@ -9,32 +9,34 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechless.contract import FailureReason, storage
+from speechless.contract.storage import Mount
 from speechless.errors import StageError
 
 
 class Location(NamedTuple):
-    """A place on this machine. `root` is what the place must not leave: the claim's mount; None for file://."""
+    """A place on this machine. `root` is what the place must not leave: the mount; None for file://."""
 
     uri: str
     path: Path
     root: Path | None
+    mount: Mount = Mount.NOTHING
 
 
 def locate(uri: str, mounts: Mapping[str, str]) -> Location:
-    """The path that a `file://` or `pvc://` URI means; StageError(INVALID_SPEC) if it means none."""
+    """The path that a URI of such a scheme means; StageError(INVALID_SPEC) if it means none."""
     try:
         place = storage.check(uri)
     except storage.UriError as error:
         raise _invalid(uri, error.what, error.hint) from None
-    if not place.scheme.needs_claim:
+    if place.scheme.mounts is Mount.NOTHING:
         return Location(uri, Path("/", *place.parts), None)
     if place.host not in mounts:
         known = ", ".join(sorted(mounts)) or "none"
         raise _invalid(
-            uri, f"names the claim '{place.host}', which is not mounted", f"mounted claims: {known}"
+            uri, f"names the {place.scheme.mounts} '{place.host}', which is not mounted", f"mounted: {known}"
         )
     root = Path(mounts[place.host])
-    return Location(uri, root.joinpath(*place.parts), root)
+    return Location(uri, root.joinpath(*place.parts), root, place.scheme.mounts)
 
 
 def check_inside(location: Location, path: Path) -> None:
@@ -44,8 +46,8 @@ def check_inside(location: Location, path: Path) -> None:
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(location.root)):
         raise StageError(
             FailureReason.INPUT_FORBIDDEN,
-            f"{location.uri}: a symbolic link leads out of the claim",
-            "copy what the link means into the claim",
+            f"{location.uri}: a symbolic link leads out of the {location.mount}",
+            f"copy what the link means into the {location.mount}",
         )
 
 

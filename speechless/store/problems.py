@@ -32,7 +32,7 @@ def reading(uri: str) -> Iterator[None]:
     except OSError as error:
         what = f"{uri}: {_told(error)}"
         if error.errno in _MISSING:
-            hint = "check the URI; a pvc:// path is relative to the claim's root"
+            hint = "check the URI; the path is relative to the root of what is mounted"
             raise StageError(FailureReason.INPUT_NOT_FOUND, what, hint) from error
         if error.errno in _FORBIDDEN:
             hint = "let the stage's user or group read it (pods set fsGroup on volumes that support it)"

@@ -43,7 +43,7 @@ class Here(NamedTuple):
 def taken(root: Root, *, dataset: bool = False) -> str:
     """What a word may be, for a command's help."""
     hubs = "a hub's dataset" if dataset else "a hub's"
-    uris = storage.plain_examples(claims=False)
+    uris = storage.plain_examples(mounted=False)
     return f"looked for in ${root.variable}, too; or {hubs} org/name[@revision]; or {uris}"
 
 

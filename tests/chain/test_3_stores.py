@@ -1,11 +1,12 @@
 """The chain with nothing on a volume: a model of a hub, data in a bucket, and every artifact back into the bucket.
 
-And the same with all of it in a registry.
+And the same with all of it in a registry, and a model in an image that pods mount.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -16,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.chain.conftest import INSTANCE, NAMESPACE, Demo, conditions, ended, holds
+from tests.chain.conftest import CLAIM, INSTANCE, NAMESPACE, Demo, conditions, ended, holds
 from tests.library.hub_server import COMMIT
 from tests.support import registry, s3
 from tests.support.beside import inside, running
+from tests.support.cluster import Cluster
 from tests.support.kube import Kube
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
@@ -31,7 +33,6 @@ import os
 from pathlib import Path
 from speechless.contract import Format
 from speechless.store import ManifestFields, store_for
-from tests.support.ports import free_port
 os.environ |= {environment}
 for name, form in (("base", Format.HUGGING_FACE), ("train.jsonl", Format.DATASET), ("text.txt", Format.DATASET)):
     uri = "{root}/" + name.split(".")[0]
@@ -205,6 +206,55 @@ def test_all_of_it_in_a_registry(registered: str, make: Make, kube: Kube) -> Non
         timeout=300,
         describe=lambda: json.dumps(kube.get("InferenceService", "of-registry", NAMESPACE).get("status")),
     )
+
+
+@pytest.fixture
+def image(kube: Kube, demo: Demo, cluster: Cluster, tmp_path: Path) -> str:
+    """An image with the demo's quantized artifact in its folder `models`: nothing else is in it, and nothing runs."""
+    made = kube.get("Quantization", "tuned-q8", NAMESPACE)["status"]["artifact"]["uri"]
+    volume = kube.get("PersistentVolumeClaim", CLAIM, NAMESPACE)["spec"]["volumeName"]
+    claim = kube.get("PersistentVolume", volume)["spec"]["hostPath"]["path"]
+    shutil.copytree(Path(claim, made.removeprefix(f"pvc://{CLAIM}/")), tmp_path / "models")
+    file = tmp_path / "Containerfile"
+    file.write_text("FROM scratch\nCOPY models /models\n")
+    return cluster.build_image("test-model", file, tmp_path, {})
+
+
+def test_a_model_in_an_image_is_mounted_and_served(image: str, make: Make, kube: Kube) -> None:
+    digest = kube.get("Quantization", "tuned-q8", NAMESPACE)["status"]["artifact"]["digest"]
+    model = {"uri": f"image://{image}/models", "digest": digest}
+    suite = {
+        "name": "text",
+        "type": "Perplexity",
+        "data": {"uri": f"pvc://{CLAIM}/inputs/text.txt"},
+        "limit": 2,
+    }
+    make("Evaluation", "tuned", "of-image", model=model, suites=[suite], gates=[], allowCodeExecution=False)
+    gate = {"evaluations": [{"name": "of-image"}]}
+    make("InferenceService", "coder", "of-image", model=model, gate=gate)
+    scored = ended(kube, "Evaluation", "of-image")
+    assert holds(scored, "Succeeded"), scored["status"].get("failure")
+    wait_for(
+        lambda: holds(kube.get("InferenceService", "of-image", NAMESPACE), "Ready"),
+        "the model of the image to be served",
+        timeout=300,
+        describe=lambda: json.dumps(kube.get("InferenceService", "of-image", NAMESPACE).get("status")),
+    )
+    (pod,) = kube.list("Pod", NAMESPACE, labels="speechless.dev/name=of-image,speechless.dev/revision")
+    assert {"image": {"reference": image, "pullPolicy": "IfNotPresent"}, "name": "image-0"} in pod["spec"][
+        "volumes"
+    ]
+
+
+def test_an_image_that_cannot_be_mounted_is_told(make: Make, kube: Kube) -> None:
+    model = {"uri": "image://127.0.0.1:9/nobody/nothing:v1/models"}
+    make("InferenceService", "coder", "no-image", model=model, gate=None)
+
+    def told() -> str:
+        return str(conditions(kube.get("InferenceService", "no-image", NAMESPACE)).get("Ready", {}))
+
+    wait_for(lambda: "ImagePullFailed" in told(), "the image to be refused", timeout=120, describe=told)
+    assert "127.0.0.1:9/nobody/nothing:v1" in told()
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ ObjectName = Annotated[
 """Of an object that is not ours."""
 Quantity = Annotated[int | str, Field()]
 OUR_VOLUMES = ("spec", "work", "tmp", "shm")
-"""Names of the operator's volumes. Those of claims and Secrets are numbered: `claim-0`, `secretref-0`."""
+"""Names of the operator's volumes. Those that a URI means are numbered: `claim-0`, `image-0`, `secretref-0`."""
 OUR_PATHS = (
     "/etc/speechless",
     "/work",
     "/tmp",
     "/mnt/pvc",
+    "/mnt/images",
     "/mnt/secrets",
     "/dev",
     "/proc",
@@ -35,8 +36,9 @@ _VolumeName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
     Cel(
-        rule=f"!(self in {list(OUR_VOLUMES)}) && !self.startsWith('claim-') && !self.startsWith('secretref-')",
-        message=f"{', '.join(OUR_VOLUMES)} claim-* and secretref-* are the operator's volumes: give it another name",
+        rule=f"!(self in {list(OUR_VOLUMES)}) && !self.matches('^(claim|image|secretref)-')",
+        message=f"{', '.join(OUR_VOLUMES)}, claim-*, image-* and secretref-* are the operator's volumes: "
+        "give it another name",
     ),
 ]
 _MountPath = Annotated[

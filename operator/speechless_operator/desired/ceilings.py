@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from speechless.contract.storage import Mount, mounted
 from speechless_operator.api.pod import PodSettings
 from speechless_operator.desired.settings import Ceilings
 
@@ -33,6 +34,7 @@ def violations(
         *_listed("spec.pod.priorityClassName", pod.priority_class_name, ceilings.priority_classes),
         *_listed("spec.pod.runtimeClassName", pod.runtime_class_name, ceilings.runtime_classes),
         *_uris(uris, ceilings.uri_prefixes),
+        *_mounted_images(uris, ceilings.image_prefixes),
         *_engine_args(engine_args, ceilings.engine_args),
     ]
 
@@ -69,6 +71,16 @@ def _uris(uris: Mapping[str, str], prefixes: Sequence[str] | None) -> list[str]:
         f"{path}: {uri} is not allowed on this cluster: {_choose(prefixes, 'an address below')}"
         for path, uri in uris.items()
         if prefixes is not None and not any(begins(uri, prefix) for prefix in prefixes)
+    ]
+
+
+def _mounted_images(uris: Mapping[str, str], prefixes: Sequence[str] | None) -> list[str]:
+    """An image that is mounted comes onto the node as one that is run does."""
+    images = {path: image for path, uri in uris.items() if (image := mounted(uri, Mount.IMAGE))}
+    return [
+        f"{path}: the image {image} is not allowed on this cluster: {_choose(prefixes, 'one below')}"
+        for path, image in images.items()
+        if prefixes is not None and not any(begins(image, prefix) for prefix in prefixes)
     ]
 
 

@@ -68,7 +68,7 @@ class Ceilings(_FileModel):
     """What resources may not go beyond. A list that is absent or null allows anything, an empty one nothing."""
 
     image_prefixes: _Words | None = None
-    """What spec.pod.image may begin with: a registry, a registry and a path, or a whole reference."""
+    """What spec.pod.image and `image://` may begin with: a registry, a registry and a path, or a whole reference."""
     allow_env: bool = True
     """Whether spec.pod.env and envFrom may be set."""
     allow_volumes: bool = True

@@ -159,7 +159,8 @@ def _secret(ref: SecretReference | None, uri: str, path: str) -> str | None:
     if ref is None:
         return None
     if scheme is not None and not scheme.settings:
-        raise invalid(f"{path}.secretRef: {scheme.name}:// takes no Secret: remove it")
+        more = ", and name it in spec.pod.imagePullSecrets" if scheme.mounts is storage.Mount.IMAGE else ""
+        raise invalid(f"{path}.secretRef: {scheme.name}:// takes no Secret: remove it{more}")
     return ref.name
 
 

@@ -11,8 +11,9 @@ import pytest
 from speechless.contract import STAGE_IMAGES, Format, SuiteOptions, SuiteType, engines, storage, suites
 from tests.unit.layout.repository import ROOT
 
+SHA = "sha256:" + "0" * 64
 GUARDS = {
-    storage.Scheme: {"may_write", "administrator_only", "needs_claim"},
+    storage.Scheme: {"may_write", "administrator_only", "mounts"},
     suites.SuiteKind: {"executes_code", "needs_gpu", "options"},
     engines.Engine: {"offered", "needs_gpu", "arguments", "reserved", "environment"},
 }
@@ -163,6 +164,9 @@ def test_every_format_is_served_or_is_none_of_a_whole_model() -> None:
         ("pvc://models", "models", ()),
         ("pvc://models/%ff", "models", ("\udcff",)),
         ("file:///a//./b", "", ("a", "b")),
+        ("image://reg:5000/team/coder:v1/models/a%20b", "reg:5000/team/coder:v1", ("models", "a b")),
+        (f"image://reg/coder:v1@{SHA}", f"reg/coder:v1@{SHA}", ()),
+        (f"image://reg/coder@{SHA}/x", f"reg/coder@{SHA}", ("x",)),
     ],
 )
 def test_a_uri_means_a_place(uri: str, host: str, parts: tuple[str, ...]) -> None:
@@ -175,11 +179,17 @@ def test_a_uri_means_a_place(uri: str, host: str, parts: tuple[str, ...]) -> Non
     [
         (
             "ftp://host/x",
-            "has the scheme 'ftp': this version knows pvc://, hf://, s3://, gs://, az://, oci:// and file://",
+            "has the scheme 'ftp': this version knows pvc://, hf://, s3://, gs://, az://, oci://, image:// and file://",
         ),
         ("s3:///x", "names no bucket: write s3://<bucket>/<path>"),
         ("models/x", "has the scheme 'models/x'"),
         ("pvc:///x", "names no claim: write pvc://<claim>/<path>"),
+        (
+            "image://registry:5000/team/coder/models",
+            "names no image with a tag or a digest: write image://<reg",
+        ),
+        ("image://coder:v1/models", "names no image with a tag or a digest"),
+        ("image://registry/coder:v1/../x", "leads out"),
         ("pvc://m/../x", "leads out"),
         ("pvc://m/%2e%2e/x", "leads out"),
         ("pvc://m/a%2fb", "leads out"),

@@ -30,6 +30,16 @@ def found(**ceilings: Any) -> list[str]:
     return violations(PodSettings(**EVERYTHING), URIS, Ceilings(**ceilings), ARGS)
 
 
+def test_an_image_that_is_mounted_is_held_against_the_same_ceiling() -> None:
+    uris = {"spec.model.uri": "image://registry.corp/team/coder:1/models", "spec.dataset.uri": "pvc://a/b"}
+    bare = PodSettings()
+    assert violations(bare, uris, Ceilings(imagePrefixes=["registry.corp/team"])) == []
+    assert violations(bare, uris, Ceilings(imagePrefixes=["registry.corp/other"])) == [
+        "spec.model.uri: the image registry.corp/team/coder:1 is not allowed on this cluster: "
+        "remove it, or use one below registry.corp/other"
+    ]
+
+
 def test_by_default_nothing_is_forbidden() -> None:
     assert found() == []
 

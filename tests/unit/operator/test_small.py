@@ -44,6 +44,28 @@ def test_a_claim_or_secret_that_is_named_twice_is_mounted_once() -> None:
     assert made.secret_folders == {"bucket": "/mnt/secrets/bucket", "hub": "/mnt/secrets/hub"}
 
 
+def test_an_image_that_is_named_twice_is_mounted_once() -> None:
+    made = Mounts.of(
+        Run(
+            (
+                Input("model", "image://registry:5000/team/coder:v1/models/tiny.gguf"),
+                Input("d", "image://registry:5000/team/coder:v1/rows"),
+                Input("e", "image://registry/rows@sha256:" + "0" * 64),
+            )
+        )
+    )
+    digest = "registry/rows@sha256:" + "0" * 64
+    assert made.folders == {digest: "/mnt/images/0", "registry:5000/team/coder:v1": "/mnt/images/1"}
+    assert made.volumes() == [
+        {"name": "image-0", "image": {"reference": digest}},
+        {"name": "image-1", "image": {"reference": "registry:5000/team/coder:v1"}},
+    ]
+    assert made.volume_mounts() == [
+        {"name": "image-0", "mountPath": "/mnt/images/0", "readOnly": True},
+        {"name": "image-1", "mountPath": "/mnt/images/1", "readOnly": True},
+    ]
+
+
 def test_references_of_broken_specs_are_none() -> None:
     for spec in (
         None,

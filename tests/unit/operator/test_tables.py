@@ -45,7 +45,7 @@ TAPE = storage.Scheme(
     pattern="^tape://[0-9]+/.+$",
     may_write=False,
     administrator_only=True,
-    needs_claim=True,
+    mounts=storage.Mount.CLAIM,
     host="claim",
     settings=(),
     before_run="/",
@@ -140,7 +140,7 @@ def test_a_suite_reaches_its_stage() -> None:
 
 def test_a_scheme_is_in_the_schema_with_its_rule() -> None:
     uri = schema("FineTune")["properties"]["dataset"]["properties"]["uri"]
-    assert uri["pattern"] == "^(pvc|hf|s3|gs|az|oci|file|tape)://.+$"
+    assert uri["pattern"] == "^(pvc|hf|s3|gs|az|oci|image|file|tape)://.+$"
     assert "self.matches('^tape://[0-9]+/.+$')" in rules(uri)
     assert "`tape://<claim>/<path>` (a tape in the robot)" in rules(uri)
     EvaluationSpec.model_validate(

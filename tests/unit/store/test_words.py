@@ -145,7 +145,7 @@ def test_the_help_says_what_is_taken() -> None:
     text = " ".join(build_parser().format_help().split())
     assert "s3://<bucket>/<path>" in text
     assert all(row.example in models.TAKEN and row.example in data.TAKEN
-               for row in storage.SCHEMES.values() if not row.needs_claim)  # fmt: skip
+               for row in storage.SCHEMES.values() if row.mounts is storage.Mount.NOTHING)  # fmt: skip
     assert "pvc://" not in models.TAKEN
 
 
