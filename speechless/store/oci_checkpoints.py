@@ -119,7 +119,7 @@ class OciCheckpoints:
             if tagged:
                 call(lambda: self._repository.delete_manifest(tagged.digest))
         except RegistryError as error:
-            if error.status not in (403, 405) and error.code != "UNSUPPORTED":
+            if error.status not in (403, 405) and "UNSUPPORTED" not in error.codes:
                 raise
             log.warning(
                 "%s: the registry removes no checkpoints (%s): remove their tags by its own means",

@@ -12,7 +12,7 @@ import json
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -44,10 +44,10 @@ Body = Callable[[], "bytes | IO[bytes]"]
 class RegistryError(Exception):
     """What a registry refused, in its own words."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
-        """`code`: the specification's, such as `NAME_UNKNOWN`; may be empty."""
-        super().__init__(" ".join(filter(None, (f"HTTP {status}", code, message))))
-        self.status, self.code = status, code
+    def __init__(self, status: int, codes: Sequence[str], message: str) -> None:
+        """`codes`: the specification's, such as `NAME_UNKNOWN`; may be empty."""
+        super().__init__(" ".join(filter(None, (f"HTTP {status}", *codes[:1], message))))
+        self.status, self.codes = status, frozenset(codes)
 
 
 class Tagged(NamedTuple):
@@ -223,7 +223,13 @@ def passes(error: Exception) -> bool:
     import urllib3
 
     if isinstance(error, RegistryError):
-        return error.status in (408, 429) or (error.status >= 500 and error.status != 507)
+        # The first: blobs are put before their manifest, but Distribution does not see one while another publisher
+        # links the same blob (2.8: its file is written anew, in place).
+        return (
+            "MANIFEST_BLOB_UNKNOWN" in error.codes
+            or error.status in (408, 429)
+            or (error.status >= 500 and error.status != 507)
+        )
     if isinstance(error, requests.exceptions.SSLError):
         return False
     cut = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
@@ -232,12 +238,12 @@ def passes(error: Exception) -> bool:
 
 def _refused(answer: requests.Response) -> RegistryError:
     try:
-        told = answer.json()["errors"][0]
-        code, message = str(told.get("code", "")), str(told.get("message", ""))
+        told = answer.json()["errors"]
+        codes, message = [str(one.get("code", "")) for one in told], str(told[0].get("message", ""))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        code, message = "", answer.reason or ""
+        codes, message = [], answer.reason or ""
     answer.close()
-    return RegistryError(answer.status_code, code, message[:200])
+    return RegistryError(answer.status_code, codes, message[:200])
 
 
 _ADDRESSES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}

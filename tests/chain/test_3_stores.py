@@ -58,8 +58,19 @@ def address(demo: Demo, kube: Kube) -> str:
 
 
 @pytest.fixture
-def places(address: str, kube: Kube, in_volume: Callable[..., str], tmp_path: Path) -> Iterator[Places]:
-    """A server of buckets with the demo's inputs, a hub with its model, and a Secret for each."""
+def quantized(demo: Demo, kube: Kube) -> Path:
+    """The folder of the demo's quantized artifact, on its volume."""
+    made = kube.get("Quantization", "tuned-q8", NAMESPACE)["status"]["artifact"]["uri"]
+    volume = kube.get("PersistentVolumeClaim", CLAIM, NAMESPACE)["spec"]["volumeName"]
+    claim = kube.get("PersistentVolume", volume)["spec"]["hostPath"]["path"]
+    return Path(claim, made.removeprefix(f"pvc://{CLAIM}/"))
+
+
+@pytest.fixture
+def places(
+    address: str, kube: Kube, in_volume: Callable[..., str], quantized: Path, tmp_path: Path
+) -> Iterator[Places]:
+    """A server of buckets with the demo's inputs, a hub with its models, and a Secret for each."""
     with ExitStack() as stack:
         server = stack.enter_context(s3.serving(tmp_path, before=inside(INSTANCE), listen=address))
         server.bucket("inputs")
@@ -71,7 +82,8 @@ def places(address: str, kube: Kube, in_volume: Callable[..., str], tmp_path: Pa
         )
         port = free_port()
         hub = [sys.executable, "-m", "tests.library.hub_server", address, str(port)]
-        argv = [*inside(INSTANCE), *hub, f"org/base={server.folder / 'inputs' / 'base'}"]
+        models = [f"org/base={server.folder / 'inputs' / 'base'}", f"org/small={quantized}"]
+        argv = [*inside(INSTANCE), *hub, *models]
 
         def listens() -> bool:
             with socket.socket() as knock:
@@ -119,6 +131,16 @@ def source(uri: str, secret: str) -> dict[str, Any]:
     return {"uri": uri, "secretRef": {"name": secret}}
 
 
+def await_served(kube: Kube, name: str) -> None:
+    """Until an InferenceService is Ready."""
+    wait_for(
+        lambda: holds(kube.get("InferenceService", name, NAMESPACE), "Ready"),
+        f"InferenceService {name} to be ready",
+        timeout=300,
+        describe=lambda: json.dumps(kube.get("InferenceService", name, NAMESPACE).get("status")),
+    )
+
+
 def test_a_model_of_a_hub_is_trained_measured_quantized_and_served_by_a_bucket(
     places: Places, make: Make, kube: Kube
 ) -> None:
@@ -164,12 +186,12 @@ def test_a_model_of_a_hub_is_trained_measured_quantized_and_served_by_a_bucket(
         done = ended(kube, kind, name)
         assert holds(done, "Succeeded"), done["status"].get("failure")
         assert done["status"]["artifact"]["uri"].startswith("s3://artifacts/store/")
-    wait_for(
-        lambda: holds(kube.get("InferenceService", "of-bucket", NAMESPACE), "Ready"),
-        "the model of the bucket to be served",
-        timeout=300,
-        describe=lambda: json.dumps(kube.get("InferenceService", "of-bucket", NAMESPACE).get("status")),
-    )
+    await_served(kube, "of-bucket")
+
+
+def test_a_model_of_a_hub_is_served(places: Places, make: Make, kube: Kube) -> None:
+    make("InferenceService", "coder", "of-hub", model=source("hf://org/small@v1", "hub"), gate=None)
+    await_served(kube, "of-hub")
 
 
 def test_all_of_it_in_a_registry(registered: str, make: Make, kube: Kube) -> None:
@@ -200,21 +222,13 @@ def test_all_of_it_in_a_registry(registered: str, make: Make, kube: Kube) -> Non
         done = ended(kube, kind, name)
         assert holds(done, "Succeeded"), done["status"].get("failure")
         assert done["status"]["artifact"]["uri"].startswith(f"oci://{registered}/store/")
-    wait_for(
-        lambda: holds(kube.get("InferenceService", "of-registry", NAMESPACE), "Ready"),
-        "the model of the registry to be served",
-        timeout=300,
-        describe=lambda: json.dumps(kube.get("InferenceService", "of-registry", NAMESPACE).get("status")),
-    )
+    await_served(kube, "of-registry")
 
 
 @pytest.fixture
-def image(kube: Kube, demo: Demo, cluster: Cluster, tmp_path: Path) -> str:
+def image(cluster: Cluster, quantized: Path, tmp_path: Path) -> str:
     """An image with the demo's quantized artifact in its folder `models`: nothing else is in it, and nothing runs."""
-    made = kube.get("Quantization", "tuned-q8", NAMESPACE)["status"]["artifact"]["uri"]
-    volume = kube.get("PersistentVolumeClaim", CLAIM, NAMESPACE)["spec"]["volumeName"]
-    claim = kube.get("PersistentVolume", volume)["spec"]["hostPath"]["path"]
-    shutil.copytree(Path(claim, made.removeprefix(f"pvc://{CLAIM}/")), tmp_path / "models")
+    shutil.copytree(quantized, tmp_path / "models")
     file = tmp_path / "Containerfile"
     file.write_text("FROM scratch\nCOPY models /models\n")
     return cluster.build_image("test-model", file, tmp_path, {})
@@ -234,12 +248,7 @@ def test_a_model_in_an_image_is_mounted_and_served(image: str, make: Make, kube:
     make("InferenceService", "coder", "of-image", model=model, gate=gate)
     scored = ended(kube, "Evaluation", "of-image")
     assert holds(scored, "Succeeded"), scored["status"].get("failure")
-    wait_for(
-        lambda: holds(kube.get("InferenceService", "of-image", NAMESPACE), "Ready"),
-        "the model of the image to be served",
-        timeout=300,
-        describe=lambda: json.dumps(kube.get("InferenceService", "of-image", NAMESPACE).get("status")),
-    )
+    await_served(kube, "of-image")
     (pod,) = kube.list("Pod", NAMESPACE, labels="speechless.dev/name=of-image,speechless.dev/revision")
     assert {"image": {"reference": image, "pullPolicy": "IfNotPresent"}, "name": "image-0"} in pod["spec"][
         "volumes"

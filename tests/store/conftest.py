@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from speechless.store import oci
-from tests.support import s3
+from tests.support import registry, s3
+from tests.support.ports import free_port
 
 _NUMBERS = itertools.count(1)
 
@@ -46,3 +47,19 @@ def alone_with_registries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(oci, "SETTLE", 0.5)
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry that anybody may push to."""
+    port = free_port()
+    with registry.serving(
+        None, tmp_path_factory.mktemp("registry"), port, storage={"delete": {"enabled": True}}
+    ):
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+def name() -> str:
+    """A repository of this test's own."""
+    return f"demo/finetune/tuned-{next(_NUMBERS)}"

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +27,11 @@ from tests.support import registry
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.timeout(600)  # a kill at each request is a process each
-_NUMBERS = itertools.count(1)
-REMOVES = {"delete": {"enabled": True}}
 
 
 @pytest.fixture(autouse=True)
 def _alone(alone_with_registries: None) -> None:
     """Nothing of this machine's own configuration, and less waiting."""
-
-
-@pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that anybody may push to."""
-    port = free_port()
-    with registry.serving(None, tmp_path_factory.mktemp("registry"), port, storage=REMOVES):
-        yield f"127.0.0.1:{port}"
-
-
-@pytest.fixture
-def name() -> str:
-    """A repository of this test's own."""
-    return f"demo/finetune/tuned-{next(_NUMBERS)}"
 
 
 # ---------------------------------------------------------------------------------------------------- the same artifact
