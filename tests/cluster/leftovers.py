@@ -24,7 +24,9 @@ def listing() -> set[str]:
     netns = Path("/run/netns")
     found |= {f"netns {p.name}" for p in netns.iterdir()} if netns.is_dir() else set()
     found |= {f"nft {line}" for line in _out("nft", "list", "tables").splitlines()}
-    found |= {f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    # `ip netns add` mounts this folder when it makes the first namespace since the machine's start, and leaves it.
+    found |= {f"mount {path}" for path in mounts - {str(netns)}}
     for folder, names, _ in os.walk("/sys/fs/cgroup"):
         found |= {f"cgroup {folder}/{name}" for name in names if Path(folder, name).exists()}
     found.add(f"ip_forward {_forwarding()}")
