@@ -104,6 +104,7 @@ class Proxy:
             headers=headers,
             data=io.BytesIO(body) if body else None,
             allow_redirects=False,
+            skip_auto_headers={"Content-Type"},  # Azure's clients sign which there is, and that there is none
         ) as answer:
             if fault is Fault.LOSE_ANSWER:
                 await answer.read()
