@@ -84,7 +84,7 @@ def test_a_folder_that_was_downloaded_is_not_downloaded_again(
 def test_what_changed_has_another_state(place: InBucket) -> None:
     """By which a cache knows it; whether it is asked for as an object or as what lies below a key."""
     states = []
-    for content in (b"one", b"two"):
+    for content in (b"one", b"three"):
         place.bucket.put("set/rows.jsonl", content)
         states += [
             store_for(place.uri(name)).resolve(place.uri(name)).state for name in ("set", "set/rows.jsonl")
@@ -227,10 +227,10 @@ def test_a_shared_access_signature(
     use(monkeypatch, server.environment())
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")
     uri = f"az://{server.bucket('signed').name}/out"
-    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", azurite.shared_access())
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", azurite.container_access("signed"))
     store_for(uri).prepare(uri)
     made = publish(work, uri)
-    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", azurite.shared_access("rl"))
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", azurite.container_access("signed", "rl"))
     assert fetch(uri, tmp_path / "in").digest == made.artifact.digest
     with pytest.raises(
         StageError, match=r"cannot be written with those of .*AZURE_STORAGE_SAS_TOKEN"

@@ -22,6 +22,7 @@ from tests.support.ports import free_port
 ACCOUNT = "tests"
 KEY = base64.b64encode(b"not-a-secret").decode()
 _FROM, _UNTIL, _VERSION = "2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z", "2021-12-02"
+_PROTOCOLS = "http,https"
 
 
 @dataclass(frozen=True)
@@ -86,20 +87,23 @@ class Server:
         return Container(name, f"{self.endpoint}/{ACCOUNT}").make()
 
 
-def shared_access(rights: str = "rwdlac") -> str:
-    """A signature for the whole account that gives these rights, such as `rl` for reading alone."""
-    said = [ACCOUNT, rights, "b", "sco", _FROM, _UNTIL, "", "http,https", _VERSION, "", ""]
-    signed = hmac.new(base64.b64decode(KEY), "\n".join(said).encode(), hashlib.sha256).digest()
-    names = {
-        "sp": rights,
-        "ss": "b",
-        "srt": "sco",
-        "st": _FROM,
-        "se": _UNTIL,
-        "spr": "http,https",
-        "sv": _VERSION,
-    }
-    return urlencode({**names, "sig": base64.b64encode(signed).decode()})
+def shared_access() -> str:
+    """A signature for all of the account."""
+    rights, scope = "rwdlac", {"ss": "b", "srt": "sco"}
+    said = [ACCOUNT, rights, *scope.values(), _FROM, _UNTIL, "", _PROTOCOLS, _VERSION, "", ""]
+    return _signed(said, rights, scope)
+
+
+def container_access(name: str, rights: str = "racwdl") -> str:
+    """A signature for one container that gives these rights, such as `rl` for reading alone."""
+    said = [rights, _FROM, _UNTIL, f"/blob/{ACCOUNT}/{name}", "", "", _PROTOCOLS, _VERSION, "c", *[""] * 7]
+    return _signed(said, rights, {"sr": "c"})
+
+
+def _signed(said: list[str], rights: str, scope: dict[str, str]) -> str:
+    signature = hmac.new(base64.b64decode(KEY), "\n".join(said).encode(), hashlib.sha256).digest()
+    query = {"sp": rights, **scope, "st": _FROM, "se": _UNTIL, "spr": _PROTOCOLS, "sv": _VERSION}
+    return urlencode({**query, "sig": base64.b64encode(signature).decode()})
 
 
 @contextmanager
