@@ -89,23 +89,22 @@ def _gs(bucket: str, settings: Settings) -> ObjectStore:
     if endpoint and "://" not in endpoint:
         endpoint = f"http://{endpoint}"
     # What is not said here, the client takes from variables of its own.
-    config: GCSConfig = {"base_url": endpoint or "https://storage.googleapis.com", "skip_signature": False}
+    config: GCSConfig = {"base_url": endpoint or "https://storage.googleapis.com"}
     if key := settings.get("GOOGLE_SERVICE_ACCOUNT_KEY"):
-        _only_one_of("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH")
+        # These it takes before the key, or beside it, whatever is said.
+        if found := [name for name in _GOOGLE_ELSE if os.environ.get(name)]:
+            raise ValueError(f"GOOGLE_SERVICE_ACCOUNT_KEY is given, and so is {found[0]}: unset one of them")
         config["service_account_key"] = key
     elif os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY"):
-        raise ValueError("the Secret has no GOOGLE_SERVICE_ACCOUNT_KEY, and that of the environment is another's")
+        raise ValueError("the Secret has no GOOGLE_SERVICE_ACCOUNT_KEY: that of the environment is another's")
     elif endpoint:
-        config["skip_signature"] = True
+        config["bearer_token"] = "none"  # without one it asks Google's metadata server, before each write
     return GCSStore(
         bucket, config=config, client_options=_options(settings, endpoint), retry_config=_retries()
     )
 
 
-def _only_one_of(name: str, *others: str) -> None:
-    """ValueError where the client, which cannot be told to leave these alone, would refuse with less of a word."""
-    if found := [other for other in others if os.environ.get(other)]:
-        raise ValueError(f"{name} is given, and {found[0]} of the environment, too: unset one of them")
+_GOOGLE_ELSE = ("GOOGLE_BEARER_TOKEN", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH")
 
 
 def _az(container: str, settings: Settings) -> ObjectStore:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -89,7 +89,7 @@ def fetch(uri: str, into: Path, digest: str | None = None) -> Any:
     return store_for(uri).open(Source(uri=uri, digest=digest), into)
 
 
-def use(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+def use(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 

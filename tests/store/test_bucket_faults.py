@@ -29,6 +29,7 @@ from tests.store.acts import (
 )
 from tests.store.proxy import Fault, Proxy
 from tests.store.test_bucket import checkpoints
+from tests.support.buckets import ROWS
 from tests.support.wait import wait_for
 
 pytestmark = pytest.mark.timeout(600)  # a kill at each request is a process each
@@ -107,7 +108,7 @@ def test_a_file_that_another_wrote_meanwhile_is_seen_before_the_manifest(
 
 def schemes(sample: int) -> Any:
     """Each request of one kind of bucket, a sample of those of the others; the rest is `make test-more`'s."""
-    others = [name for name in bucket_rows() if name != "s3"]
+    others = [name for name in ROWS if name != "s3"]
     return pytest.mark.parametrize(
         ("place", "step"),
         [
@@ -117,12 +118,6 @@ def schemes(sample: int) -> Any:
         ],
         indirect=["place"],
     )
-
-
-def bucket_rows() -> list[str]:
-    from tests.support.buckets import ROWS
-
-    return list(ROWS)
 
 
 @of_a_killed_client

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.support import azurite, s3
+from tests.support import azurite, gcs, s3
 
 
 class Bucket(Protocol):
@@ -48,15 +48,14 @@ class Row:
     scheme: str
     serving: Callable[[Path], AbstractContextManager[Server]]
     """A server that keeps everything below a folder, for as long as a block runs."""
-    key: str
-    """The variable of its key; a wrong value of it is refused."""
-    wrong: str
-    keys: str
-    """How a message names what the credentials are made of."""
-    other: dict[str, str]
-    """Credentials of somebody else, as another program's variables have them: a Secret shuts them out."""
     checks: bool
     """Whether it refuses a body that changed on its way."""
+    keys: str = ""
+    """What the credentials are made of, as a message names it; empty: the server takes any."""
+    wrong: tuple[str, str] = ("", "")
+    """A variable of them, and a value that the server refuses."""
+    other: Mapping[str, str] = field(default_factory=dict)
+    """Credentials of somebody else, as another program's variables have them: a Secret shuts them out."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,7 @@ ROWS = {
         Row(
             scheme="s3",
             serving=_s3,
-            key="AWS_SECRET_ACCESS_KEY",
-            wrong="wrong",
+            wrong=("AWS_SECRET_ACCESS_KEY", "wrong"),
             keys="AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
             other={"AWS_ACCESS_KEY_ID": "somebody-else", "AWS_SESSION_TOKEN": "of-somebody-else"},
             checks=True,
@@ -121,8 +119,7 @@ ROWS = {
         Row(
             scheme="az",
             serving=azurite.serving,
-            key="AZURE_STORAGE_ACCOUNT_KEY",
-            wrong="d3Jvbmc=",
+            wrong=("AZURE_STORAGE_ACCOUNT_KEY", "d3Jvbmc="),
             keys="AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
             other={
                 "AZURE_STORAGE_ACCOUNT_NAME": "somebody-else",
@@ -134,5 +131,6 @@ ROWS = {
             },
             checks=False,
         ),
+        Row(scheme="gs", serving=gcs.serving, checks=False),
     )
 }
