@@ -152,8 +152,8 @@ def killed(place: Place, action: str, name: str, folder: Path, at: int, *, after
 def kill_publishers(place: Place, work: Path, tmp_path: Path, *, after: bool, step: int = 1) -> None:
     """Kill one at each request, or at each of so many: it is whole or absent, and another one publishes it."""
     wanted = digest_tree(work)[0]
-    for at in itertools.count(1, step):
-        name = f"killed-{after}-{at}"
+    for at in itertools.count(1 + (step // 2 if after else 0), step):
+        name = f"killed-{'after' if after else 'before'}-{at}"
         going_on = killed(place, "publish", name, work, at, after=after)
         uri = place.way(name).uri
         found = store_for(uri).find(uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,22 +107,20 @@ def test_a_file_that_another_wrote_meanwhile_is_seen_before_the_manifest(
     assert place.bucket.get(wrong[0]) == b"{}"
 
 
-def schemes(sample: int) -> Any:
-    """Each request of one kind of bucket, a sample of those of the others; the rest is `make test-more`'s."""
-    others = [name for name in ROWS if name != "s3"]
-    return pytest.mark.parametrize(
-        ("place", "step"),
-        [
-            ("s3", 1),
-            *((name, sample) for name in others),
-            *(pytest.param(name, 1, marks=pytest.mark.heavy) for name in others),
-        ],
-        indirect=["place"],
-    )
+def of_each_scheme(name: str, values: Sequence[int], sample: int) -> Any:
+    """All values for one kind of bucket, a sample for each other kind; the rest of those is `make test-more`'s."""
+    cases: list[Any] = [("s3", value) for value in values]
+    for scheme in ROWS:
+        if scheme != "s3":
+            cases.append((scheme, sample))
+            cases += [
+                pytest.param(scheme, each, marks=pytest.mark.heavy) for each in values if each != sample
+            ]
+    return pytest.mark.parametrize(("place", name), cases, indirect=["place"])
 
 
 @of_a_killed_client
-@schemes(5)
+@of_each_scheme("step", [1], 7)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_publisher_killed_at_any_request_leaves_it_whole_or_absent(
     place: InBucket, work: Path, tmp_path: Path, after: bool, step: int
@@ -130,14 +129,14 @@ def test_a_publisher_killed_at_any_request_leaves_it_whole_or_absent(
 
 
 @of_a_killed_client
-@schemes(3)
+@of_each_scheme("step", [1], 4)
 def test_a_reader_killed_at_any_request_goes_on(
     place: InBucket, work: Path, tmp_path: Path, step: int
 ) -> None:
     kill_readers(place, work, tmp_path, step=step)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@of_each_scheme("seed", range(5), 0)
 def test_random_faults_leave_it_whole_or_told(
     place: InBucket, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
