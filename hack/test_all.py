@@ -45,7 +45,7 @@ STEPS = (
     Step(
         "prepare",
         # These are for the tests alone; a cluster needs none of them.
-        [sys.executable, "-m", "cluster", "prepare", "--with", "kwok,kueue,monitoring,registry,versitygw"],
+        [sys.executable, "-m", "cluster", "prepare", "--with", "kwok,kueue,monitoring,registry,versitygw,azurite,fake-gcs-server"],
         env={"PYTHONPATH": "hack"},
         folder="hack/cluster",
     ),
