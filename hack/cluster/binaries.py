@@ -175,12 +175,22 @@ def ensure(say: Callable[[str], None], extras: Sequence[Program] = ()) -> Binari
     """Build and download what the cache lacks, verify what it has."""
     built = False
     for wanted in (RUNTIME, *MODULES, *extras):
-        make = {Debian: _unpack, Module: _build, Node: _install}[type(wanted)]
-        built |= make is _build and not (wanted.folder / "manifest.json").exists()
-        _checked(wanted.folder, functools.partial(make, wanted, say), say)
+        built |= isinstance(wanted, Module) and not (wanted.folder / "manifest.json").exists()
+        _checked(wanted.folder, _maker(wanted, say), say)
     if built:
         _trim(say)
     return located()
+
+
+def _maker(wanted: Program, say: Callable[[str], None]) -> Callable[[Path], None]:
+    """What makes it, given a folder."""
+    match wanted:
+        case Debian():
+            return functools.partial(_unpack, wanted)
+        case Module():
+            return functools.partial(_build, wanted, say)
+        case Node():
+            return functools.partial(_install, wanted, say)
 
 
 def located() -> Binaries:
@@ -256,7 +266,15 @@ def _wheel(lock: Path, package: str, target: Path) -> None:
     """The folder of a package out of a wheel that the lock pins by hash."""
     venv = target.with_name(".venv")
     run([sys.executable, "-m", "venv", venv], hint="on Debian: apt-get install python3-venv")
-    pip = [venv / "bin" / "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", lock]
+    pip: list[str | Path] = [
+        venv / "bin" / "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--no-deps",
+        "-r",
+        lock,
+    ]
     run(pip, timeout=600)
     shutil.move(next((venv / "lib").glob(f"python3*/site-packages/{package}")), target)
     shutil.rmtree(venv)
@@ -355,7 +373,7 @@ def _existing(path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------------ Debian
 
 
-def _unpack(wanted: Debian, _say: Callable[[str], None], target: Path) -> None:
+def _unpack(wanted: Debian, target: Path) -> None:
     """A Docker on the machine keeps its own containerd."""
     packages = target / "debs"
     packages.mkdir()
