@@ -12,6 +12,8 @@ import pytest
 from speechless.contract import FailureReason, Source
 from speechless.errors import StageError
 from speechless.store import Access, digest_tree, store_for
+from speechless.store.clients import connect_bucket
+from speechless.store.objects import Place, delete
 from tests.store.acts import FIELDS, InBucket, checkpoint, fetch, publish, use
 from tests.store.proxy import Proxy
 from tests.support import azurite, s3
@@ -281,6 +283,15 @@ def test_what_a_user_put_there_is_not_overwritten(place: InBucket, work: Path) -
             publish(work, place.uri("out"))
         assert place.bucket.keys() == ["out/thesis.txt"]
     assert place.bucket.get("out/thesis.txt") == b"years of work"
+
+
+def test_what_is_gone_already_is_no_error_where_objects_are_removed(place: InBucket) -> None:
+    keys = [f"many/{number:03}" for number in range(300)]  # more than one request of Azure's takes
+    for key in (keys[0], keys[-1], "many/stays"):
+        place.bucket.put(key, b"x")
+    client = connect_bucket(place.uri(), place.row.scheme, place.bucket.name, place.server.environment())
+    delete(Place(place.uri(), client, ""), keys)
+    assert place.bucket.keys() == ["many/stays"]
 
 
 # ---------------------------------------------------------------------------------------------------------- checkpoints
