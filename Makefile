@@ -140,6 +140,7 @@ test-chain: ## Run the tests of the whole chain, the demo first: a quarter of an
 
 test-more: setup ## Run heavy tests: those marked so, and the benchmarks from end to end, small (SIZE=300 resources)
 	@hack/test_library.sh -m heavy
+	@.venv/bin/pytest tests/store -n 2 -m heavy
 	@.venv/bin/python -m benchmarks.operator --resources '$(SIZE)' --rounds 1 --seconds 20
 
 bench-operator: setup ## Measure the operator at 1,000 to 10,000 resources: an hour or so; one table

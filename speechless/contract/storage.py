@@ -215,6 +215,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("AZURE_CLIENT_ID", "the service principal, or the managed identity", private=True),
                 Setting("AZURE_CLIENT_SECRET", "the service principal's secret", private=True),
                 Setting("AZURE_STORAGE_ENDPOINT", "the server, where it is not Azure's", private=False),
+                Setting("AZURE_AUTHORITY_HOST", "who gives tokens, where it is not Azure's", private=False),
                 _CA,
             ),
             before_run="/",

@@ -88,28 +88,67 @@ def _gs(bucket: str, settings: Settings) -> ObjectStore:
     endpoint = settings.get("STORAGE_EMULATOR_HOST", "")
     if endpoint and "://" not in endpoint:
         endpoint = f"http://{endpoint}"
-    config: GCSConfig = {}
+    # What is not said here, the client takes from variables of its own.
+    config: GCSConfig = {"base_url": endpoint or "https://storage.googleapis.com"}
     if key := settings.get("GOOGLE_SERVICE_ACCOUNT_KEY"):
+        # These it takes before the key, or beside it, whatever is said.
+        if found := [name for name in _GOOGLE_ELSE if os.environ.get(name)]:
+            raise ValueError(f"GOOGLE_SERVICE_ACCOUNT_KEY is given, and so is {found[0]}: unset one of them")
         config["service_account_key"] = key
-    if endpoint:
-        config["base_url"] = endpoint
-        if not key:
-            config["skip_signature"] = True
+    elif os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY"):
+        raise ValueError("the Secret has no GOOGLE_SERVICE_ACCOUNT_KEY: that of the environment is another's")
+    elif endpoint:
+        config["bearer_token"] = "none"  # without one it asks Google's metadata server, before each write
     return GCSStore(
         bucket, config=config, client_options=_options(settings, endpoint), retry_config=_retries()
     )
 
 
+_GOOGLE_ELSE = ("GOOGLE_BEARER_TOKEN", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH")
+
+
 def _az(container: str, settings: Settings) -> ObjectStore:
     from obstore.store import AzureStore
 
-    endpoint = settings.get("AZURE_STORAGE_ENDPOINT", "")
-    config = cast(
-        "AzureConfig", {option: settings[name] for name, option in _AZURE.items() if settings.get(name)}
-    )
+    account = settings.get("AZURE_STORAGE_ACCOUNT_NAME")
+    if not account:
+        raise ValueError("AZURE_STORAGE_ACCOUNT_NAME is missing")
+    endpoint = settings.get("AZURE_STORAGE_ENDPOINT") or f"https://{account}.blob.core.windows.net"
+    given = {option: settings[name] for name, option in _AZURE.items() if settings.get(name)}
+    # What is not said here, the client takes from variables of its own.
+    config: dict[str, str | bool] = {
+        "authority_host": "https://login.microsoftonline.com",
+        "use_emulator": False,
+        "use_fabric_endpoint": False,
+        "skip_signature": False,
+        **given,
+        "endpoint": endpoint,
+        "credential_type": _azure_credential(settings),
+    }
     return AzureStore(
-        container, config=config, client_options=_options(settings, endpoint), retry_config=_retries()
+        container,
+        config=cast("AzureConfig", config),
+        client_options=_options(settings, endpoint),
+        retry_config=_retries(),
     )
+
+
+def _azure_credential(settings: Settings) -> str:
+    """Which kind of credential counts: the one that is given; else the pod's own, which its environment tells."""
+    if settings.get("AZURE_STORAGE_ACCOUNT_KEY"):
+        return "access_key"
+    if settings.get("AZURE_STORAGE_SAS_TOKEN"):
+        return "sas_token"
+    if settings.get("AZURE_CLIENT_SECRET"):
+        together = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+        if missing := [name for name in together if not settings.get(name)]:
+            raise ValueError(f"{', '.join(together)} go together: {missing[0]} is missing")
+        return "client_secret"
+    if os.environ.get("AZURE_FEDERATED_TOKEN_FILE"):
+        return "workload_identity"
+    if os.environ.get("AZURE_USE_AZURE_CLI", "").lower() in {"1", "true"}:
+        return "azure_cli"
+    return "managed_identity"
 
 
 _AZURE = {
@@ -119,7 +158,7 @@ _AZURE = {
     "AZURE_TENANT_ID": "tenant_id",
     "AZURE_CLIENT_ID": "client_id",
     "AZURE_CLIENT_SECRET": "client_secret",
-    "AZURE_STORAGE_ENDPOINT": "endpoint",
+    "AZURE_AUTHORITY_HOST": "authority_host",
 }
 _CLIENTS: dict[str, Callable[[str, Settings], ObjectStore]] = {"s3": _s3, "gs": _gs, "az": _az}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -100,7 +101,12 @@ def below(place: Place) -> dict[str, Stored]:
 
 
 def _version(meta: ObjectMeta) -> str:
-    return meta["e_tag"] or str(meta["last_modified"])
+    return _bare(meta["e_tag"]) or str(meta["last_modified"])
+
+
+def _bare(etag: str | None) -> str:
+    """An ETag without its quotes: Azure's lists have none, its other answers do."""
+    return (etag or "").strip('"')
 
 
 def read_small(place: Place, key: str, most: int) -> bytes | None:
@@ -119,7 +125,7 @@ def read_small(place: Place, key: str, most: int) -> bytes | None:
         return None
 
 
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def download_of(place: Place, found: Stored, target: Path, expected: FileEntry | None) -> transfer.Download:
@@ -139,7 +145,7 @@ def download_of(place: Place, found: Stored, target: Path, expected: FileEntry |
         passes=passes,
         version=f"{place.uri} {found.etag} {found.size}",
         sha256=expected.sha256 if expected else None,
-        md5=md5[1] if md5 else None,
+        md5=md5[0] if md5 else None,
     )
 
 
@@ -156,7 +162,7 @@ def put_bytes(place: Place, key: str, content: bytes) -> str:
     """Put a small object; the version that the store gave it."""
     import obstore
 
-    return obstore.put(place.client, key, content, use_multipart=False)["e_tag"] or ""
+    return _bare(obstore.put(place.client, key, content, use_multipart=False)["e_tag"])
 
 
 def create(place: Place, key: str, content: bytes) -> bool:
@@ -187,7 +193,7 @@ def put_file(place: Place, key: str, path: Path, name: str, watch: transfer.Watc
                 answer = obstore.put(
                     place.client, key, pieces, chunk_size=part, max_concurrency=transfer.AHEAD
                 )
-                etag = answer["e_tag"] or ""
+                etag = _bare(answer["e_tag"])
         return FileEntry(path=name, size=size, sha256=digest()), etag
 
     return call(put)
@@ -197,5 +203,12 @@ def delete(place: Place, keys: Sequence[str]) -> None:
     """Remove objects; those that are gone already are no error."""
     import obstore
 
-    if keys:
+    if not keys:
+        return
+    try:
         obstore.delete(place.client, list(keys))
+    except FileNotFoundError:
+        # Azure and Google say so, and what stood behind that key in the list may not have been asked for.
+        for key in keys:
+            with suppress(FileNotFoundError):
+                obstore.delete(place.client, key)

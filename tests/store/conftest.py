@@ -1,15 +1,17 @@
-"""A server for the run of a process, and a fresh bucket for each test."""
+"""A server of a kind for the run of a process, and a fresh bucket for each test."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from speechless.store import oci
-from tests.support import registry, s3
+from speechless.store import claim, oci
+from tests.store.acts import InBucket, use
+from tests.support import buckets, registry, s3
 from tests.support.ports import free_port
 
 _NUMBERS = itertools.count(1)
@@ -24,9 +26,43 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
 @pytest.fixture
 def bucket(server: s3.Server, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bucket's folder; this process's environment reaches it."""
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
+    use(monkeypatch, server.environment())
     return server.bucket(f"bucket-{next(_NUMBERS)}")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], buckets.Server]]:
+    """The server of a scheme, which the first test that asks for it starts."""
+    with ExitStack() as running:
+        started: dict[str, buckets.Server] = {}
+
+        def server_of(scheme: str) -> buckets.Server:
+            if scheme not in started:
+                serving = buckets.ROWS[scheme].serving(tmp_path_factory.mktemp(scheme))
+                started[scheme] = running.enter_context(serving)
+            return started[scheme]
+
+        yield server_of
+
+
+@pytest.fixture(params=list(buckets.ROWS))
+def place(
+    request: pytest.FixtureRequest,
+    servers: Callable[[str], buckets.Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> InBucket:
+    """A fresh bucket of each kind; this process's environment reaches it."""
+    server = servers(request.param)
+    use(monkeypatch, server.environment())
+    return InBucket(buckets.ROWS[request.param], server, server.bucket(f"bucket-{next(_NUMBERS)}"))
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishers that wait for each other for less time than people do."""
+    monkeypatch.setattr(claim, "BEAT", 0.1)
+    monkeypatch.setattr(claim, "PATIENCE", 1.0)
+    monkeypatch.setattr(claim, "LOOK", 0.1)
 
 
 @pytest.fixture

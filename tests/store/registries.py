@@ -1,30 +1,41 @@
-"""A registry as the tests of it use it: what is published, fetched, and pushed by hand."""
+"""A registry as the tests of it use it: where something is published, and what is pushed by hand."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import requests
 
-from speechless.contract import Format, Source
-from speechless.store import ManifestFields, store_for
-
-FIELDS = ManifestFields(format=Format.HUGGING_FACE, created_at="2026-01-02T03:04:05Z")
+from tests.store.acts import WRITE, Way
+from tests.store.proxy import Fault
 
 
 def uri_of(host: str, name: str, tag: str = "1a2b") -> str:
     return f"oci://{host}/{name}:{tag}"
 
 
-def publish(work: Path, uri: str) -> Any:
-    return store_for(uri).publish(work, uri, FIELDS)
+@dataclass(frozen=True)
+class InRegistry:
+    """Repositories of a registry as a place: one a name, as blobs that are there are not sent again."""
 
+    host: str
+    repository: str
 
-def fetch(uri: str, into: Path, digest: str | None = None) -> Any:
-    return store_for(uri).open(Source(uri=uri, digest=digest), into)
+    @property
+    def root(self) -> str:
+        return f"http://{self.host}"
+
+    @property
+    def writes(self) -> Sequence[Fault]:
+        return WRITE
+
+    def way(self, name: str, proxy: str = "") -> Way:
+        host = proxy.removeprefix("http://") or self.host
+        return Way(uri_of(host, f"{self.repository}-{name}"), {})
 
 
 def manifest(uri: str, reference: str = "") -> Any:

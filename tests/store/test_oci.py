@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
-import os
-import random
 import shutil
 import tarfile
 from pathlib import Path
@@ -14,15 +11,24 @@ from typing import Any
 
 import pytest
 import requests
-from aiohttp import web
 
 from speechless.contract import FailureReason
 from speechless.data.places import locate_data
 from speechless.errors import StageError
 from speechless.store import digest_tree, oci, store_for
-from tests.store.proxy import Fault, Proxy
-from tests.store.registries import TITLE, fetch, layer, manifest, manifest_with, publish, push, uri_of
-from tests.store.test_bucket import READ, WRITE, Killer, checkpoint, child, of_a_killed_client, told
+from tests.store.acts import (
+    checkpoint,
+    child,
+    fetch,
+    inject_faults,
+    kill_publishers,
+    kill_readers,
+    of_a_killed_client,
+    publish,
+    told,
+)
+from tests.store.proxy import Proxy
+from tests.store.registries import TITLE, InRegistry, layer, manifest, manifest_with, push, uri_of
 from tests.support import registry
 from tests.support.ports import free_port
 
@@ -335,23 +341,12 @@ def test_publishers_at_the_same_time_leave_one_artifact(
         works = [Path(shutil.copytree(work, tmp_path / f"work-{number}")) for number in range(3)]
         for number, folder in enumerate(works):
             (folder / "config.json").write_text(f"{number}")
-    uri = uri_of(host, name)
-    running = [child("publish", uri, folder, dict(os.environ)) for folder in works]
+    way = InRegistry(host, name).way("out")
+    running = [child("publish", way, folder) for folder in works]
     results = [told(process) for process in running]
     assert [result for result in results if "digest" not in result] == []
     assert len({result["digest"] for result in results}) == 1
-    assert fetch(uri, tmp_path / "in").digest == results[0]["digest"]
-
-
-def killed(host: str, action: str, uri: str, folder: Path, at: int, *, after: bool) -> bool:
-    """Run it through a proxy, and kill it at that request; False if it was done before."""
-    killer = Killer(at, after=after)
-    with Proxy(f"http://{host}", killer) as proxy:
-        through = uri.replace(host, proxy.url.removeprefix("http://"))
-        killer.process = child(action, through, folder, dict(os.environ))
-        killer.ready.set()
-        killer.process.communicate(timeout=300)
-    return killer.process.returncode == -9
+    assert fetch(way.uri, tmp_path / "in").digest == results[0]["digest"]
 
 
 @of_a_killed_client
@@ -360,31 +355,12 @@ def test_a_publisher_killed_at_any_request_leaves_it_whole_or_absent(
     host: str, name: str, work: Path, tmp_path: Path, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oci, "SETTLE", 0)
-    wanted = digest_tree(work)[0]
-    for at in itertools.count(1):
-        uri = uri_of(host, f"{name}-{at}")
-        going_on = killed(host, "publish", uri, work, at, after=after)
-        found = store_for(uri).find(uri)
-        assert found is None or found.artifact.digest == wanted
-        assert publish(work, uri).artifact.digest == wanted
-        assert fetch(uri, tmp_path / f"in-{at}").digest == wanted
-        if not going_on:
-            assert at > 12
-            return
+    kill_publishers(InRegistry(host, name), work, tmp_path, after=after)
 
 
 @of_a_killed_client
 def test_a_reader_killed_at_any_request_goes_on(host: str, name: str, work: Path, tmp_path: Path) -> None:
-    made = publish(work, uri_of(host, name))
-    for at in itertools.count(1):
-        into = tmp_path / f"in-{at}"
-        going_on = killed(host, "open", uri_of(host, name), into, at, after=False)
-        assert fetch(uri_of(host, name), into).digest == made.artifact.digest
-        (into / "speechless.json").unlink()
-        assert digest_tree(into) == digest_tree(work)
-        if not going_on:
-            assert at > 6
-            return
+    kill_readers(InRegistry(host, name), work, tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -392,32 +368,7 @@ def test_random_faults_leave_it_whole_or_told(
     host: str, name: str, work: Path, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oci, "SETTLE", 0)
-    chance, wanted, injected, wrong = random.Random(seed), digest_tree(work)[0], 0, list[str]()
-    for number in range(6):
-        repository = f"{name}-{number}"  # blobs that are there are not sent again
-        uri = uri_of(host, repository)
-        for action in ("publish", "open"):
-            kinds = WRITE if action == "publish" else READ
-
-            def decide(_number: int, _request: web.BaseRequest, kinds: Any = kinds) -> Fault:
-                return chance.choice(kinds) if chance.random() < 0.25 else Fault.NONE
-
-            with Proxy(f"http://{host}", decide) as proxy:
-                through = uri_of(proxy.url.removeprefix("http://"), repository)
-                try:
-                    if action == "publish":
-                        assert publish(work, through).artifact.digest == wanted
-                    else:
-                        assert fetch(through, tmp_path / f"in-{number}").digest == wanted
-                except StageError as problem:
-                    wrong = [*wrong, problem.message] if through not in problem.message else wrong
-                injected += sum(fault is not Fault.NONE for fault in proxy.faults)
-            found = store_for(uri).find(uri)
-            assert found is None or found.artifact.digest == wanted
-            publish(work, uri)
-        assert fetch(uri, tmp_path / f"in-{number}").digest == wanted
-    assert wrong == []
-    assert injected >= 20
+    inject_faults(InRegistry(host, name), work, tmp_path, monkeypatch, seed)
 
 
 # ---------------------------------------------------------------------------------------------------------- checkpoints

@@ -19,8 +19,9 @@ from aiohttp import web
 from speechless.contract import FailureReason, Source
 from speechless.errors import StageError
 from speechless.store import Access, store_for
+from tests.store.acts import FIELDS, publish
 from tests.store.proxy import Fault, Proxy
-from tests.store.registries import FIELDS, publish, uri_of
+from tests.store.registries import uri_of
 from tests.support import registry
 from tests.support.ports import free_port
 

@@ -204,3 +204,28 @@ def test_the_disk_of_an_instance_that_runs_is_counted(tmp_path: Path) -> None:
         finally:
             writer.kill()
     assert counted == {1000}
+
+
+@pytest.mark.parametrize("changed", ["package.json", "package-lock.json"])
+def test_a_changed_lock_is_another_folder_of_the_cache(
+    state: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    program = binaries.AZURITE
+    before = program.folder
+    copy = state / "node" / program.name
+    copy.mkdir(parents=True)
+    for file in program.source.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(binaries, "NODE", state / "node")
+    assert program.folder == before
+    (copy / changed).write_text("{}")
+    assert program.folder != before
+
+
+def test_what_comes_from_npm_is_pinned_by_hash_and_has_no_address() -> None:
+    for program in (each for each in binaries.EXTRAS.values() if isinstance(each, binaries.Node)):
+        lock = json.loads((program.source / "package-lock.json").read_text())
+        packages = {name: told for name, told in lock["packages"].items() if name}
+        assert packages[f"node_modules/{program.name}"]["version"] == program.version
+        assert [name for name, told in packages.items() if not told.get("integrity")] == []
+        assert [name for name, told in packages.items() if "resolved" in told] == []

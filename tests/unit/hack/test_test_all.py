@@ -8,6 +8,7 @@ from typing import IO
 import pytest
 
 import test_all
+from cluster import binaries
 from test_all import Outcome, Step
 from tests.unit.layout.repository import ROOT
 
@@ -182,3 +183,7 @@ def test_a_wrong_step_on_the_command_line_is_status_2() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 2
     assert "there is no step 'unti' here" in done.stderr
+
+
+def test_every_program_of_the_tests_is_prepared_before_them() -> None:
+    assert set(test_all.EXTRAS) == set(binaries.EXTRAS)
