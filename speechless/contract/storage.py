@@ -55,6 +55,8 @@ class Scheme:
     """What the first part is called in messages, such as `claim`; empty: there is none, and the path is absolute."""
     settings: tuple[Setting, ...]
     """What its store takes of a Secret (`secretRef`) or of the environment. Empty: a Secret is refused."""
+    chooses: bool
+    """Whether its store can read a part of a source, by patterns of names (`include`, `exclude`)."""
     before_run: str
     """What stands before a run in its artifact's URI: `/`, or `:` where it is the tag of a repository."""
     store: str
@@ -112,6 +114,7 @@ SCHEMES: dict[str, Scheme] = {
             needs_claim=True,
             host="claim",
             settings=(),
+            chooses=False,
             before_run="/",
             store="local",
         ),
@@ -128,6 +131,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("HF_TOKEN", "a token that may read the repository", private=True),
                 Setting("HF_ENDPOINT", "the hub, where it is not huggingface.co", private=False),
             ),
+            chooses=True,
             before_run="/",
             store="hub",
         ),
@@ -154,6 +158,7 @@ SCHEMES: dict[str, Scheme] = {
                 ),
                 _CA,
             ),
+            chooses=True,
             before_run="/",
             store="bucket",
         ),
@@ -173,6 +178,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("STORAGE_EMULATOR_HOST", "the server, where it is not Google's", private=False),
                 _CA,
             ),
+            chooses=True,
             before_run="/",
             store="bucket",
         ),
@@ -197,6 +203,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("AZURE_STORAGE_ENDPOINT", "the server, where it is not Azure's", private=False),
                 _CA,
             ),
+            chooses=True,
             before_run="/",
             store="bucket",
         ),
@@ -218,6 +225,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("REGISTRY_PLAIN_HTTP", "true: the registry has no TLS", private=False),
                 _CA,
             ),
+            chooses=True,
             before_run=":",
             store="oci",
         ),
@@ -231,6 +239,7 @@ SCHEMES: dict[str, Scheme] = {
             needs_claim=False,
             host="",
             settings=(),
+            chooses=False,
             before_run="/",
             store="local",
         ),
@@ -304,6 +313,39 @@ def plain_examples(*, writable: bool = False, claims: bool = True) -> str:
         for row in SCHEMES.values()
         if (row.may_write or not writable) and (claims or not row.needs_claim)
     )
+
+
+def choice_problem(uri: str) -> str | None:
+    """Why no part of this source can be chosen by patterns, and what to do; None if it can.
+
+    >>> choice_problem("hf://org/name")
+    >>> choice_problem("pvc://models/base").partition(":")[0]
+    'include and exclude choose files of hf, s3, gs, az and oci; pvc'
+    """
+    row = scheme_of(uri)
+    return (
+        None
+        if row is None or row.chooses
+        else f"{_choosers()}; {row.name}:// is read where it is: {_IN_PLACE}"
+    )
+
+
+def choice_rule() -> Rule:
+    """The rule for a source in a resource (`self`): patterns only where the scheme's store can read a part."""
+    able = " || ".join(f"self.uri.startsWith('{row.name}://')" for row in SCHEMES.values() if row.chooses)
+    others = " and ".join(f"{row.name}://" for row in SCHEMES.values() if not row.chooses)
+    return Rule(
+        f"(!has(self.include) && !has(self.exclude)) || !has(self.uri) || {able}",
+        f"{_choosers()}; {others} are read where they are: {_IN_PLACE}",
+    )
+
+
+_IN_PLACE = "name the folder or the file in uri, without include and exclude"
+
+
+def _choosers() -> str:
+    names = [row.name for row in SCHEMES.values() if row.chooses]
+    return f"include and exclude choose files of {', '.join(names[:-1])} and {names[-1]}"
 
 
 def pattern() -> str:
