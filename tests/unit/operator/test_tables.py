@@ -48,6 +48,7 @@ TAPE = storage.Scheme(
     needs_claim=True,
     host="claim",
     settings=(),
+    chooses=False,
     before_run="/",
     store="local",
 )
