@@ -39,8 +39,8 @@ NAMES = (
 
 def is_hub_dataset(folder: Path) -> bool:
     """Whether a folder is a dataset of a hub: out of the hub client's cache, or with a card like theirs."""
-    inside = [above for above in (folder, *folder.parents) if above.parent.name == "snapshots"]
-    if any(above.parent.parent.name.startswith("datasets--") for above in inside):
+    names = [above.name for above in (folder, *folder.parents)]
+    if "snapshots" in names and any(name.startswith("datasets--") for name in names):
         return True
     card = folder / CARD
     if not card.is_file():

@@ -7,11 +7,13 @@ HF_TOKEN, HF_HOME, HF_HUB_OFFLINE (the cache alone). Source: https://huggingface
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import re
 import shutil
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -20,7 +22,7 @@ from typing import Any, NamedTuple
 
 from speechless.contract import MANIFEST_NAME, DataSource, FailureReason, Source, storage
 from speechless.entry import need
-from speechless.errors import StageError
+from speechless.errors import StageError, words_of
 from speechless.store.base import Access, LocalSource, Opened, ReadOnly
 from speechless.store.choice import ALL, Choice
 from speechless.store.digest import Tick, digest_tree, mismatch, no_tick
@@ -108,7 +110,8 @@ def download(name: HubName, *, dataset: bool = False, split: bool = False) -> Pa
     `STORE_FULL` (no disk), `STORE_UNAVAILABLE` (no network, throttled, an answer that is none). `split`: a part of the
     dataset will be read; `DATASET_INVALID` where a script tells its parts.
     """
-    return _Client({}, cache=None).download(HubPlace(name, dataset, path=""), split=split)
+    place = HubPlace(name, dataset, path="")
+    return _clean(str(name), place, ALL, _Client({}, cache=None).download(place, split=split))
 
 
 def go_offline() -> None:
@@ -131,9 +134,7 @@ class HubStore(ReadOnly):
         kept = os.environ.get("HF_HOME") or os.environ.get("HF_HUB_CACHE")
         client = _Client(self._settings, cache=None if kept else into / "hub")
         snapshot = client.download(place, choice, split=_splits(source))
-        path = snapshot / place.path if place.path else snapshot
-        if choice:
-            path = _part(source.uri, place, choice, path, into / "chosen")
+        path = _clean(source.uri, place, choice, snapshot)
         digest, _ = digest_tree(path, tick)
         if source.digest and digest != source.digest:
             moved = f", at commit {snapshot.name}: the revision moved" if not _is_commit(place.name) else ""
@@ -143,10 +144,8 @@ class HubStore(ReadOnly):
     def resolve(self, source: Source) -> LocalSource:
         """In the cache of the hub's client, which brings it now and verifies it as it does."""
         uri, place = source.uri, _place(source.uri)
-        path = _Client(self._settings, cache=None).download(place, split=_splits(source)) / place.path
-        if not path.exists():
-            what = f"{uri}: the repository holds nothing that is read at {place.path}"
-            raise StageError(FailureReason.INPUT_NOT_FOUND, what, "check the path")
+        snapshot = _Client(self._settings, cache=None).download(place, split=_splits(source))
+        path = _clean(uri, place, ALL, snapshot)
         short = place.path.rpartition("/")[2] or place.name.repo.partition("/")[2]
         said = uri if place.dataset or place.path else str(place.name)
         return LocalSource(path, short, said, cached=True)
@@ -289,29 +288,64 @@ def _wanted_of(place: HubPlace, choice: Choice, files: Iterable[str]) -> list[st
     ]
 
 
-def _part(uri: str, place: HubPlace, choice: Choice, path: Path, into: Path) -> Path:
-    """What is chosen of a snapshot, which may hold more, in a folder of its own: the same files, not copies of them."""
-    found = {path.name: path} if path.is_file() else {}
-    if path.is_dir():
-        found = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
-    there = {name: file for name, file in found.items() if name != MANIFEST_NAME}
-    ignored = _ignored(place, choice)
-    names = [
-        name for name in there if choice.takes(name) and not any(fnmatch(name, each) for each in ignored)
-    ]
-    if not names:
-        raise choice.nothing(uri, there)
+def _clean(uri: str, place: HubPlace, choice: Choice, snapshot: Path) -> Path:
+    """What is read of a snapshot, which is one folder a commit with all that was ever asked for.
+
+    Where it holds more, the files that are read are laid out in a folder beside it, by hard links: it costs no space.
+    """
+    path = snapshot / place.path if place.path else snapshot
+    if not path.exists():
+        what = f"{uri}: the repository holds nothing that is read at {place.path}"
+        raise StageError(FailureReason.INPUT_NOT_FOUND, what, "check the path")
     if path.is_file():
+        choice.chosen(uri, [path.name])
         return path
-    shutil.rmtree(into, ignore_errors=True)
+    there = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    prefix = f"{place.path}/" if place.path else ""
+    wanted = _wanted_of(place, choice, [f"{prefix}{name}" for name in there])
+    names = {name.removeprefix(prefix) for name in wanted} - ({MANIFEST_NAME} if choice else set())
+    if choice and not names:
+        raise choice.nothing(uri, there)
+    if not names or names == there.keys():
+        return path
+    mark = hashlib.sha256(repr((place.path, *choice)).encode()).hexdigest()[:16]
+    try:
+        return _laid_out(snapshot.parent.parent / "parts" / mark / "snapshots" / snapshot.name, there, names)
+    except OSError as error:
+        what = f"{uri}: the hub's cache has more than is read, and no part of it can be laid out there: {words_of(error)}"
+        raise StageError(
+            FailureReason.INPUT_FORBIDDEN, what, "let HF_HOME name a folder to write to"
+        ) from error
+
+
+def _laid_out(view: Path, there: Mapping[str, Path], names: Iterable[str]) -> Path:
+    """A folder with these files; made anew, as the snapshot may have more of them now, and whole at once."""
+    made = view.with_name(f".{view.name}-{uuid.uuid4().hex[:8]}")
     for name in names:
-        (into / name).parent.mkdir(parents=True, exist_ok=True)
-        real = there[name].resolve()
+        real, to = there[name].resolve(), made / name
+        to.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(real, into / name)
-        except OSError:  # another file system
-            shutil.copyfile(real, into / name)
-    return into
+            os.link(real, to)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(real, to)
+    if view.is_dir() and _same(view, made):
+        shutil.rmtree(made)
+        return view
+    old = view.with_name(f"{made.name}-old")
+    if view.is_dir():
+        view.rename(old)
+    made.rename(view)
+    shutil.rmtree(old, ignore_errors=True)
+    return view
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two folders of one commit have the same files, by names and sizes."""
+    found = []
+    for folder in (one, other):
+        files = ((file, file.stat()) for file in folder.rglob("*") if file.is_file())
+        found.append({file.relative_to(folder): stat.st_size for file, stat in files})
+    return found[0] == found[1]
 
 
 def _literal(name: str) -> str:

@@ -264,6 +264,18 @@ def test_weights_of_another_program_come_where_they_are_asked_for(run: Run, tmp_
     assert file.read_bytes() == b"for another program"
 
 
+def test_a_whole_model_is_the_same_where_more_is_in_the_cache(run: Run, model: Path) -> None:
+    opened(run, "hf://org/tiny@v1", part={"include": ["*.gguf", "*.txt"]})
+    whole = opened(run, "hf://org/tiny@v1")
+    assert whole["digest"] == digest_tree(model)[0]
+    found = run("-c", LOCATE, "org/tiny@v1")
+    assert found.returncode == 0, found.stderr
+    assert digest_tree(Path(found.stdout.strip()))[0] == whole["digest"]
+    assert Path(found.stdout.strip()).name == COMMIT
+    again = run("-c", LOCATE, "hf://org/tiny@v1", HF_HUB_OFFLINE="1")
+    assert again.stdout == found.stdout
+
+
 def test_patterns_that_choose_nothing(run: Run) -> None:
     found = opened(run, "hf://org/tiny", part={"include": ["*.bin"]})
     assert found["reason"] == "InputNotFound"

@@ -416,5 +416,16 @@ def test_a_fine_tuning_reads_a_split_of_a_part(run: Run, model: Path, tmp_path: 
     assert found["outcome"] == "Succeeded", found
     told = json.loads((tmp_path / "artifact" / "speechless.json").read_text())
     assert {"include": ["main/*"], "split": "train"}.items() <= told["parameters"]["dataset"].items()
+    unnamed = stage(
+        run,
+        tmp_path,
+        "finetune",
+        model={"uri": model.as_uri()},
+        dataset={"uri": "hf://datasets/org/sums@v1", "include": ["*.parquet"]},
+    )
+    assert (
+        unnamed["failure"]["message"]
+        == "hf://datasets/org/sums@v1: has the splits train, test: name one by split"
+    )
     metrics = {metric["name"]: metric["value"] for metric in told["metrics"]}
     assert metrics["train/rows"] == 10, metrics
