@@ -154,6 +154,7 @@ demo: setup ## From this machine to an answer of the served model (CLUSTER=curre
 	@PYTHONPATH=hack exec .venv/bin/python -m demo run $(place) \
 		$(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(VERSION),--tag '$(VERSION)') \
 		$(if $(MODEL),--model '$(MODEL)') $(if $(DATASET),--dataset '$(DATASET)') \
+		$(if $(DATASET_CONFIG),--dataset_config '$(DATASET_CONFIG)') $(if $(DATASET_SPLIT),--dataset_split '$(DATASET_SPLIT)') \
 		$(if $(PROBLEMS),--problems '$(PROBLEMS)') $(if $(TEXT),--text '$(TEXT)') \
 		$(if $(SECRET),--secret '$(SECRET)') $(if $(STORAGE),--storage '$(STORAGE)') $(if $(MINUTES),--minutes '$(MINUTES)')
 

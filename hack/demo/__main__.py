@@ -52,6 +52,8 @@ def main() -> int:
     own = parser.add_argument_group("a model of your own: URIs, or a hub's org/name[@revision]")
     own.add_argument("--model", help="the base model; with --dataset")
     own.add_argument("--dataset", help="the rows to train it on; with --model")
+    own.add_argument("--dataset_config", help="of a hub's dataset: which of its configurations")
+    own.add_argument("--dataset_split", help="of a hub's dataset: which of its splits")
     own.add_argument("--problems", help="HumanEval's problems, or others like them (default: the demo's)")
     own.add_argument("--text", help="a text to measure perplexity on (default: the demo's)")
     own.add_argument("--secret", help=f"a Secret in {NAMESPACE} with what these URIs need")
@@ -90,8 +92,8 @@ def _given(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Given |
         parser.error("MODEL and DATASET go together: the model, and the rows to train it on")
     if args.model:
         words = (args.model, args.dataset, args.problems, args.text, args.secret)
-        return Given(*words, args.storage or STORAGE)
-    for name in ("problems", "text", "secret", "storage"):
+        return Given(*words, args.storage or STORAGE, args.dataset_config, args.dataset_split)
+    for name in ("dataset_config", "dataset_split", "problems", "text", "secret", "storage"):
         if getattr(args, name):
             parser.error(f"{name.upper()} has no effect without MODEL and DATASET")
     return None

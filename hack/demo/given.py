@@ -37,6 +37,9 @@ class Given:
     secret: str | None = None
     """A Secret of the demo's namespace, for the URIs whose scheme knows one of its keys."""
     storage: str = STORAGE
+    config: str | None = None
+    split: str | None = None
+    """Which part of the dataset, where it has several."""
 
     def changed(self, objects: list[Object], keys: frozenset[str] | None = None) -> list[Object]:
         """The demo's objects with these sources; `keys`: those that the Secret has, None: it was not looked at.
@@ -76,7 +79,9 @@ class Given:
         if kind == "PersistentVolumeClaim":
             spec["resources"]["requests"]["storage"] = self.storage
         if kind == "FineTune":
-            spec |= {"model": own, "dataset": self._source(self.dataset, keys)}
+            told = {"config": self.config, "split": self.split}
+            part = {name: value for name, value in told.items() if value}
+            spec |= {"model": own, "dataset": self._source(self.dataset, keys) | part}
             spec["hyperparameters"] = HYPERPARAMETERS
         if kind == "Evaluation":
             spec["model"] = own if "uri" in spec["model"] else spec["model"]

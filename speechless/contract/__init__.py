@@ -36,6 +36,7 @@ from speechless.contract.serve import ServeSettings, ServeSpec
 from speechless.contract.spec import StageSpec, parse_spec
 from speechless.contract.stages import (
     STAGE_IMAGES,
+    DataSource,
     FetchSpec,
     Publishing,
     RunIdentity,
@@ -55,6 +56,7 @@ __all__ = [
     "Artifact",
     "BadRows",
     "Checkpoints",
+    "DataSource",
     "DatasetFormat",
     "DatasetSource",
     "EvaluateSettings",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from speechless.contract.model import ATOMIC, ContractModel
-from speechless.contract.stages import Publishing, Source, StageName
+from speechless.contract.stages import DataSource, Publishing, Source, StageName
 from speechless.contract.suites import SUITES
 from speechless.contract.tables import OneOf
 
@@ -46,7 +46,7 @@ class Suite(SuiteOptions):
     """The first part of its metrics' names."""
     type: SuiteTypeName
     """What kind of test it is."""
-    data: Source
+    data: DataSource
     """What it is scored on."""
 
     @model_validator(mode="after")

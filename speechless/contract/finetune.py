@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from speechless.contract.model import ATOMIC, ContractModel
-from speechless.contract.stages import Publishing, Source, StageName
+from speechless.contract.stages import DataSource, Publishing, Source, StageName
 
 
 class DatasetFormat(StrEnum):
@@ -49,7 +49,7 @@ class BadRows(StrEnum):
     """It is left out and counted; the first are named in the log."""
 
 
-class DatasetSource(Source):
+class DatasetSource(DataSource):
     """The rows to train on: a file (JSON Lines, JSON, CSV, TSV or Parquet), or a folder of them."""
 
     format: DatasetFormat = DatasetFormat.AUTO

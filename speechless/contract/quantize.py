@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from speechless.contract.model import ContractModel
-from speechless.contract.stages import Publishing, Source, StageName
+from speechless.contract.stages import DataSource, Publishing, Source, StageName
 
 
 class GgufType(StrEnum):
@@ -22,7 +22,7 @@ class GgufType(StrEnum):
 class Verify(ContractModel):
     """Measure perplexity before and after."""
 
-    text: Source
+    text: DataSource
     """A text file to measure it on."""
     max_perplexity_increase_percent: Annotated[float, Field(ge=0)] | None = None
     """The quantization fails above it; without it, perplexity is measured only."""

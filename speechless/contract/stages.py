@@ -5,12 +5,20 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
+from speechless.contract import storage
 from speechless.contract.artifact import Digest
-from speechless.contract.model import ContractModel
+from speechless.contract.model import ATOMIC, ContractModel
 
 Uri = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+://.+$", max_length=2048)]
+
+
+CONFIG = r"^[^<>:/\\|?*\x00-\x1f]+$"
+"""Of a dataset's configuration: what `datasets` lets be one."""
+_ONE = r"\w+(\.\w+)*(\[(-?[0-9_]+%?)?:(-?[0-9_]+%?)?\])?"
+SPLIT = rf"^{_ONE}( *\+ *{_ONE})*$"
+"""Of a split, of a slice of one, and of several: what `datasets` takes."""
 
 
 class StageName(StrEnum):
@@ -51,6 +59,12 @@ class SecretReference(ContractModel):
     """Its name."""
 
 
+Patterns = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...], Field(max_length=64), ATOMIC
+]
+"""Of names of files, as a shell's: `*.json`, `original/*`."""
+
+
 class SourceOptions(ContractModel):
     """What may be said of an input beside where it is."""
 
@@ -63,6 +77,18 @@ class SourceOptions(ContractModel):
     secret_ref: SecretReference | None = None
     """The Secret with what reading it needs: a token, keys, an endpoint. Only the stage's container gets it, as files.
     Which keys are read depends on the scheme of uri (docs: how-to, storage)."""
+    include: Patterns = ()
+    """Read these files alone: patterns of their names below uri, such as `*.safetensors`. A star takes slashes, too.
+    Without any, all are read. A claim's path takes none: name the folder."""
+    exclude: Patterns = ()
+    """Leave these files out, also of those in include."""
+
+    @model_validator(mode="after")
+    def _chooses(self) -> SourceOptions:
+        uri = getattr(self, "uri", None)
+        if (self.include or self.exclude) and uri and (problem := storage.choice_problem(uri)):
+            raise ValueError(problem)
+        return self
 
 
 class Source(SourceOptions):
@@ -74,6 +100,17 @@ class Source(SourceOptions):
 
     uri: Uri
     """Where it is."""
+
+
+class DataSource(Source):
+    """Data: a file, a folder, or a part of a dataset that has parts as those of a hub have them."""
+
+    config: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=CONFIG)] | None = None
+    """Of a dataset's folder: which of its configurations, as `datasets` calls them (of GSM8K: `main` or `socratic`).
+    Needed where it has several."""
+    split: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=SPLIT)] | None = None
+    """Of a dataset's folder: which of its splits, such as `train` or `test`; also `train[:10%]` and `train+validation`.
+    Needed where it has several."""
 
 
 class Stage(ContractModel):

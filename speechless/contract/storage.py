@@ -67,6 +67,8 @@ class Scheme:
     """What the first part is called in messages, such as `claim`; empty: there is none, and the path is absolute."""
     settings: tuple[Setting, ...]
     """What its store takes of a Secret (`secretRef`) or of the environment. Empty: a Secret is refused."""
+    chooses: bool
+    """Whether its store can read a part of a source, by patterns of names (`include`, `exclude`)."""
     before_run: str
     """What stands before a run in its artifact's URI: `/`, or `:` where it is the tag of a repository."""
     store: str
@@ -132,6 +134,7 @@ SCHEMES: dict[str, Scheme] = {
             mounts=Mount.CLAIM,
             host="claim",
             settings=(),
+            chooses=False,
             before_run="/",
             store="local",
         ),
@@ -148,6 +151,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("HF_TOKEN", "a token that may read the repository", private=True),
                 Setting("HF_ENDPOINT", "the hub, where it is not huggingface.co", private=False),
             ),
+            chooses=True,
             before_run="/",
             store="hub",
         ),
@@ -174,6 +178,7 @@ SCHEMES: dict[str, Scheme] = {
                 ),
                 _CA,
             ),
+            chooses=True,
             before_run="/",
             store="bucket",
         ),
@@ -193,6 +198,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("STORAGE_EMULATOR_HOST", "the server, where it is not Google's", private=False),
                 _CA,
             ),
+            chooses=True,
             before_run="/",
             store="bucket",
         ),
@@ -218,6 +224,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("AZURE_AUTHORITY_HOST", "who gives tokens, where it is not Azure's", private=False),
                 _CA,
             ),
+            chooses=True,
             before_run="/",
             store="bucket",
         ),
@@ -239,6 +246,7 @@ SCHEMES: dict[str, Scheme] = {
                 Setting("REGISTRY_PLAIN_HTTP", "true: the registry has no TLS", private=False),
                 _CA,
             ),
+            chooses=True,
             before_run=":",
             store="oci",
         ),
@@ -253,6 +261,7 @@ SCHEMES: dict[str, Scheme] = {
             mounts=Mount.IMAGE,
             host="image with a tag or a digest",
             settings=(),
+            chooses=False,
             before_run="/",
             store="local",
             # Its path begins behind the tag or the digest: `registry:5000/team/coder:v1/models`.
@@ -268,6 +277,7 @@ SCHEMES: dict[str, Scheme] = {
             mounts=Mount.NOTHING,
             host="",
             settings=(),
+            chooses=False,
             before_run="/",
             store="local",
         ),
@@ -343,6 +353,39 @@ def plain_examples(*, writable: bool = False, mounted: bool = True) -> str:
         for row in SCHEMES.values()
         if (row.may_write or not writable) and (mounted or row.mounts is Mount.NOTHING)
     )
+
+
+def choice_problem(uri: str) -> str | None:
+    """Why no part of this source can be chosen by patterns, and what to do; None if it can.
+
+    >>> choice_problem("hf://org/name")
+    >>> choice_problem("pvc://models/base").partition(":")[0]
+    'include and exclude choose files of hf, s3, gs, az and oci; pvc'
+    """
+    row = scheme_of(uri)
+    return (
+        None
+        if row is None or row.chooses
+        else f"{_choosers()}; {row.name}:// is read where it is: {_IN_PLACE}"
+    )
+
+
+def choice_rule() -> Rule:
+    """The rule for a source in a resource (`self`): patterns only where the scheme's store can read a part."""
+    able = " || ".join(f"self.uri.startsWith('{row.name}://')" for row in SCHEMES.values() if row.chooses)
+    others = " and ".join(f"{row.name}://" for row in SCHEMES.values() if not row.chooses)
+    return Rule(
+        f"(!has(self.include) && !has(self.exclude)) || !has(self.uri) || {able}",
+        f"{_choosers()}; {others} are read where they are: {_IN_PLACE}",
+    )
+
+
+_IN_PLACE = "name the folder or the file in uri, without include and exclude"
+
+
+def _choosers() -> str:
+    names = [row.name for row in SCHEMES.values() if row.chooses]
+    return f"include and exclude choose files of {', '.join(names[:-1])} and {names[-1]}"
 
 
 def pattern() -> str:

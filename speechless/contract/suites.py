@@ -42,6 +42,8 @@ class SuiteKind:
     """The options (names on the wire) that it takes; the others are refused."""
     metrics: Callable[[SuiteOptions], tuple[str, ...] | None]
     """The last parts of its metrics' names with these options; None where they are known only when it ran."""
+    text_data: bool = False
+    """Whether its data is a text: of a dataset with splits, the rows' `text` one after the other. Else, rows."""
     rules: tuple[Rule, ...] = ()
     """What must hold between its options; `self` is the suite."""
 
@@ -82,6 +84,7 @@ SUITES: dict[str, SuiteKind] = {
             executes_code=False,
             needs_gpu=False,
             options=("limit",),
+            text_data=True,
             metrics=lambda _: ("perplexity", "samples", "tokens", "errors"),
         ),
     )

@@ -13,7 +13,7 @@ from speechless.contract import BadRows
 from speechless.data import FLAGS, show
 from speechless.data.check import Check, check
 from speechless.data.convert import convert
-from speechless.data.places import TAKEN, places
+from speechless.data.places import TAKEN, add_part, part_of, places
 from speechless.entry import run
 from speechless.errors import StageError, words_of
 from speechless.output import Document, Results, results
@@ -81,6 +81,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="files of rows (.jsonl, .json, .csv, .tsv, .parquet; also with .gz or .zst) or folders of them, with "
         f"commas between them; {TAKEN}",
     )
+    add_part(parser)
     parser.add_argument(
         "--dataset_format",
         default="auto",
@@ -121,7 +122,7 @@ def _check(given: argparse.Namespace, out: Results) -> int:
         tokenizer = load_tokenizer(models.locate_model(given.model).path)
         encoder = encoder_for(tokenizer)
     found, first = check(
-        places(given.dataset),
+        places(given.dataset, part_of(given.dataset_config, given.dataset_split)),
         FLAGS[given.dataset_format],
         encoder=encoder,
         max_length=given.model_max_length or MAX_LENGTH,
@@ -140,7 +141,10 @@ def _convert(given: argparse.Namespace, out: Results) -> int:
         print(f"speechless data: {given.out} is there already: --overwrite replaces it", file=sys.stderr)
         return 1
     count, problems = convert(
-        places(given.dataset), FLAGS[given.dataset_format], given.out, BadRows(given.bad_rows.capitalize())
+        places(given.dataset, part_of(given.dataset_config, given.dataset_split)),
+        FLAGS[given.dataset_format],
+        given.out,
+        BadRows(given.bad_rows.capitalize()),
     )
     problems.warn_if_any()
     made = Converted(out=given.out, rows=count, left_out=problems.count)

@@ -14,7 +14,7 @@ from speechless.contract import DatasetFormat
 from speechless.data.convert import row_of
 from speechless.data.dataset import Looked, Looker, Placed, Problems
 from speechless.data.examples import Conversation, Example, Text
-from speechless.data.files import data_files, read_file
+from speechless.data.files import Part, Place, parts_of, read_part
 from speechless.data.render import IGNORED, Tokens
 from speechless.output import Document
 
@@ -73,7 +73,7 @@ class Check(Document):
 
 
 def check(
-    places: Sequence[Path],
+    places: Sequence[Place],
     row_format: DatasetFormat = DatasetFormat.AUTO,
     *,
     encoder: Callable[[Placed], Tokens] | None = None,
@@ -83,12 +83,12 @@ def check(
 
     Memory is one row, and 24 bytes for each row of the files. StageError where a row cannot be encoded.
     """
-    files = [file for place in places for file in data_files(place)]
+    files = parts_of(places)
     looker, counts = Looker(row_format), _Counts(max_length)
     for looked in _look(files, looker):
         counts.take(looked, encoder)
     made = Check(
-        files=files,
+        files=[file.path for file in files],
         format=looker.format,
         rows=counts.rows,
         bad=counts.problems.count,
@@ -102,10 +102,10 @@ def check(
     return made, counts.first
 
 
-def _look(files: Sequence[Path], looker: Looker) -> Iterator[Looked]:
+def _look(files: Sequence[Part], looker: Looker) -> Iterator[Looked]:
     for file in files:
         row = False
-        for line in read_file(file):
+        for line in read_part(file):
             row = True
             yield looker.look(line)
         if not row:

@@ -12,7 +12,7 @@ from typing import Any
 from speechless.contract import BadRows, DatasetFormat, FailureReason
 from speechless.data.dataset import Looker, Problems
 from speechless.data.examples import Conversation, Example, Message, Preference, Prompt, Text
-from speechless.data.files import data_files, read_file
+from speechless.data.files import Place, parts_of, read_part
 from speechless.errors import StageError
 
 
@@ -39,19 +39,19 @@ def row_of(example: Example) -> dict[str, Any]:
 
 
 def convert(
-    places: Sequence[Path], row_format: DatasetFormat, target: Path, bad_rows: BadRows
+    places: Sequence[Place], row_format: DatasetFormat, target: Path, bad_rows: BadRows
 ) -> tuple[int, Problems]:
     """Write the rows of files and folders as JSON Lines; how many, and what was left out.
 
     `target` is whole or it is not there. StageError(DATASET_INVALID) as the trainer's, unless bad rows are skipped.
     """
-    files = [file for place in places for file in data_files(place)]
+    files = parts_of(places)
     looker, problems, count = Looker(row_format), Problems(), 0
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:
-            for looked in (looker.look(line) for file in files for line in read_file(file)):
+            for looked in (looker.look(line) for file in files for line in read_part(file)):
                 if looked.example is None:
                     problems.add(looked.where, looked.problem, torn=looked.torn)
                     continue

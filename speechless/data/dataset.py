@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from speechless.contract import BadRows, DatasetFormat, FailureReason
 from speechless.data.examples import Example
-from speechless.data.files import data_files, read_file
+from speechless.data.files import Part, Place, parts_of, read_part
 from speechless.data.formats import FORMATS, RowError, detect, keys_of, read
 from speechless.data.jsonl import Line
 from speechless.errors import StageError
@@ -78,7 +78,7 @@ class Problems:
 class Survey:
     """A dataset whose every row was checked, and the part each row plays."""
 
-    files: tuple[Path, ...]
+    files: tuple[Part, ...]
     format: DatasetFormat
     """Never Auto."""
     rows: int
@@ -103,7 +103,7 @@ class Survey:
 
 
 def survey(
-    places: Path | Sequence[Path],
+    places: Path | Sequence[Place],
     row_format: DatasetFormat = DatasetFormat.AUTO,
     *,
     seed: int,
@@ -118,13 +118,11 @@ def survey(
     most `max_eval_rows`; where rows have a `category`, as large a part of each. Both are a part if below 1, else a
     count. StageError(DATASET_INVALID) names file and line.
     """
-    files = [
-        file for place in ([places] if isinstance(places, Path) else places) for file in data_files(place)
-    ]
+    files = parts_of([places] if isinstance(places, Path) else places)
     reader = _Reader(row_format)
     for file in files:
         before = reader.count
-        for line in read_file(file):
+        for line in read_part(file):
             reader.take(line)
         if reader.count == before:
             reader.problems.add(file.name, "the file holds no row")
@@ -140,7 +138,7 @@ def survey(
 def read_rows(dataset: Survey, *, heldout: bool) -> Iterator[Placed]:
     """The examples of a split, in the files' order."""
     wanted = _HELDOUT if heldout else _TRAIN
-    lines = (line for file in dataset.files for line in read_file(file))
+    lines = (line for file in dataset.files for line in read_part(file))
     for number, line in enumerate(lines):
         if number >= dataset.rows:
             raise _changed(line)

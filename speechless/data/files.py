@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,6 +121,44 @@ def read_file(path: Path) -> Iterator[Line]:
     """The rows of a file; one whose name tells nothing is read as JSON Lines."""
     kind = kind_of_file(path)
     return (kind.read if kind else read_lines)(path)
+
+
+class Part(NamedTuple):
+    """A file, or a run of its rows."""
+
+    path: Path
+    start: int = 0
+    """The first row, from 0."""
+    stop: int | None = None
+    """The row behind the last one; None: to the end."""
+
+    @property
+    def name(self) -> str:
+        """The file's."""
+        return self.path.name
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the file."""
+        return self.start == 0 and self.stop is None
+
+
+Place = Path | Part
+"""Where rows are: a file, a folder of files, or a run of a file's rows."""
+
+
+def read_part(part: Part) -> Iterator[Line]:
+    """The rows of a part."""
+    return islice(read_file(part.path), part.start, part.stop)
+
+
+def parts_of(places: Iterable[Place]) -> list[Part]:
+    """The files of places, in order; StageError if a folder has none."""
+    return [
+        part
+        for place in places
+        for part in ([place] if isinstance(place, Part) else map(Part, data_files(place)))
+    ]
 
 
 def data_files(path: Path) -> list[Path]:

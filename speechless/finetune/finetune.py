@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from speechless.contract import FailureReason, ProgressPhase
 from speechless.data import survey
+from speechless.data.files import Part, Place
 from speechless.data.places import places
 from speechless.entry import run
 from speechless.errors import StageError, words_of
@@ -77,7 +78,7 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
 
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.dataset}")
     outputs.prepare(restart=flags.restart)
-    dataset = places(flags.dataset, tick=reporter.reading(f"reading {flags.dataset}"))
+    dataset = places(flags.dataset, flags.part, tick=reporter.reading(f"reading {flags.dataset}"))
     data = survey(
         dataset,
         flags.dataset_format,
@@ -125,12 +126,12 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
     reporter.enter(ProgressPhase.DONE, str(result))
 
 
-def _identity(flags: Flags, folder: Path, dataset: Sequence[Path]) -> dict[str, JsonValue]:
+def _identity(flags: Flags, folder: Path, dataset: Sequence[Place]) -> dict[str, JsonValue]:
     """What makes this run another run; the model is told by its files' names and sizes, the rows by their bytes."""
     model = {path.name: path.stat().st_size for path in sorted(folder.glob("*")) if path.is_file()}
     return {
         "model": {**model},
-        "dataset": [digest_tree(path)[0] for path in dataset],
+        "dataset": [told for place in dataset for told in _told(place)],
         "rows": [flags.dataset_format.value, flags.bad_rows.value],
         "method": flags.method.value,
         "hyperparameters": flags.hyperparameters.model_dump(mode="json"),
@@ -138,6 +139,13 @@ def _identity(flags: Flags, folder: Path, dataset: Sequence[Path]) -> dict[str, 
         "precision": flags.precision.value,
         "samples": [flags.max_train_samples, flags.eval_dataset_size, flags.max_eval_samples],
     }
+
+
+def _told(place: Place) -> list[JsonValue]:
+    """What tells rows from others: their bytes, and which of a file's they are."""
+    if not isinstance(place, Part):
+        return [digest_tree(place)[0]]
+    return [digest_tree(place.path)[0], *([] if place.whole else [place.start, place.stop])]
 
 
 def _handler(

@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from speechless.arguments import Parser, did_you_mean
 from speechless.contract import BadRows, DatasetFormat, Hyperparameters, Lora, Method
 from speechless.data import FLAGS
-from speechless.data.places import TAKEN
+from speechless.data.places import TAKEN, add_part, part_of
+from speechless.errors import StageError
 from speechless.finetune.job import Precision
 from speechless.finetune.outputs import Summary
 from speechless.store import models
+from speechless.store.words import DataPart
 
 _QUANTIZED = {"4", "8"}
 
@@ -29,6 +31,8 @@ class Flags(NamedTuple):
     """A word for `speechless.store.models.locate_model`."""
     dataset: str
     """Words for `speechless.data.places.places`."""
+    part: DataPart
+    """What of it is trained on."""
     dataset_format: DatasetFormat
     bad_rows: BadRows
     output_dir: Path
@@ -77,6 +81,7 @@ def build_parser() -> Parser:
         help="files of rows (.jsonl, .json, .csv, .tsv, .parquet; also with .gz or .zst) or folders of them, with "
         f"commas between them; {TAKEN}",
     )
+    add_part(data)
     data.add_argument(
         "--dataset_format", default="auto", metavar="FORMAT", help=f"of the rows: {', '.join(FLAGS)}"
     )
@@ -171,6 +176,8 @@ def parse(argv: Sequence[str]) -> Flags:
             parser.error(f"--{name}: 0 or more")
     try:
         return _flags(given)
+    except StageError as problem:
+        parser.error(f"{problem.message} ({problem.hint})")
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         name = _FLAG_OF.get(str(first["loc"][0]), str(first["loc"][0]))
@@ -202,6 +209,7 @@ def _flags(given: argparse.Namespace) -> Flags:
     return Flags(
         model=given.model_name_or_path,
         dataset=given.dataset,
+        part=part_of(given.dataset_config, given.dataset_split),
         dataset_format=FLAGS[given.dataset_format],
         bad_rows=BadRows(given.bad_rows.capitalize()),
         output_dir=given.output_dir,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def build_parser() -> Parser:
         metavar="FILE",
         help=f"measure perplexity on this text, before and after: a file, {places.TAKEN}",
     )
+    places.add_part(gguf, "verify")
     gguf.add_argument(
         "--max_perplexity_increase",
         type=number(0),
@@ -135,18 +137,22 @@ def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str], o
     for flag in IGNORED:
         if any(word == flag or word.startswith(f"{flag}=") for word in words):
             print(f"{parser.prog}: {flag} has no effect and never had one; leave it out", file=sys.stderr)
-    text = given.verify_text and places.locate_data(given.verify_text).path
-    place = models.locate_model(given.model_path)
-    made = llamacpp(
-        model=place.path,
-        name=place.name.removesuffix(".gguf"),
-        type=TYPES[given.llamacpp_quant_type],
-        folder=given.gguf_dir or place.beside("-GGUF"),
-        f16_file=given.gguf_f16_file,
-        source=given.llamacpp_root,
-        verify_text=text,
-        max_increase_percent=given.max_perplexity_increase,
-    )
+    part = places.part_of(given.verify_config, given.verify_split, "verify")
+    if part and not given.verify_text:
+        parser.error("--verify_config and --verify_split need --verify_text")
+    with tempfile.TemporaryDirectory(prefix="speechless-quant-") as folder:
+        text = given.verify_text and places.file_of(given.verify_text, part, Path(folder), text=True)
+        place = models.locate_model(given.model_path)
+        made = llamacpp(
+            model=place.path,
+            name=place.name.removesuffix(".gguf"),
+            type=TYPES[given.llamacpp_quant_type],
+            folder=given.gguf_dir or place.beside("-GGUF"),
+            f16_file=given.gguf_f16_file,
+            source=given.llamacpp_root,
+            verify_text=text,
+            max_increase_percent=given.max_perplexity_increase,
+        )
     metrics = {metric.name: metric.value for metric in made.metrics}
     type = TYPES[given.llamacpp_quant_type]
     out.show(Quantized(f16=made.plain, quantized=made.quantized, type=type, metrics=metrics))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechless.arguments import Parser, whole
-from speechless.data.places import TAKEN, locate_data, places
+from speechless.data.places import TAKEN, locate_data, located, part_of, places
 from speechless.entry import need, run
 from speechless.errors import StageError, words_of
 from speechless.output import Results, results
@@ -149,7 +150,9 @@ def _chain(parser: Parser, given: argparse.Namespace) -> Chain:
     place = models.locate_model(given.model, needed=False)
     if not place.cached:
         there("--model", place.path)
-    dataset = tuple(there("--dataset", path) for path in places(given.dataset))
+    part = part_of(os.environ.get("DATASET_CONFIG"), os.environ.get("DATASET_SPLIT"))
+    dataset = tuple(there("--dataset", here.path) for here in located(given.dataset, part))
+    places(given.dataset, part)  # the task chooses by itself; that it can is told now
     problems, text = (
         words[name] and there(name, locate_data(words[name]).path) for name in ("--problems", "--text")
     )

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechless.contract import EvaluateSpec, FailureReason, Format, Source
+from speechless.contract import EvaluateSpec, FailureReason, Format, Source, Suite
+from speechless.contract.suites import SUITES
+from speechless.data.splits import one_file
 from speechless.errors import StageError
 from speechless.progress import Reporter
 from speechless.stage.frame import Definition, StageOutput
 from speechless.store import Opened
+from speechless.store.words import DataPart
 
 
 def sources(spec: EvaluateSpec) -> Mapping[str, Source]:
@@ -28,7 +31,7 @@ def work(spec: EvaluateSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     metrics = evaluate(
         model=inputs["model"].path,
         suites=spec.suites,
-        data={suite.name: inputs[f"suite/{suite.name}"].path for suite in spec.suites},
+        data={suite.name: _data(suite, inputs, folder / "data") for suite in spec.suites},
         out=out,
         allow_code_execution=spec.allow_code_execution,
         progress=reporter.progress,
@@ -38,6 +41,12 @@ def work(spec: EvaluateSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     if not metrics:
         raise StageError(FailureReason.NOTHING_SCORED, "no suite gave a score", "look at the suites' data")
     return StageOutput(out, Format.REPORT, metrics)
+
+
+def _data(suite: Suite, inputs: Mapping[str, Opened], into: Path) -> Path:
+    """A suite's data, out of a dataset if a part of one is asked for."""
+    part, path = DataPart(suite.data.config, suite.data.split), inputs[f"suite/{suite.name}"].path
+    return one_file(path, part, suite.data.uri, into / suite.name, text=SUITES[suite.type].text_data)
 
 
 STAGE = Definition(sources, work, packages=("torch", "transformers", "tokenizers", "xllamacpp"))

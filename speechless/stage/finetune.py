@@ -5,12 +5,14 @@ from pathlib import Path
 
 from speechless.contract import FailureReason, FineTuneSpec, Format, Lora, Method, Source, decisive
 from speechless.data import survey
+from speechless.data.splits import chosen
 from speechless.errors import StageError
 from speechless.finetune.job import Job
 from speechless.progress import Reporter
 from speechless.stage import provenance
 from speechless.stage.frame import Definition, StageOutput, checkpoints
 from speechless.store import Opened
+from speechless.store.words import DataPart
 
 
 def sources(spec: FineTuneSpec) -> Mapping[str, Source]:
@@ -30,8 +32,9 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
             "train a whole model: one that was merged (merge: true) and not quantized",
         )
     seed = spec.hyperparameters.seed
+    part = DataPart(spec.dataset.config, spec.dataset.split)
     data = survey(
-        rows.path,
+        chosen(rows.path, part, spec.dataset.uri),
         spec.dataset.format,
         seed=seed,
         max_samples=spec.dataset.max_samples,

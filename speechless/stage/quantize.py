@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechless.contract import FailureReason, Format, QuantizeSpec, Source
+from speechless.contract import FailureReason, Format, QuantizeSpec, Source, Verify
+from speechless.data.splits import one_file
 from speechless.errors import StageError
 from speechless.progress import Reporter
 from speechless.stage.frame import Definition, StageOutput
 from speechless.store import Opened
+from speechless.store.words import DataPart
 
 
 def sources(spec: QuantizeSpec) -> Mapping[str, Source]:
@@ -32,13 +34,19 @@ def work(spec: QuantizeSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         model=model.path,
         out=out,
         type=spec.type,
-        verify_text=inputs["verify"].path if spec.verify else None,
+        verify_text=_text(spec.verify, inputs["verify"], folder / "data") if spec.verify else None,
         max_increase_percent=spec.verify.max_perplexity_increase_percent if spec.verify else None,
         progress=reporter.progress,
         stopping=reporter.stopping,
     )
     reporter.check()
     return StageOutput(out, Format.GGUF, metrics)
+
+
+def _text(verify: Verify, opened: Opened, into: Path) -> Path:
+    """The text, made of a dataset's rows if a part of one is asked for."""
+    part = DataPart(verify.text.config, verify.text.split)
+    return one_file(opened.path, part, verify.text.uri, into, text=True)
 
 
 STAGE = Definition(sources, work, packages=("torch", "transformers", "gguf", "xllamacpp"))

@@ -19,6 +19,7 @@ from speechless.store import ManifestFields, store_for
 from speechless.store.bring import bring
 from speechless.store.cache import machine_cache
 from speechless.store.cache_folder import FOLDER, SIZE, Entry, gb
+from speechless.store.choice import Choice
 from speechless.store.formats import format_of
 from speechless.store.words import uri_of
 
@@ -103,6 +104,14 @@ def build_parser() -> Parser:
         "target", type=Path, metavar="PATH", help="the copy: a folder, or a file if the source is one"
     )
     fetched.add_argument("--digest", metavar="SHA256", help="what it must digest to: sha256:...")
+    for flag, what in (("include", "read these files alone"), ("exclude", "leave these files out")):
+        fetched.add_argument(
+            f"--{flag}",
+            action="append",
+            default=[],
+            metavar="PATTERN",
+            help=f"{what}: a pattern of names, such as '*.json' or 'original/*'; may be said again",
+        )
     fetched.add_output(Fetched)
     put = commands.add_parser(
         "publish",
@@ -161,7 +170,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fetch(given: argparse.Namespace, out: Results) -> int:
     with showing() as reporter:
         found = bring(
-            given.source, given.target, digest=given.digest, tick=reporter.reading(f"reading {given.source}")
+            given.source,
+            given.target,
+            digest=given.digest,
+            choice=Choice(tuple(given.include), tuple(given.exclude)),
+            tick=reporter.reading(f"reading {given.source}"),
         )
     made = Fetched(path=found.path, digest=found.digest, revision=found.revision)
     out.show(made, f"{made.path}: {made.digest}" + (f", revision {made.revision}" if made.revision else ""))

@@ -135,8 +135,8 @@ class Store(Protocol):
         What has to be brought here goes into the folder `into`; a store whose bytes are here already leaves it alone.
         """
 
-    def resolve(self, uri: str) -> LocalSource | RemoteSource:
-        """Where a person's machine has it, with nothing verified; or what is known of it, for `cache.py` to bring it.
+    def resolve(self, source: Source) -> LocalSource | RemoteSource:
+        """Where a person's machine has the whole of it, with nothing verified; or what `cache.py` needs to bring it.
 
         The place's own client may bring it now, into the cache that it shares with other programs.
         """

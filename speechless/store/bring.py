@@ -8,14 +8,22 @@ from pathlib import Path
 from speechless.contract import MANIFEST_NAME, FailureReason, Source
 from speechless.errors import StageError
 from speechless.store.base import Access, Opened
+from speechless.store.choice import ALL, Choice, check_choice
 from speechless.store.digest import Tick, files_below, hash_file, mismatch, no_tick
 from speechless.store.problems import writing
 from speechless.store.stores import store_for
 from speechless.store.words import uri_of
 
 
-def bring(word: str, target: Path, *, digest: str | None = None, tick: Tick = no_tick) -> Opened:
-    """Copy a source to `target`, a name that is free, and verify what is there then.
+def bring(
+    word: str,
+    target: Path,
+    *,
+    digest: str | None = None,
+    choice: Choice = ALL,
+    tick: Tick = no_tick,
+) -> Opened:
+    """Copy a source, or the chosen files of it, to `target`, a name that is free, and verify what is there then.
 
     It lies beside it as `.<name>.part` until it is whole; a download that was stopped goes on from there. A file of a
     source becomes a file. StageError as the source's store.
@@ -24,8 +32,10 @@ def bring(word: str, target: Path, *, digest: str | None = None, tick: Tick = no
         hint = "choose another name, or remove it"
         raise StageError(FailureReason.INVALID_SPEC, f"{target} is there already", hint)
     uri = uri_of(word)
+    check_choice(uri, choice)
+    source = Source(uri=uri, digest=digest, include=choice.include, exclude=choice.exclude)
     part = target.with_name(f".{target.name}.part")
-    opened = store_for(uri, Access()).open(Source(uri=uri, digest=digest), part / "in", tick=tick)
+    opened = store_for(uri, Access()).open(source, part / "in", tick=tick)
     with writing(str(target)):
         target.parent.mkdir(parents=True, exist_ok=True)
         if _is_ours(opened.path, part):
@@ -38,10 +48,11 @@ def bring(word: str, target: Path, *, digest: str | None = None, tick: Tick = no
 
 
 def _is_ours(path: Path, part: Path) -> bool:
-    """Whether it was brought for this copy, as plain files: not a hub cache, which is links."""
+    """Whether it was brought for this copy, as files of its own: no links, as a hub cache has."""
     if not path.absolute().is_relative_to(part.absolute()):
         return False
-    return not any(file.is_symlink() for file in ([path] if path.is_file() else path.rglob("*")))
+    files = [path] if path.is_file() else path.rglob("*")
+    return not any(file.is_symlink() or (file.is_file() and file.stat().st_nlink > 1) for file in files)
 
 
 def _copy(source: Path, target: Path, tick: Tick) -> None:

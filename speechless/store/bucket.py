@@ -29,10 +29,11 @@ from speechless.errors import StageError
 from speechless.store import transfer
 from speechless.store.base import Access, ManifestFields, Opened, Published, RemoteSource
 from speechless.store.bucket_checkpoints import BucketCheckpoints
+from speechless.store.choice import Choice
 from speechless.store.claim import TakenOverError, claimed
 from speechless.store.clients import connect_bucket
 from speechless.store.digest import Tick, files_below, mismatch, no_tick, other_digest, remove_others
-from speechless.store.manifest import LARGEST, parse_manifest
+from speechless.store.manifest import LARGEST, parse_manifest, part_of
 from speechless.store.objects import (
     Place,
     Stored,
@@ -67,28 +68,35 @@ class BucketStore:
         """Bring a source into the folder `into`, hashed on the way; a file of it that is there whole stays."""
         place = self._place(source.uri)
         with self.asking(source.uri):
+            choice = Choice.of(source)
             if single := head(place):
+                choice.chosen(source.uri, [single.name])
                 entries = transfer.download([download_of(place, single, into / single.name, None)], tick)
                 return _opened(source, into / single.name, tree_digest(entries), None)
             objects = _objects(place)
             manifest = _manifest(place, objects)
+            names = choice.chosen(source.uri, (name for name in objects if name != MANIFEST_NAME))
+            objects = {name: objects[name] for name in names}
+            manifest = part_of(manifest, choice) if manifest else None
             expected = _compared(manifest, objects) if manifest else {}
             if manifest and source.digest and manifest.digest != source.digest:
                 raise other_digest(source, manifest.digest)
-            wanted = [found for name, found in objects.items() if name != MANIFEST_NAME]
+            wanted = [objects[name] for name in names]
             files = [
                 download_of(place, found, inside(source.uri, into, found.name), expected.get(found.name))
                 for found in wanted
             ]
             entries = transfer.download(files, tick)
             remove_others(into, {found.name for found in wanted})
-            if manifest:
+            if choice:
+                (into / MANIFEST_NAME).unlink(missing_ok=True)  # of an earlier download of the whole
+            elif manifest:
                 (into / MANIFEST_NAME).write_bytes(manifest.to_json(indent=1).encode() + b"\n")
             return _opened(source, into, tree_digest(entries), manifest)
 
-    def resolve(self, uri: str) -> RemoteSource:
+    def resolve(self, source: Source) -> RemoteSource:
         """What a list of its objects says, and its manifest."""
-        place = self._place(uri)
+        uri, place = source.uri, self._place(source.uri)
         with self.asking(uri):
             single = head(place)
             objects = {single.name: single} if single else _objects(place)

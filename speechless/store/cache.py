@@ -87,7 +87,7 @@ class Cache(CacheFolder):
                         self._reserve(uri, found, part)
                         source = Source(uri=uri, digest=found.digest)
                         opened = store.open(source, part / "in", tick=reading)
-                        now = store.resolve(uri)
+                        now = store.resolve(Source(uri=uri))
                         if now == found:
                             return self._keep(uri, found, opened, part)
                         if not isinstance(now, RemoteSource):

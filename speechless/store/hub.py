@@ -7,20 +7,24 @@ HF_TOKEN, HF_HOME, HF_HUB_OFFLINE (the cache alone). Source: https://huggingface
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import re
+import shutil
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speechless.contract import FailureReason, Source, storage
+from speechless.contract import MANIFEST_NAME, DataSource, FailureReason, Source, storage
 from speechless.entry import need
-from speechless.errors import StageError
+from speechless.errors import StageError, words_of
 from speechless.store.base import Access, LocalSource, Opened, ReadOnly
+from speechless.store.choice import ALL, Choice
 from speechless.store.digest import Tick, digest_tree, mismatch, no_tick
 
 log = logging.getLogger(__name__)
@@ -99,13 +103,15 @@ def place_of(uri: str) -> HubPlace:
     return HubPlace(HubName(name, revision or None), dataset, "/".join(rest))
 
 
-def download(name: HubName, *, dataset: bool = False) -> Path:
+def download(name: HubName, *, dataset: bool = False, split: bool = False) -> Path:
     """The repository's folder in the hub cache, whole; of a model configuration, tokenizer, safetensors. Loaded once.
 
     StageError: `INPUT_NOT_FOUND`, `INPUT_FORBIDDEN` (gated, private, a wrong token), `MODEL_INVALID` (no safetensors),
-    `STORE_FULL` (no disk), `STORE_UNAVAILABLE` (no network, throttled, an answer that is none).
+    `STORE_FULL` (no disk), `STORE_UNAVAILABLE` (no network, throttled, an answer that is none). `split`: a part of the
+    dataset will be read; `DATASET_INVALID` where a script tells its parts.
     """
-    return _Client({}, cache=None).download(HubPlace(name, dataset, path=""))
+    place = HubPlace(name, dataset, path="")
+    return _clean(str(name), place, ALL, _Client({}, cache=None).download(place, split=split))
 
 
 def go_offline() -> None:
@@ -124,23 +130,22 @@ class HubStore(ReadOnly):
 
     def open(self, source: Source, into: Path, *, tick: Tick = no_tick) -> Opened:
         """Bring the repository into the hub cache; without one of this machine's own, below `into`."""
-        place = _place(source.uri)
+        place, choice = _place(source.uri), Choice.of(source)
         kept = os.environ.get("HF_HOME") or os.environ.get("HF_HUB_CACHE")
-        snapshot = _Client(self._settings, cache=None if kept else into / "hub").download(place)
-        path = snapshot / place.path if place.path else snapshot
+        client = _Client(self._settings, cache=None if kept else into / "hub")
+        snapshot = client.download(place, choice, split=_splits(source))
+        path = _clean(source.uri, place, choice, snapshot)
         digest, _ = digest_tree(path, tick)
         if source.digest and digest != source.digest:
             moved = f", at commit {snapshot.name}: the revision moved" if not _is_commit(place.name) else ""
             raise mismatch(f"{source.uri}: the digest is {digest}, asked for is {source.digest}{moved}")
         return Opened(path, digest, None, revision=snapshot.name)
 
-    def resolve(self, uri: str) -> LocalSource:
+    def resolve(self, source: Source) -> LocalSource:
         """In the cache of the hub's client, which brings it now and verifies it as it does."""
-        place = _place(uri)
-        path = _Client(self._settings, cache=None).download(place) / place.path
-        if not path.exists():
-            what = f"{uri}: the repository holds nothing that is read at {place.path}"
-            raise StageError(FailureReason.INPUT_NOT_FOUND, what, "check the path")
+        uri, place = source.uri, _place(source.uri)
+        snapshot = _Client(self._settings, cache=None).download(place, split=_splits(source))
+        path = _clean(uri, place, ALL, snapshot)
         short = place.path.rpartition("/")[2] or place.name.repo.partition("/")[2]
         said = uri if place.dataset or place.path else str(place.name)
         return LocalSource(path, short, said, cached=True)
@@ -182,8 +187,8 @@ class _Client:
         self.cache = cache
         self._token = settings.get("HF_TOKEN")
 
-    def download(self, place: HubPlace) -> Path:
-        """The folder of the snapshot, whole."""
+    def download(self, place: HubPlace, choice: Choice = ALL, *, split: bool = False) -> Path:
+        """The folder of the snapshot, with all that is chosen of the place. `split`: part of a dataset is asked for."""
         import httpx
         from huggingface_hub import constants
 
@@ -191,26 +196,28 @@ class _Client:
         with _told(name, self.endpoint):
             if constants.HF_HUB_OFFLINE:
                 log.info("%s: from the cache alone, because HF_HUB_OFFLINE is set", name)
-                return self._snapshot(place, cached=True)
+                return self._snapshot(place, choice, cached=True)
             try:
                 info = self._info(place)
             except httpx.TransportError as error:
-                if found := self._in_cache(place):
+                if found := self._in_cache(place, choice):
                     log.warning("%s: %s cannot be reached (%s): from the cache", name, self.endpoint, error)
                     return found
                 raise
             files = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-            wanted = _wanted_of(place, files)
-            _refuse_unfit(place, files, wanted)
+            if split:
+                _refuse_script(place.name, files)
+            wanted = _wanted_of(place, choice, files)
+            _refuse_unfit(place, choice, files, wanted)
             size = sum(files[file] for file in wanted)
             log.info("%s: commit %s, %.2f GB from %s", name, info.sha, size / 1e9, self.endpoint)
-            return self._snapshot(place, cached=False)
+            return self._snapshot(place, choice, cached=False)
 
     def holds(self, place: HubPlace) -> bool:
         """Whether there is anything of the place."""
         with _told(place.name, self.endpoint):
             files = [file.rfilename for file in self._info(place).siblings or ()]
-            return bool(_wanted_of(place, files))
+            return bool(_wanted_of(place, ALL, files))
 
     def _info(self, place: HubPlace) -> Any:
         from huggingface_hub import HfApi
@@ -219,18 +226,25 @@ class _Client:
         ask = api.dataset_info if place.dataset else api.model_info
         return ask(place.name.repo, revision=place.name.revision, files_metadata=True)
 
-    def _snapshot(self, place: HubPlace, *, cached: bool) -> Path:
+    def _snapshot(self, place: HubPlace, choice: Choice, *, cached: bool) -> Path:
         """By its own name, which the cache remembers: with HF_HUB_OFFLINE the same word finds it again."""
         from huggingface_hub import snapshot_download
 
-        chosen = [place.path, f"{place.path}/*"] if place.path else None
+        below = f"{_literal(place.path)}/" if place.path else ""
+        chosen = [_literal(place.path), f"{below}*"] if place.path else None
+        if choice.include:
+            chosen = [f"{below}{pattern}" for pattern in choice.include]
+            chosen += [_literal(place.path)] if place.path else []
         return Path(
             snapshot_download(
                 place.name.repo,
                 repo_type="dataset" if place.dataset else "model",
                 revision=place.name.revision,
                 allow_patterns=chosen,
-                ignore_patterns=_ignored(place),
+                ignore_patterns=[
+                    *_ignored(place, choice),
+                    *(f"{below}{pattern}" for pattern in choice.exclude),
+                ],
                 local_files_only=cached,
                 endpoint=self.endpoint,
                 token=self._token,
@@ -238,35 +252,129 @@ class _Client:
             )
         )
 
-    def _in_cache(self, place: HubPlace) -> Path | None:
+    def _in_cache(self, place: HubPlace, choice: Choice) -> Path | None:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            return self._snapshot(place, cached=True)
+            return self._snapshot(place, choice, cached=True)
         except LocalEntryNotFoundError:
             return None
 
 
-def _ignored(place: HubPlace) -> list[str]:
-    """Of a whole model, the same weights for other libraries; never what runs code when it is loaded."""
+def _ignored(place: HubPlace, choice: Choice) -> list[str]:
+    """Of a whole model, the same weights for other libraries, unless they are asked for; never what runs code."""
     if place.dataset:
         return [*PICKLED, "*.py"]
-    return [*PICKLED] if place.path else [*PICKLED, *OTHERS]
+    return [*PICKLED] if place.path or choice.include else [*PICKLED, *OTHERS]
 
 
-def _wanted_of(place: HubPlace, files: Iterable[str]) -> list[str]:
-    ignored = _ignored(place)
+def _below(place: HubPlace, file: str) -> str | None:
+    """The name of a repository's file below the place; None: it is not there."""
+    if not place.path:
+        return file
+    if file == place.path:
+        return file.rpartition("/")[2]
+    return file.removeprefix(f"{place.path}/") if file.startswith(f"{place.path}/") else None
+
+
+def _wanted_of(place: HubPlace, choice: Choice, files: Iterable[str]) -> list[str]:
+    ignored = _ignored(place, choice)
     return [
         file
         for file in files
-        if (not place.path or file == place.path or file.startswith(f"{place.path}/"))
+        if (name := _below(place, file)) is not None
+        and choice.takes(name)
         and not any(fnmatch(file, pattern) for pattern in ignored)
     ]
 
 
-def _refuse_unfit(place: HubPlace, files: Iterable[str], wanted: Sequence[str]) -> None:
+def _clean(uri: str, place: HubPlace, choice: Choice, snapshot: Path) -> Path:
+    """What is read of a snapshot, which is one folder a commit with all that was ever asked for.
+
+    Where it holds more, the files that are read are laid out in a folder beside it, by hard links: it costs no space.
+    """
+    path = snapshot / place.path if place.path else snapshot
+    if not path.exists():
+        what = f"{uri}: the repository holds nothing that is read at {place.path}"
+        raise StageError(FailureReason.INPUT_NOT_FOUND, what, "check the path")
+    if path.is_file():
+        choice.chosen(uri, [path.name])
+        return path
+    there = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    prefix = f"{place.path}/" if place.path else ""
+    wanted = _wanted_of(place, choice, [f"{prefix}{name}" for name in there])
+    names = {name.removeprefix(prefix) for name in wanted} - ({MANIFEST_NAME} if choice else set())
+    if choice and not names:
+        raise choice.nothing(uri, there)
+    if not names or names == there.keys():
+        return path
+    mark = hashlib.sha256(repr((place.path, *choice)).encode()).hexdigest()[:16]
+    try:
+        return _laid_out(snapshot.parent.parent / "parts" / mark / "snapshots" / snapshot.name, there, names)
+    except OSError as error:
+        what = f"{uri}: the hub's cache has more than is read, and a part cannot be laid out there: {words_of(error)}"
+        raise StageError(
+            FailureReason.INPUT_FORBIDDEN, what, "let HF_HOME name a folder to write to"
+        ) from error
+
+
+def _laid_out(view: Path, there: Mapping[str, Path], names: Iterable[str]) -> Path:
+    """A folder with these files; made anew, as the snapshot may have more of them now, and whole at once."""
+    made = view.with_name(f".{view.name}-{uuid.uuid4().hex[:8]}")
+    for name in names:
+        real, to = there[name].resolve(), made / name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(real, to)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(real, to)
+    if view.is_dir() and _same(view, made):
+        shutil.rmtree(made)
+        return view
+    old = view.with_name(f"{made.name}-old")
+    if view.is_dir():
+        view.rename(old)
+    made.rename(view)
+    shutil.rmtree(old, ignore_errors=True)
+    return view
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two folders of one commit have the same files, by names and sizes."""
+    found = []
+    for folder in (one, other):
+        files = ((file, file.stat()) for file in folder.rglob("*") if file.is_file())
+        found.append({file.relative_to(folder): stat.st_size for file, stat in files})
+    return found[0] == found[1]
+
+
+def _literal(name: str) -> str:
+    """A pattern for this very name."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _splits(source: Source) -> bool:
+    return isinstance(source, DataSource) and bool(source.config or source.split)
+
+
+def _refuse_script(name: HubName, files: Iterable[str]) -> None:
+    """A dataset that a script of its own reads: its files are no rows, and the script is never run."""
+    script = f"{name.repo.rpartition('/')[2]}.py"
+    if script in files:
+        what = f"{name}: its configurations and splits are made by {script}, a program, which is never run"
+        hint = "name its Parquet files (a hub has them as revision refs/convert/parquet), or leave out config and split"
+        raise StageError(FailureReason.DATASET_INVALID, what, hint)
+
+
+def _refuse_unfit(place: HubPlace, choice: Choice, files: Iterable[str], wanted: Sequence[str]) -> None:
     name = place.name
-    if not place.dataset and not place.path:
+    if choice and not wanted:
+        there = [found for file in files if (found := _below(place, file)) is not None]
+        problem = choice.nothing(str(name), there)
+        raise StageError(
+            problem.reason, problem.message, f"{problem.hint}; pickles and scripts are never read"
+        )
+    if not place.dataset and not place.path and not choice.include:
         _refuse_unsafe(name, list(files))
     elif not wanted:
         what = f"{name}: the repository holds nothing that is read" + (

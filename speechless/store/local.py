@@ -55,9 +55,9 @@ class LocalStore:
                 raise mismatch(f"the digest is {digest}, asked for is {source.digest}")
         return Opened(place.path, digest, manifest)
 
-    def resolve(self, uri: str) -> LocalSource:
+    def resolve(self, source: Source) -> LocalSource:
         """The path that it means, whether or not anything is there."""
-        path = self._locate(uri).path
+        path = self._locate(source.uri).path
         return LocalSource(path, path.name, str(path), cached=False)
 
     def exists(self, uri: str) -> bool:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from speechless.contract import MANIFEST_NAME, Manifest
+from speechless.contract import MANIFEST_NAME, Manifest, tree_digest
+from speechless.store.choice import Choice
 from speechless.store.digest import mismatch
 
 LARGEST = 64 << 20
@@ -29,3 +30,17 @@ def parse_manifest(text: bytes) -> Manifest:
         first = problem.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "JSON"
         raise mismatch(f"{MANIFEST_NAME} is not a manifest: {where}: {first['msg']}") from None
+
+
+def part_of(manifest: Manifest, choice: Choice) -> Manifest:
+    """What a manifest says of the files that are chosen: their entries, and the digest of these alone.
+
+    StageError(DIGEST_MISMATCH) if the whole does not hold together. That of a part is never written beside the files:
+    a part is no artifact.
+    """
+    if tree_digest(manifest.files) != manifest.digest:
+        raise mismatch(f"{MANIFEST_NAME}: its digest is not that of the files it lists")
+    if not choice:
+        return manifest
+    files = tuple(entry for entry in manifest.files if choice.takes(entry.path))
+    return manifest.model_copy(update={"files": files, "digest": tree_digest(files)})

@@ -31,6 +31,7 @@ from speechless.errors import StageError
 from speechless.store import transfer
 from speechless.store.base import Access, ManifestFields, Opened, Published, RemoteSource
 from speechless.store.blobs import call, download_of, put_bytes, put_files
+from speechless.store.choice import ALL, Choice
 from speechless.store.digest import (
     Tick,
     digest_tree,
@@ -40,7 +41,7 @@ from speechless.store.digest import (
     other_digest,
     remove_others,
 )
-from speechless.store.manifest import LARGEST, parse_manifest
+from speechless.store.manifest import LARGEST, parse_manifest, part_of
 from speechless.store.modelpack import Layer, config_of, digest_of, layers_of, manifest_of
 from speechless.store.oci_checkpoints import OciCheckpoints
 from speechless.store.registry import Repository, Tagged
@@ -77,8 +78,10 @@ class OciStore:
         with self.asking(source.uri):
             found, repository = self._reference(source.uri)
             tagged = _tagged(repository, found, source.uri)
-            layers = layers_of(tagged.read())
-            manifest = _compared(repository, layers)
+            choice = Choice.of(source)
+            everything = layers_of(tagged.read())
+            layers = _chosen(everything, choice, source.uri)
+            manifest = _compared(repository, everything, choice)
             if manifest and source.digest and manifest.digest != source.digest:
                 raise other_digest(source, manifest.digest)
             plain = [layer for layer in layers.values() if not layer.archive]
@@ -87,6 +90,8 @@ class OciStore:
             remove_others(
                 into, {layer.name for layer in plain}
             )  # also what an archive left, of this version or another
+            if choice:
+                (into / MANIFEST_NAME).unlink(missing_ok=True)
             if archives:
                 _unpack(repository, archives, into, tick)
                 digest, _ = digest_tree(into, tick)
@@ -96,8 +101,9 @@ class OciStore:
                 raise other_digest(source, digest)
             return Opened(into, digest, manifest, revision=tagged.digest)
 
-    def resolve(self, uri: str) -> RemoteSource:
+    def resolve(self, source: Source) -> RemoteSource:
         """What the registry's manifest says: its digest is the state."""
+        uri = source.uri
         with self.asking(uri):
             found, repository = self._reference(uri)
             tagged = _tagged(repository, found, uri)
@@ -212,14 +218,29 @@ def _tagged(repository: Repository, found: Reference, uri: str) -> Tagged:
     return tagged
 
 
-def _compared(repository: Repository, layers: Mapping[str, Layer]) -> Manifest | None:
-    """The artifact's own manifest; DIGEST_MISMATCH if it names other files than the registry's. None: there is none."""
+def _chosen(layers: dict[str, Layer], choice: Choice, uri: str) -> dict[str, Layer]:
+    """The layers that are read. A part is no artifact: the artifact's own manifest is not among them."""
+    if not choice:
+        return layers
+    if packed := next((layer.name for layer in layers.values() if layer.archive), None):
+        what = f"{uri}: its layer {packed} is an archive, and include and exclude choose no files of one"
+        raise StageError(
+            FailureReason.INVALID_SPEC, what, "read it whole, or push its files without an archive"
+        )
+    names = choice.chosen(uri, (name for name in layers if name != MANIFEST_NAME))
+    return {name: layers[name] for name in names}
+
+
+def _compared(repository: Repository, layers: Mapping[str, Layer], choice: Choice = ALL) -> Manifest | None:
+    """What the artifact's own manifest says of the files that are read; None: there is none.
+
+    DIGEST_MISMATCH if it names other files than the registry's.
+    """
     ours = layers.get(MANIFEST_NAME)
     if ours is None or ours.archive:
         return None
-    manifest = parse_manifest(call(lambda: repository.small(ours.digest, LARGEST)))
-    if tree_digest(manifest.files) != manifest.digest:
-        raise mismatch(f"{MANIFEST_NAME}: its digest is not that of the files it lists")
+    manifest = part_of(parse_manifest(call(lambda: repository.small(ours.digest, LARGEST))), choice)
+    layers = {name: layer for name, layer in layers.items() if choice.takes(name)}
     expected = {entry.path: (f"sha256:{entry.sha256}", entry.size) for entry in manifest.files}
     there = {name: (layer.digest, layer.size) for name, layer in layers.items() if name != MANIFEST_NAME}
     for name in sorted({*expected, *there}):

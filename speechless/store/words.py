@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from speechless.contract import FailureReason, storage
+from speechless.contract import DataSource, FailureReason, Source, storage
 from speechless.environment import Root
 from speechless.errors import StageError
 from speechless.store import hub
@@ -22,6 +22,19 @@ from speechless.store.settings import server_of
 from speechless.store.stores import store_for
 
 log = logging.getLogger(__name__)
+
+
+class DataPart(NamedTuple):
+    """What of a dataset is read; both None: what there is."""
+
+    config: str | None = None
+    split: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != WHOLE
+
+
+WHOLE = DataPart()
 
 
 class Here(NamedTuple):
@@ -48,23 +61,31 @@ def taken(root: Root, *, dataset: bool = False) -> str:
 
 
 def locate(
-    word: str | Path, root: Root, *, dataset: bool = False, needed: bool = True, tick: Tick | None = None
+    word: str | Path,
+    root: Root,
+    *,
+    dataset: bool = False,
+    part: DataPart = WHOLE,
+    needed: bool = True,
+    tick: Tick | None = None,
 ) -> Here:
     """Find what a word means, and bring it here if it is elsewhere; a path that is not there is returned as it is.
 
     What is here wins: a folder `org/name` is never taken for a repository. `root` is where a relative path is looked
-    for, too. Not `needed`: nothing is brought, and the path may not be there. `tick` is called with the bytes that
-    come, and may raise; None: they are shown. StageError as `hub.download`, and as the URI's store and the cache.
+    for, too. `part`: what of a dataset will be read; all of it is brought. Not `needed`: nothing is brought, and the
+    path may not be there. `tick` is called with the bytes that come, and may raise; None: they are shown. StageError as
+    `hub.download`, and as the URI's store and the cache.
     """
     word = str(word)
     if "://" in word:
-        return _of_uri(word, needed, tick)
+        return _of_uri(word, part, needed, tick)
     path = root.find(Path(word))
     name = None if path.exists() or (dataset and is_rows(word)) else hub.parse(word)
     if name is None:
         return Here(path, path.resolve().name, str(path), cached=False)
     short = name.repo.partition("/")[2]
-    return Here(hub.download(name, dataset=dataset) if needed else Path(short), short, str(name), cached=True)
+    path = hub.download(name, dataset=dataset, split=bool(part)) if needed else Path(short)
+    return Here(path, short, str(name), cached=True)
 
 
 def uri_of(word: str, *, dataset: bool = False) -> str:
@@ -82,22 +103,24 @@ def uri_of(word: str, *, dataset: bool = False) -> str:
     return uri
 
 
-def _of_uri(uri: str, needed: bool, tick: Tick | None) -> Here:
+def _of_uri(uri: str, part: DataPart, needed: bool, tick: Tick | None) -> Here:
     store = store_for(uri)  # checks the URI
     name, server = storage.check(uri).name, server_of(storage.check(uri).scheme)
     if not needed:
         return Here(Path(name), name, uri, cached=True)
-    found = _resolved(uri, store, server)
+    source = DataSource(uri=uri, config=part.config, split=part.split)
+    found = _resolved(source, store, server)
     if isinstance(found, RemoteSource):
         path = machine_cache(server).bring(uri, found, store, tick)
         return Here(path, name, uri, cached=True)
     return Here(found.path, found.name or name, found.said, found.cached)
 
 
-def _resolved(uri: str, store: Store, server: str) -> LocalSource | RemoteSource:
+def _resolved(source: Source, store: Store, server: str) -> LocalSource | RemoteSource:
     """What the store says; where it does not answer, what the cache had of it last."""
+    uri = source.uri
     try:
-        return store.resolve(uri)
+        return store.resolve(source)
     except StageError as problem:
         if problem.reason is not FailureReason.STORE_UNAVAILABLE:
             raise

@@ -26,6 +26,7 @@ LANGUAGES = (
     "hcl",
     "mermaid",
     "promql",
+    "dockerfile",
 )
 """What a fence may say that it holds. A block without a language could be a command that no test sees."""
 

@@ -13,10 +13,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PIECE = 1 << 20
 _INFO = re.compile(r"/api/(?:models|datasets)/([^/]+/[^/?]+)(?:/revision/([^/?]+))?(?:\?.*)?")
 _TREE = re.compile(r"/api/(?:models|datasets)/([^/]+/[^/]+)/tree/([^/?]+).*")
 _FILE = re.compile(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
@@ -74,7 +77,9 @@ def hub(address: str = "127.0.0.1", port: int = 0) -> Iterator[Hub]:
             return answer(state.repos[repo], match, body)
 
         def _info(self, folder: Path, match: re.Match[str], body: bool) -> None:
-            siblings = [{"rfilename": name, "size": len(data)} for name, data in files(folder).items()]
+            siblings = [
+                {"rfilename": name, "size": path.stat().st_size} for name, path in files(folder).items()
+            ]
             found = {
                 "id": match[1],
                 "modelId": match[1],
@@ -86,47 +91,51 @@ def hub(address: str = "127.0.0.1", port: int = 0) -> Iterator[Hub]:
 
         def _tree(self, folder: Path, match: re.Match[str], body: bool) -> None:
             entries = [
-                {"type": "file", "path": name, "size": len(data), "oid": oid(data)}
-                for name, data in files(folder).items()
+                {"type": "file", "path": name, "size": path.stat().st_size, "oid": oid(path)}
+                for name, path in files(folder).items()
             ]
             self._send(200, json.dumps(entries).encode(), body=body)
 
         def _file(self, folder: Path, match: re.Match[str], body: bool) -> None:
-            data = files(folder).get(match[3])
-            if data is None:
+            path = folder / unquote(match[3])
+            if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
                 return self._send(404, b"{}", body=body, error="EntryNotFound")
-            more = {"ETag": f'"{oid(data)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            if body and wanted:
-                start = int(wanted[1])
-                more["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-                return self._send(206, data[start:], body=True, more=more)
-            if body and match[3] in state.cut:
-                state.cut.discard(match[3])
-                return self._send(200, data, body=True, more=more, half=True)
-            return self._send(200, data, body=body, more=more)
+            size = path.stat().st_size
+            more = {"ETag": f'"{oid(path)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            if not (body and wanted):
+                cut = body and match[3] in state.cut
+                state.cut.discard(match[3] if cut else "")
+                return self._head(200, size, more) or self._pieces(
+                    path, 0, (size // 2 if cut else size) * body, size
+                )
+            start, last = int(wanted[1]), min(int(wanted[2] or size), size - 1)
+            if start > last:
+                return self._send(416, b"", body=True, more={"Content-Range": f"bytes */{size}"})
+            self._head(206, last + 1 - start, more | {"Content-Range": f"bytes {start}-{last}/{size}"})
+            return self._pieces(path, start, last + 1, last + 1)
+
+        def _head(self, status: int, length: int, more: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in more.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+
+        def _pieces(self, path: Path, start: int, stop: int, promised: int) -> None:
+            """A file's bytes from `start` on; before `promised`, the connection ends."""
+            with path.open("rb") as file:
+                file.seek(start)
+                for at in range(start, stop, PIECE):
+                    self.wfile.write(file.read(min(PIECE, stop - at)))
+            self.close_connection = self.close_connection or start < stop < promised
 
         def _send(
-            self,
-            status: int,
-            data: bytes,
-            *,
-            body: bool,
-            error: str = "",
-            more: dict[str, str] | None = None,
-            half: bool = False,
+            self, status: int, data: bytes, *, body: bool, error: str = "", more: dict[str, str] | None = None
         ) -> None:
-            self.send_response(status)
-            for name, value in (more or {}).items():
-                self.send_header(name, value)
-            if error:
-                self.send_header("X-Error-Code", error)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
+            self._head(status, len(data), (more or {}) | ({"X-Error-Code": error} if error else {}))
             if body:
-                self.wfile.write(data[: len(data) // 2] if half else data)
-            if half:
-                self.close_connection = True
+                self.wfile.write(data)
 
     server = ThreadingHTTPServer((address, port), Handler)
     state.url = f"http://{address}:{server.server_port}"
@@ -140,18 +149,25 @@ def hub(address: str = "127.0.0.1", port: int = 0) -> Iterator[Hub]:
         server.server_close()
 
 
-def files(folder: Path) -> dict[str, bytes]:
+def files(folder: Path) -> dict[str, Path]:
     """The files of a repository by name."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
-def oid(data: bytes) -> str:
-    """Git's id of a file's content."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+def oid(path: Path) -> str:
+    """Git's id of a file's content; read once, until its size or its time changes."""
+    stat = path.stat()
+    return _oid(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=10_000)
+def _oid(path: Path, size: int, _: int) -> str:
+    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

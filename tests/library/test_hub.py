@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -161,18 +163,28 @@ from pathlib import Path
 from speechless.contract import Source
 from speechless.errors import StageError
 from speechless.store import Access, store_for
-uri, digest, secret = sys.argv[1], sys.argv[2] or None, sys.argv[3] or None
+uri, digest, secret, part = sys.argv[1], sys.argv[2] or None, sys.argv[3] or None, json.loads(sys.argv[4])
 access = Access(secrets={"hub": secret} if secret else {})
 try:
-    opened = store_for(uri, access, "hub" if secret else None).open(Source(uri=uri, digest=digest), Path("in"))
+    opened = store_for(uri, access, "hub" if secret else None).open(
+        Source(uri=uri, digest=digest, **part), Path("in")
+    )
     print(json.dumps({"path": str(opened.path), "digest": opened.digest, "revision": opened.revision}))
 except StageError as problem:
     print(json.dumps({"reason": problem.reason.value, "message": problem.message, "hint": problem.hint}))
 """
 
 
-def opened(run: Run, uri: str, *, digest: str = "", secret: str = "", **variables: str) -> dict[str, str]:
-    done = run("-c", OPEN, uri, digest, secret, **variables)
+def opened(
+    run: Run,
+    uri: str,
+    *,
+    digest: str = "",
+    secret: str = "",
+    part: dict[str, list[str]] | None = None,
+    **variables: str,
+) -> dict[str, str]:
+    done = run("-c", OPEN, uri, digest, secret, json.dumps(part or {}), **variables)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -217,3 +229,89 @@ def test_one_file_and_a_dataset_are_read(run: Run, served: Hub, tmp_path: Path) 
     missing = opened(run, "hf://datasets/org/rows/nothing")
     assert missing["reason"] == "InputNotFound"
     assert "at nothing" in missing["message"]
+
+
+# ------------------------------------------------------------------------------------------------------------- patterns
+
+
+@pytest.mark.parametrize("home", [True, False])
+def test_patterns_choose_what_is_downloaded(run: Run, served: Hub, tmp_path: Path, home: bool) -> None:
+    variables = {} if home else {"HF_HOME": ""}
+    part = {"include": ["*.json", "*.bin"], "exclude": ["tokenizer*"]}
+    found = opened(run, "hf://org/tiny@v1", part=part, **variables)
+    names = {path.name for path in Path(tmp_path, found["path"]).iterdir()}
+    assert "config.json" in names
+    assert not [name for name in names if not name.endswith(".json") or name.startswith("tokenizer")]
+    assert found["digest"] == digest_tree(Path(tmp_path, found["path"]))[0]
+    assert not [asked for asked in served.asked if "safetensors" in asked or "pytorch_model" in asked]
+    same = opened(run, "hf://org/tiny@v1", part=part, digest=found["digest"], **variables)
+    assert same["digest"] == found["digest"]
+
+
+def test_a_part_is_the_same_where_the_whole_is_there_already(run: Run, tmp_path: Path) -> None:
+    """The hub's client keeps one folder a commit: what was asked for before is in it, too."""
+    part = {"exclude": ["*.safetensors"]}
+    first = opened(run, "hf://org/tiny@v1", part=part, HF_HOME=str(tmp_path / "fresh"))
+    opened(run, "hf://org/tiny@v1")
+    assert opened(run, "hf://org/tiny@v1", part=part)["digest"] == first["digest"]
+    offline = opened(run, "hf://org/tiny@v1", part=part, HF_HUB_OFFLINE="1")
+    assert offline["digest"] == first["digest"]
+
+
+def test_weights_of_another_program_come_where_they_are_asked_for(run: Run, tmp_path: Path) -> None:
+    found = opened(run, "hf://org/tiny", part={"include": ["*.gguf"]})
+    (file,) = Path(tmp_path, found["path"]).iterdir()
+    assert file.read_bytes() == b"for another program"
+
+
+def test_a_whole_model_is_the_same_where_more_is_in_the_cache(run: Run, model: Path) -> None:
+    opened(run, "hf://org/tiny@v1", part={"include": ["*.gguf", "*.txt"]})
+    whole = opened(run, "hf://org/tiny@v1")
+    assert whole["digest"] == digest_tree(model)[0]
+    found = run("-c", LOCATE, "org/tiny@v1")
+    assert found.returncode == 0, found.stderr
+    assert digest_tree(Path(found.stdout.strip()))[0] == whole["digest"]
+    assert Path(found.stdout.strip()).name == COMMIT
+    again = run("-c", LOCATE, "hf://org/tiny@v1", HF_HUB_OFFLINE="1")
+    assert again.stdout == found.stdout
+
+
+def test_patterns_that_choose_nothing(run: Run) -> None:
+    found = opened(run, "hf://org/tiny", part={"include": ["*.bin"]})
+    assert found["reason"] == "InputNotFound"
+    assert found["message"].startswith("org/tiny: include *.bin chooses none of ")
+    assert "config.json" in found["message"]
+    assert "pickles and scripts are never read" in found["hint"]
+
+
+def test_a_person_fetches_a_part(run: Run, tmp_path: Path) -> None:
+    words = ["-m", "speechless.store", "fetch", "org/tiny@v1", "copy", "--include", "config.json"]
+    for variables in ({}, {"HF_HOME": ""}):
+        done = run(*words, **variables)
+        assert done.returncode == 0, done.stderr
+        assert [path.name for path in (tmp_path / "copy").iterdir()] == ["config.json"]
+        assert (tmp_path / "copy" / "config.json").stat().st_nlink == 1, "whoever edits it edits no cache"
+        shutil.rmtree(tmp_path / "copy")
+    assert not list(tmp_path.glob(".copy*"))
+
+
+def test_the_server_of_these_tests_answers_ranges(served: Hub) -> None:
+    repo = served.repos["org/tiny"]
+    (repo / "large.bin").write_bytes(bytes(range(256)) * 20_000)
+    url = f"{served.url}/org/tiny/resolve/main/large.bin"
+    for wanted, expected in (
+        ("bytes=10-19", bytes(range(10, 20))),
+        ("bytes=5119990-", bytes(range(246, 256))),
+        ("bytes=5119999-6000000", b"\xff"),
+    ):
+        with urlopen(Request(url, headers={"Range": wanted}), timeout=10) as answer:
+            assert (answer.status, answer.read()) == (206, expected)
+    with pytest.raises(HTTPError, match="416"):
+        urlopen(Request(url, headers={"Range": "bytes=5120000-"}), timeout=10)
+    with urlopen(url, timeout=10) as answer:
+        first = answer.headers["ETag"]
+        assert len(answer.read()) == 5_120_000
+    (repo / "large.bin").write_bytes(b"other")
+    with urlopen(url, timeout=10) as answer:
+        assert answer.read() == b"other"
+        assert answer.headers["ETag"] != first

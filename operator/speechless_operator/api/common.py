@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema
 
 from speechless import contract
 from speechless.contract import storage
+from speechless.contract.model import Rule
 from speechless_operator.api.base import VALIDATIONS, ApiModel, Cel, Immutable, rules
 from speechless_operator.api.pod import PodSettings
 
@@ -57,8 +58,14 @@ class Reference(ApiModel):
     """Its name."""
 
 
-class DataSource(contract.Source):
-    """Data that is read as it is."""
+def _choice_rules() -> list[Rule]:
+    return [storage.choice_rule()]
+
+
+class DataSource(contract.DataSource):
+    """Data that is read as it is, or a part of a dataset."""
+
+    model_config = rules(_choice_rules)
 
     uri: Uri = Field(description=f"Where it is: {storage.examples()}.")
 
@@ -86,6 +93,11 @@ class ModelSource(contract.SourceOptions):
             message="secretRef goes with uri; what fineTune or quantization made is read as it was written: remove it",
             field_path=".secretRef",
         ),
+        Cel(
+            rule="(!has(self.include) && !has(self.exclude)) || has(self.uri)",
+            message="include and exclude go with uri; what fineTune or quantization made is read whole: remove them",
+        ),
+        _choice_rules,
     )
 
     uri: Uri | None = Field(default=None, description=f"Where the model is: {storage.examples()}.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from speechless.contract import Format
+from speechless.contract.stages import Patterns
 from speechless_operator.api.base import ApiModel, ListMap
 
 Text = Annotated[str, StringConstraints(max_length=4096)]
@@ -57,6 +58,14 @@ class InputStatus(ApiModel):
     """How long the pod waits for it to appear."""
     secret: Word | None = None
     """The Secret that reading it needs."""
+    include: Patterns | None = None
+    """Patterns of the files that are read; without any, all."""
+    exclude: Patterns | None = None
+    """Patterns of the files that are left out."""
+    config: Word | None = None
+    """Which configuration of a dataset is read."""
+    split: Word | None = None
+    """Which split of it."""
     revision: Word | None = None
     """What the place calls the state that was read, such as a hub's commit."""
 

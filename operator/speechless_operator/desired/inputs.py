@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from speechless.contract import SecretReference, Source
+from speechless.contract import DataSource, SecretReference, Source
 from speechless_operator.desired.objects import Object
 
 
@@ -27,17 +27,30 @@ class Input:
     wait_seconds: int | None = None
     secret: str | None = None
     """The Secret that reading it needs."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Patterns of the files that are read, and of those that are not."""
+    config: str | None = None
+    split: str | None = None
+    """Which part of a dataset is read."""
 
     @property
     def source(self) -> Source:
         """As the stage contract has it."""
-        ref = SecretReference(name=self.secret) if self.secret else None
-        return Source(uri=self.uri, digest=self.digest, wait_seconds=self.wait_seconds, secret_ref=ref)
+        told = {
+            field: getattr(self, field) for field in ("uri", "digest", "wait_seconds", "include", "exclude")
+        }
+        if self.secret:
+            told["secret_ref"] = SecretReference(name=self.secret)
+        if self.config or self.split:
+            return DataSource(**told, config=self.config, split=self.split)
+        return Source(**told)
 
     def status(self) -> Object:
         """As status.inputs has it."""
         found = {wire: getattr(self, field) for field, wire in _WIRE.items()}
-        return {key: value for key, value in found.items() if value is not None}
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+        return {key: value for key, value in plain.items() if value not in (None, [])}
 
     @classmethod
     def read(cls, found: object) -> Input | None:
@@ -51,6 +64,10 @@ class Input:
         values: dict[str, Any] = {}
         for field, wire in _WIRE.items():
             value = found.get(wire, found.get(field))
+            if field in _LISTS:
+                words = value if isinstance(value, list) else []
+                values[field] = tuple(word for word in words if isinstance(word, str))
+                continue
             wanted = int if field in _NUMBERS else str
             if isinstance(value, wanted) and not isinstance(value, bool):
                 values[field] = value
@@ -71,8 +88,9 @@ class Input:
 _WIRE = {
     "name": "name", "kind": "kind", "resource": "resource", "uid": "uid", "generation": "generation", "uri": "uri",
     "digest": "digest", "format": "format", "size_bytes": "sizeBytes", "wait_seconds": "waitSeconds",
-    "secret": "secret",
+    "secret": "secret", "include": "include", "exclude": "exclude", "config": "config", "split": "split",
 }  # fmt: skip
+_LISTS = frozenset({"include", "exclude"})
 _NUMBERS = frozenset({"generation", "size_bytes", "wait_seconds"})
 
 
@@ -159,9 +177,11 @@ class Run:
             "format",
             "size_bytes",
             "wait_seconds",
+            "include",
+            "exclude",
         )
         inputs = [
-            {key: value for key in kept if (value := getattr(found, key)) is not None}
+            {key: value for key in kept if (value := getattr(found, key)) not in (None, ())}
             for found in self.inputs
         ]
         return json.dumps(

@@ -56,7 +56,7 @@ def evaluate(spec: EvaluationSpec, run: Run, who: contract.RunIdentity) -> contr
 
 
 def _suite(suite: Suite, run: Run) -> dict[str, Any]:
-    return _plain(suite) | {"data": run.input(f"suite/{suite.name}").source}
+    return _plain(suite) | {"data": _plain(run.input(f"suite/{suite.name}").source)}
 
 
 def _surely_fits(spec: contract.EvaluateSpec) -> bool:
@@ -77,7 +77,7 @@ def quantize(spec: QuantizationSpec, run: Run, who: contract.RunIdentity) -> con
     """The stage spec of a Quantization."""
     verify = None
     if spec.verify is not None:
-        verify = _plain(spec.verify) | {"text": run.input("verify").source}
+        verify = _plain(spec.verify) | {"text": _plain(run.input("verify").source)}
     return contract.QuantizeSpec.model_validate(
         _common(run, who)
         | _settings(spec, contract.QuantizeSettings)

@@ -187,7 +187,17 @@ def _plain(role: str, uri: str, source: ModelSource | DataSource, path: str, set
         name = uri.partition("://")[0]
         raise invalid(f"{path}: {name}:// is not allowed on this cluster: use pvc://<claim>/<path>")
     secret = _secret(source.secret_ref, uri, path.removesuffix(".uri"))
-    return Input(name=role, uri=uri, digest=source.digest, wait_seconds=source.wait_seconds, secret=secret)
+    return Input(
+        name=role,
+        uri=uri,
+        digest=source.digest,
+        wait_seconds=source.wait_seconds,
+        secret=secret,
+        include=source.include,
+        exclude=source.exclude,
+        config=getattr(source, "config", None),
+        split=getattr(source, "split", None),
+    )
 
 
 def _why(status: Object, kind: str) -> str:

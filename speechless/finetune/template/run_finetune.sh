@@ -15,6 +15,14 @@ if [ -n "${EVAL_STEPS:-}" ]; then
     eval=(--eval_steps "$EVAL_STEPS")
 fi
 
+part=()
+if [ -n "${DATASET_CONFIG:-}" ]; then
+    part+=(--dataset_config "$DATASET_CONFIG")
+fi
+if [ -n "${DATASET_SPLIT:-}" ]; then
+    part+=(--dataset_split "$DATASET_SPLIT")
+fi
+
 # FULL_FINETUNE and MISC_PARAMS are flags: they are split into words on purpose.
 # shellcheck disable=SC2086
 exec "${PYTHON:-python3}" -m speechless.finetune.finetune \
@@ -40,5 +48,6 @@ exec "${PYTHON:-python3}" -m speechless.finetune.finetune \
     --seed "$SEED" \
     "${lora[@]}" \
     "${eval[@]}" \
+    "${part[@]}" \
     $FULL_FINETUNE \
     $MISC_PARAMS

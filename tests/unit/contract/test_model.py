@@ -8,6 +8,7 @@ import pytest
 
 from speechless.contract import (
     DatasetSource,
+    DataSource,
     EvaluateSpec,
     FetchSpec,
     FineTuneSpec,
@@ -43,7 +44,7 @@ def test_what_is_unset_or_has_its_default_is_not_written() -> None:
     assert parse_spec(spec.to_json()) == spec
 
 
-SUITE = Suite(name="s", type="Perplexity", data=MODEL)
+SUITE = Suite(name="s", type="Perplexity", data=DataSource(uri="pvc://models/base"))
 
 
 @pytest.mark.parametrize(
@@ -67,12 +68,12 @@ def test_unknown_fields_are_ignored_and_named() -> None:
         "model": {"uri": "pvc://m/x", "mirror": "pvc://m/y"},
         "suites": [
             {"name": "a", "type": "Perplexity", "data": {"uri": "pvc://m/t"}},
-            {"name": "b", "type": "Perplexity", "data": {"uri": "pvc://m/t", "split": "test"}, "shots": 3},
+            {"name": "b", "type": "Perplexity", "data": {"uri": "pvc://m/t", "shard": "test"}, "shots": 3},
         ],
         "surprise": 1,
     }
     spec = parse_spec(json.dumps(raw))
-    assert unknown_fields(spec, raw) == ["model.mirror", "suites.1.data.split", "suites.1.shots", "surprise"]
+    assert unknown_fields(spec, raw) == ["model.mirror", "suites.1.data.shard", "suites.1.shots", "surprise"]
 
 
 def test_a_field_may_be_written_by_its_name_in_python() -> None:

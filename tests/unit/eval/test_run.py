@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import pytest
 
-from speechless.contract import FailureReason, Source, Suite, SuiteType
+from speechless.contract import DataSource, FailureReason, Suite, SuiteType
 from speechless.errors import StageError
 from speechless.eval import run as module
 from speechless.eval.report import Report
@@ -79,7 +79,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, 
 
 def suite(name: str = "humaneval", **fields: Any) -> Suite:
     return Suite(
-        name=name, type=fields.pop("type", SuiteType.HUMANEVAL), data=Source(uri="file:///x"), **fields
+        name=name, type=fields.pop("type", SuiteType.HUMANEVAL), data=DataSource(uri="file:///x"), **fields
     )
 
 

@@ -67,11 +67,18 @@ def test_a_model_and_data_take_the_place_of_the_demos() -> None:
 
 def test_with_everything_of_ones_own_the_job_is_not_needed() -> None:
     given = Given(
-        "hf://org/name", "org/rows", "az://c-c/problems.jsonl", "pvc://claim/text.txt", storage="2Gi"
+        "hf://org/name",
+        "org/rows",
+        "az://c-c/problems.jsonl",
+        "pvc://claim/text.txt",
+        storage="2Gi",
+        config="main",
+        split="train",
     )
     found = given.changed(objects(MANIFESTS))
     told = sources(found)
-    assert told["dataset"] == {"uri": "hf://datasets/org/rows"}
+    assert told["dataset"] == {"uri": "hf://datasets/org/rows", "config": "main", "split": "train"}
+    assert resource_problems(found) == []
     assert told["base/data"] == told["quantized/data"] == {"uri": "az://c-c/problems.jsonl"}
     assert told["text"] == {"uri": "pvc://claim/text.txt"}
     assert ("Job", "inputs") not in chain(found)
@@ -152,7 +159,13 @@ def test_make_passes_on_what_it_is_told(tmp_path: Path) -> None:
     shell.write_text('#!/bin/sh\necho "$2"\n')
     shell.chmod(0o755)
     told = {"MODEL": "org/name", "DATASET": "s3://b/r", "PROBLEMS": "s3://b/p", "TEXT": "s3://b/t"}
-    told |= {"SECRET": "bucket", "STORAGE": "9Gi", "MINUTES": "90"}
+    told |= {
+        "DATASET_CONFIG": "main",
+        "DATASET_SPLIT": "train[:10%]",
+        "SECRET": "bucket",
+        "STORAGE": "9Gi",
+        "MINUTES": "90",
+    }
     words = ["make", "demo", f"SHELL={shell}", *(f"{name}={value}" for name, value in told.items())]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
     last = " ".join(done.stdout.split())

@@ -30,6 +30,7 @@ BASE: dict[str, Object] = {
     "Quantization": {"model": MODEL},
     "InferenceService": {"model": MODEL},
 }
+PATTERNS = ("include", "exclude")
 INSTEAD: dict[str, Object] = {
     "model.fineTune.name": {"model": {}},
     "model.quantization.name": {"model": {}},
@@ -38,6 +39,10 @@ INSTEAD: dict[str, Object] = {
     "suites.0.data.secretRef.name": {"suites": [CODE | {"data": {"uri": "s3://models/t"}}]},
     "verify.text.secretRef.name": {"verify": {"text": {"uri": "s3://models/t"}}},
     "output.secretRef.name": {"output": {"uri": "s3://models/out"}},
+    **{f"model.{name}": {"model": {"uri": "s3://models/base"}} for name in PATTERNS},
+    **{f"dataset.{name}": {"dataset": {"uri": "s3://models/rows"}} for name in PATTERNS},
+    **{f"suites.0.data.{name}": {"suites": [CODE | {"data": {"uri": "s3://models/t"}}]} for name in PATTERNS},
+    **{f"verify.text.{name}": {"verify": {"text": {"uri": "s3://models/t"}}} for name in PATTERNS},
     "gates.0.min": {"gates": [{"metric": "humaneval/pass@1"}]},
     "gates.0.max": {"gates": [{"metric": "humaneval/pass@1"}]},
 }

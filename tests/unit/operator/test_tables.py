@@ -48,6 +48,7 @@ TAPE = storage.Scheme(
     mounts=storage.Mount.CLAIM,
     host="claim",
     settings=(),
+    chooses=False,
     before_run="/",
     store="local",
 )

@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """What would be asked of a hub."""
     found: list[tuple[str, bool]] = []
 
-    def download(name: hub.HubName, *, dataset: bool = False) -> Path:
+    def download(name: hub.HubName, *, dataset: bool = False, split: bool = False) -> Path:
         found.append((str(name), dataset))
         return Path("snapshot")
 
