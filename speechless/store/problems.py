@@ -73,11 +73,14 @@ def _told(error: OSError) -> str:
 
 # -------------------------------------------------------------------------------------------------------------- buckets
 
+# A number alone is no status: a client also says how long it took ("in 401.2µs"), and a port.
 _NO_SPACE = re.compile(
-    r"InsufficientStorage|QuotaExceeded|XMinioStorageFull|StorageFull|\b507\b|No space left", re.I
+    r"InsufficientStorage|QuotaExceeded|XMinioStorageFull|StorageFull|status(?: code)?: 507\b|No space left",
+    re.I,
 )
 _REFUSED = re.compile(
-    r"\b40[13]\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken", re.I
+    r"status(?: code)?: 40[13]\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken",
+    re.I,
 )
 _NO_KEYS = re.compile(r"169\.254\.|metadata\.google\.internal|InstanceCredentials|No credentials", re.I)
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.I)

@@ -92,9 +92,10 @@ def test_what_changed_has_another_state(place: InBucket) -> None:
     for content in (b"one", b"three"):
         place.bucket.put("set/rows.jsonl", content)
         states += [
-            store_for(place.uri(name)).resolve(place.uri(name)).state for name in ("set", "set/rows.jsonl")
+            store_for(place.uri(name)).resolve(Source(uri=place.uri(name))).state
+            for name in ("set", "set/rows.jsonl")
         ]
-        assert store_for(place.uri("set")).resolve(place.uri("set")).state == states[-2]
+        assert store_for(place.uri("set")).resolve(Source(uri=place.uri("set"))).state == states[-2]
     assert states[0] != states[2]
     assert states[:2] != states[2:]
     assert states[0::2] == states[1::2], "a list names the version as an object's own answer does"

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,12 @@ import pytest
 from speechless.contract import FailureReason, Source
 from speechless.errors import StageError
 from speechless.store import digest_tree, store_for
+from tests.store.acts import publish
 from tests.store.proxy import Proxy
-from tests.store.registries import TITLE, layer, manifest_with, publish, push
-from tests.support import registry, s3
-from tests.support.ports import free_port
+from tests.store.registries import TITLE, layer, manifest_with, push
+from tests.support import s3
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that anybody may push to."""
-    port = free_port()
-    with registry.serving(None, tmp_path_factory.mktemp("registry"), port):
-        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture(params=["s3", "oci"])

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 
 from speechless.store import store_for
+from tests.store.acts import publish
 from tests.store.proxy import Fault, Proxy
-from tests.store.registries import publish, uri_of
+from tests.store.registries import uri_of
 
 
 @pytest.fixture(autouse=True)
