@@ -140,7 +140,7 @@ def test_a_reader_killed_at_any_request_goes_on(
 def test_random_faults_leave_it_whole_or_told(
     place: InBucket, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    inject_faults(place, work, tmp_path, monkeypatch, seed)
+    inject_faults(place, work, tmp_path, monkeypatch, seed, rounds=6 if place.row.scheme == "s3" else 3)
 
 
 @pytest.mark.parametrize("at", range(1, 4))

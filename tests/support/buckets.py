@@ -71,6 +71,7 @@ class Folder:
     def put(self, key: str, content: bytes) -> None:
         file = self.path / key
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)  # the server keeps an ETag as an attribute of the file
         file.write_bytes(content)
 
     def get(self, key: str) -> bytes:
