@@ -42,5 +42,5 @@ def test_a_line_without_what_may_be_a_key(said: str, line: str) -> None:
 def test_only_a_status_is_a_status(said: str, reason: FailureReason) -> None:
     """As obstore 0.12 writes them: how long it took and the port stand in the same line."""
     with pytest.raises(StageError) as told, bucket_answers("s3://b-b/x", storage.SCHEMES["s3"], {}):
-        raise Exception(said)
+        raise GenericError(said)
     assert told.value.reason is reason
