@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from obstore.exceptions import GenericError
 
 from speechless.contract import FailureReason, storage
 from speechless.errors import StageError
