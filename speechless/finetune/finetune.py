@@ -74,7 +74,7 @@ def _run(flags: Flags, outputs: Outputs) -> int:
 def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
     """Check every row, train, and put the result into its place."""
     spin_briefly()
-    from speechless.finetune.recipes import sft
+    from speechless.finetune import harness
 
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.dataset}")
     outputs.prepare(restart=flags.restart)
@@ -121,7 +121,7 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
             raise StageError(
                 FailureReason.INVALID_SPEC, what, "choose another --output_dir, or remove it with --restart"
             )
-        outcome = sft.train(job, progress, reporter.stopping)
+        outcome = harness.train(job, progress, reporter.stopping)
     result = outputs.finish(outcome, flags.method)
     reporter.enter(ProgressPhase.DONE, str(result))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from speechless.contract import Hyperparameters, Lora, Method, Metric
+from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective
 from speechless.data import Survey
 from speechless.store import Checkpoints
 
@@ -45,6 +45,7 @@ class Job:
     checkpoints: Checkpoints
     scratch: Path
     """A folder for what is not kept."""
+    objective: Objective = Objective.SFT
     lora: Lora = field(default_factory=Lora)
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped."""

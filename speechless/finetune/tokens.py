@@ -1,15 +1,15 @@
-"""The rows of a split as tokens and labels on disk, cut to the longest that is allowed, and counted."""
+"""The rows of a split as the numbers that a recipe makes of them: on disk, within the longest length, and counted."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from speechless.contract import FailureReason
-from speechless.data import Placed, Survey, read_rows
-from speechless.data.render import IGNORED, Tokens, encoder_for
+from speechless.data import Placed, read_rows
 from speechless.errors import StageError
+from speechless.finetune.job import Job
+from speechless.finetune.recipes import Columns, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -28,56 +28,51 @@ class Counts:
     """Rows with nothing left to learn after the cut."""
 
 
-def encode(
-    data: Survey, tokenizer: Any, max_length: int, *, heldout: bool, scratch: Path
-) -> tuple[Any, Counts]:
-    """A `datasets.Dataset` with the columns input_ids and labels (lists of integers), on disk, and its counts.
+def encode(job: Job, recipe: Recipe, tokenizer: Any, *, heldout: bool) -> tuple[Any, Counts]:
+    """A `datasets.Dataset` with the recipe's columns (lists of integers), on disk, and its counts.
 
-    StageError(DATASET_INVALID) if no row has anything to learn.
+    StageError(DATASET_INVALID) if the recipe does not learn from such rows, or no row has anything to learn.
     """
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
-    features = datasets.Features(
-        {
-            "input_ids": datasets.List(datasets.Value("int32")),
-            "labels": datasets.List(datasets.Value("int32")),
-        }
-    )
+    columns = recipe.load().COLUMNS
+    features = datasets.Features({name: datasets.List(datasets.Value("int32")) for name in columns})
     split = "heldout" if heldout else "train"
-    file, counts = scratch / f"{split}.arrow", Counts()
+    file, counts = job.scratch / f"{split}.arrow", Counts()
+    max_length = job.hyperparameters.max_length
     with ArrowWriter(path=str(file), features=features) as writer:
-        rows = read_rows(data, heldout=heldout)
-        for ids, labels in _within(rows, encoder_for(tokenizer), max_length, counts):
-            writer.write({"input_ids": ids, "labels": labels})
+        for row in _within(read_rows(job.data, heldout=heldout), recipe, tokenizer, max_length, counts):
+            writer.write(row)
         writer.finalize()
     log.info(
         "%s: %d rows, %d tokens, %d of them learned; %d rows cut at %d tokens, %d dropped: nothing left to learn",
         *(split, counts.rows, counts.tokens, counts.learned, counts.cut, max_length, counts.dropped),
     )
     if not counts.rows:
-        what = f"{data.files[0].name}: no row has a token to learn within maxLength ({max_length})"
+        what = f"{job.data.files[0].name}: no row has a token to learn within maxLength ({max_length})"
         raise StageError(FailureReason.DATASET_INVALID, what, "raise maxLength, or shorten the prompts")
     return datasets.Dataset.from_file(str(file)), counts
 
 
 def _within(
-    rows: Iterator[Placed], encoder: Callable[[Placed], Tokens], max_length: int, counts: Counts
-) -> Iterator[Tokens]:
-    """The rows' tokens, cut to `max_length`, without rows that teach nothing."""
+    rows: Iterator[Placed], recipe: Recipe, tokenizer: Any, max_length: int, counts: Counts
+) -> Iterator[Columns]:
+    """The rows' columns, cut to `max_length` tokens, without rows that teach nothing."""
+    module = recipe.load()
+    encoder = module.encoder(tokenizer)
     for row in rows:
-        ids, labels = encoder(row)
-        if len(ids) > max_length:
-            counts.cut += 1
-            ids, labels = ids[:max_length], labels[:max_length]
-        # The first token is never predicted, so its label counts for nothing.
-        learned = sum(label != IGNORED for label in labels[1:])
-        if not learned:
+        if not isinstance(row.example, recipe.takes):
+            what = f"{row.where}: a row of the kind {type(row.example).__name__}"
+            hint = f"the objective {recipe.objective} takes {recipe.taken}"
+            raise StageError(FailureReason.DATASET_INVALID, what, hint)
+        whole = encoder(row)
+        kept = module.cut(whole, max_length)
+        counts.cut += kept != whole
+        if kept is None:
             counts.dropped += 1
             continue
-        counts.rows, counts.tokens, counts.learned = (
-            counts.rows + 1,
-            counts.tokens + len(ids),
-            counts.learned + learned,
-        )
-        yield ids, labels
+        seen, learned = module.size(kept)
+        counts.rows, counts.tokens = counts.rows + 1, counts.tokens + seen
+        counts.learned += learned
+        yield kept

@@ -22,7 +22,7 @@ def sources(spec: FineTuneSpec) -> Mapping[str, Source]:
 
 def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporter: Reporter) -> StageOutput:
     """Check every row, train, and merge what was trained."""
-    from speechless.finetune.recipes import sft
+    from speechless.finetune import harness
 
     model, rows = inputs["model"], inputs["dataset"]
     if model.manifest and model.manifest.format is not Format.HUGGING_FACE:
@@ -45,6 +45,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     job = Job(
         model=model.path,
         data=data,
+        objective=spec.objective,
         method=spec.method,
         hyperparameters=spec.hyperparameters,
         lora=spec.lora or Lora(),
@@ -60,7 +61,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
             "versions": {**provenance.versions(PACKAGES)},
         },
     )
-    outcome = sft.train(job, reporter.progress, reporter.stopping)
+    outcome = harness.train(job, reporter.progress, reporter.stopping)
     settings = {**outcome.settings, "resumedFrom": outcome.resumed_from}
     if spec.method is Method.FULL or not spec.merge:
         held = Format.HUGGING_FACE if spec.method is Method.FULL else Format.ADAPTER

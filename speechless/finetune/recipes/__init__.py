@@ -1,1 +1,62 @@
-"""How a model is trained: one recipe a file, read from top to bottom."""
+"""How a model is trained, one recipe a file; and the table of them.
+
+A recipe says which examples it learns from, how one becomes numbers, and which trainer takes the steps. Everything that
+all of them share is in `harness.py`. A new objective is a module here and a row of `RECIPES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from speechless.contract import Objective
+from speechless.data import Placed
+from speechless.data.examples import Conversation, Text
+
+Columns = dict[str, list[int]]
+"""What one row becomes, by the column's name: token ids, labels and their like."""
+
+
+class Module(Protocol):
+    """What a recipe's module has."""
+
+    COLUMNS: tuple[str, ...]
+    """The columns that a row becomes; each holds a list of integers."""
+
+    def encoder(self, tokenizer: Any) -> Callable[[Placed], Columns]:
+        """What makes columns of a row; StageError names the row that cannot be."""
+
+    def cut(self, columns: Columns, max_length: int) -> Columns | None:
+        """The row within `max_length` tokens; None if nothing is left to learn from."""
+
+    def size(self, columns: Columns) -> tuple[int, int]:
+        """(tokens that the model sees, tokens that it learns) of a row."""
+
+    def trainer(self, run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
+        """A Transformers trainer for a `harness.Run`; `shared`: arguments that all trainers take."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A row of the table."""
+
+    objective: Objective
+    takes: tuple[type, ...]
+    """The examples that it learns from."""
+    module: str
+
+    def load(self) -> Module:
+        """The module, which imports torch."""
+        return cast("Module", importlib.import_module(f"{__name__}.{self.module}"))
+
+    @property
+    def taken(self) -> str:
+        """What it learns from, for a message."""
+        return " and ".join(f"{kind.__name__.lower()}s" for kind in self.takes)
+
+
+RECIPES = {
+    recipe.objective: recipe for recipe in (Recipe(Objective.SFT, takes=(Conversation, Text), module="sft"),)
+}

@@ -1,0 +1,208 @@
+"""What every recipe shares: device, rows, model, adapters, checkpoints, the result.
+
+Low-rank adapters: Hu et al., 2021, arXiv:2106.09685. The same job gives the same bytes on the same machine, straight
+through or taken up from a checkpoint.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from speechless.contract import FailureReason, Lora, Method, Metric
+from speechless.data.render import load_tokenizer
+from speechless.errors import StageError
+from speechless.finetune.device import Device
+from speechless.finetune.job import Job, Outcome, Progress, Stopping
+from speechless.finetune.recipes import RECIPES
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a recipe's trainer is made from."""
+
+    job: Job
+    model: Any
+    tokenizer: Any
+    rows: Any
+    """A `datasets.Dataset` with the recipe's columns."""
+    heldout: Any | None
+    adapters: Any | None
+    """The adapters' `peft.LoraConfig`; None: the whole model is trained."""
+    dtype: Any
+    """The `torch.dtype` in which the model was read."""
+
+
+def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
+    """Train and write the model (Full) or the adapter (LoRA) to `job.out`.
+
+    Stopped on the way: a checkpoint is saved and StageError(INTERRUPTED) raised; the same job goes on from there.
+    """
+    import torch
+
+    from speechless.finetune import device, models, tokens
+    from speechless.finetune.watch import Watch
+
+    recipe = RECIPES[job.objective]
+    module = recipe.load()
+
+    # Where and how to compute.
+    where = device.choose(job.precision)
+    device.settle(job.hyperparameters.seed)
+    _quiet()
+
+    # The rows, as the numbers that the recipe makes of them.
+    tokenizer = load_tokenizer(job.model)
+    rows, counts = tokens.encode(job, recipe, tokenizer, heldout=False)
+    heldout = tokens.encode(job, recipe, tokenizer, heldout=True)[0] if job.data.heldout_rows else None
+    _check(stopping)
+
+    # The model. Full: float32 weights, because small updates would vanish in bfloat16. LoRA: the base is not updated.
+    full = job.method is Method.FULL
+    dtype = torch.bfloat16 if where.bf16 and not full else torch.float32
+    model = models.load_model(job.model, dtype)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
+        raise StageError(
+            FailureReason.MODEL_INVALID, what, "bring the tokenizer that the model was trained with"
+        )
+    adapters = None if full else adapters_of(model, job.lora)
+    _check(stopping)
+
+    # The run, taken up from its newest checkpoint if there is one.
+    watch = Watch(job, progress, stopping)
+    run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
+    trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
+    # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
+    trainer.args._n_gpu = min(1, trainer.args.n_gpu)
+    _without_printing(trainer)
+    trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    words = (job.objective, job.method, where.name, trainable, counts.rows)
+    log.info("%s, %s on %s, %d trainable parameters, %d rows", *words)
+    checkpoint = job.checkpoints.newest(job.fingerprint)
+    if checkpoint:
+        log.info("going on from step %d", checkpoint.step)
+    trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+    if watch.interrupted:
+        what = f"stopped by a signal at step {trainer.state.global_step} of {trainer.state.max_steps}"
+        raise StageError(
+            FailureReason.INTERRUPTED, what, "a checkpoint was saved; a new attempt goes on from it"
+        )
+
+    # The result.
+    if full:
+        models.save_model(trainer.model, job.model, job.out)
+    else:
+        models.save_adapter(trainer.model, job.model, job.base_name, job.out)
+    numbers = {name: watch.last[key] for name, key in _LAST.items() if key in watch.last} | {
+        "train/steps": trainer.state.global_step,
+        "train/rows": counts.rows,
+        "train/tokens": counts.tokens,
+        "train/rows_cut": counts.cut,
+        "train/rows_dropped": counts.dropped,
+        "train/rows_bad": job.data.bad_rows,
+        "train/parameters": trainable,
+    }
+    return Outcome(
+        steps=trainer.state.global_step,
+        metrics=tuple(Metric(name=name, value=value) for name, value in numbers.items()),
+        resumed_from=checkpoint.step if checkpoint else 0,
+        settings={
+            "device": where.name,
+            "precision": "bf16" if where.bf16 else "fp32",
+            "learningRate": job.learning_rate,
+            "targetModules": list[JsonValue](sorted(adapters.target_modules) if adapters else []),
+        },
+    )
+
+
+_LAST = {"train/loss": "loss", "eval/loss": "eval_loss"}
+"""Metrics to the last value that the trainer logged under a name."""
+
+
+def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
+    """Settings that all trainers take; saving and stopping are `Watch`'s business, not theirs."""
+    given, cpu = job.hyperparameters, where.name == "cpu"
+    return {
+        "output_dir": str(job.checkpoints.folder),
+        "learning_rate": job.learning_rate,
+        "num_train_epochs": given.num_train_epochs,
+        "max_steps": given.max_steps or -1,
+        "per_device_train_batch_size": given.per_device_train_batch_size,
+        "per_device_eval_batch_size": given.per_device_train_batch_size,
+        "gradient_accumulation_steps": given.gradient_accumulation_steps,
+        "warmup_steps": given.warmup_steps,
+        "lr_scheduler_type": given.lr_scheduler_type,
+        "weight_decay": given.weight_decay,
+        "max_grad_norm": given.max_grad_norm,
+        "optim": "adamw_torch",
+        "seed": given.seed,
+        "data_seed": given.seed,
+        "bf16": where.bf16,
+        "use_cpu": cpu,
+        # Recomputing activations saves memory, which only a GPU is short of.
+        "gradient_checkpointing": not cpu,
+        "dataloader_pin_memory": not cpu,
+        "eval_strategy": "no" if not evaluate else "steps" if job.eval_steps else "epoch",
+        "eval_steps": job.eval_steps,
+        "prediction_loss_only": True,
+        "save_strategy": "no",
+        "logging_steps": job.logging_steps,
+        "logging_first_step": True,
+        # The default shows the loss before it became NaN.
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+
+
+def adapters_of(model: Any, lora: Lora) -> Any:
+    """The `peft.LoraConfig` for a model, with the names of the layers that get an adapter.
+
+    StageError(INVALID_SPEC) if a name means no linear layer, or the output's.
+    """
+    import torch
+    from peft import LoraConfig
+
+    output = model.get_output_embeddings()
+    names = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not output
+    }
+    for wanted in lora.target_modules:
+        if wanted not in names:
+            what = f"lora.targetModules: {wanted} is no linear layer of this model that can be adapted"
+            raise StageError(FailureReason.INVALID_SPEC, what, f"there are {', '.join(sorted(names))}")
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=sorted(lora.target_modules or names),
+        task_type="CAUSAL_LM",
+    )
+
+
+def _check(stopping: Stopping) -> None:
+    if stopping():
+        what = "stopped by a signal before the first step"
+        raise StageError(FailureReason.INTERRUPTED, what, "a new attempt starts again")
+
+
+def _quiet() -> None:
+    """Libraries' own bars and tables stay off; their warnings go to the log."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _without_printing(trainer: Any) -> None:
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
