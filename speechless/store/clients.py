@@ -40,9 +40,9 @@ def _s3(bucket: str, settings: Settings) -> ObjectStore:
     from obstore.store import S3Store
 
     endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL", "")
-    config: S3Config = {
-        "region": settings.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    }
+    credentials, usual = _aws_credentials(settings)
+    region = settings.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or usual
+    config: S3Config = {"region": region or "us-east-1"}
     hosted = settings.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "" if endpoint else "true").lower() in {
         "1",
         "true",
@@ -55,12 +55,15 @@ def _s3(bucket: str, settings: Settings) -> ObjectStore:
         config=config,
         client_options=_options(settings, endpoint),
         retry_config=_retries(),
-        credential_provider=_aws_credentials(settings),
+        credential_provider=credentials,
     )
 
 
-def _aws_credentials(settings: Settings) -> Callable[[], S3Credential] | None:
-    """Keys that are given; else those that boto3 finds, where it is installed; else the client's own search."""
+def _aws_credentials(settings: Settings) -> tuple[Callable[[], S3Credential] | None, str | None]:
+    """Keys that are given; else those that boto3 finds, where it is installed; else the client's own search.
+
+    And the region that goes with them, if a profile says one.
+    """
     name, key = settings.get("AWS_ACCESS_KEY_ID"), settings.get("AWS_SECRET_ACCESS_KEY")
     if bool(name) != bool(key):
         raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: one of them is missing")
@@ -71,15 +74,23 @@ def _aws_credentials(settings: Settings) -> Callable[[], S3Credential] | None:
             "token": settings.get("AWS_SESSION_TOKEN"),
             "expires_at": None,
         }
-        return lambda: given
+        return lambda: given, None
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        raise ValueError("the Secret has no AWS_ACCESS_KEY_ID: that of the environment is another's")
+    profile = os.environ.get("AWS_PROFILE")
     try:
         from boto3 import Session
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:
-        return None
+        if profile:
+            what = f"AWS_PROFILE={profile} is set, and boto3, which reads profiles, is not installed"
+            raise ValueError(f"{what}: python -m pip install boto3") from None
+        return None, None
     session = Session()
     # Profiles, single sign-on and roles are boto3's; web identities and metadata servers the client's own, too.
-    return Boto3CredentialProvider(session) if session.get_credentials() else None
+    if session.get_credentials():
+        return Boto3CredentialProvider(session), session.region_name
+    return None, session.region_name
 
 
 def _gs(bucket: str, settings: Settings) -> ObjectStore:

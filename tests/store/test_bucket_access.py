@@ -1,4 +1,4 @@
-"""Who asks Google and Azure: what the Secret says, or the environment; and none of both at once.
+"""Who asks Amazon, Google and Azure: what the Secret says, or the environment; and none of both at once.
 
 What answers here is ours and believes everybody: it is looked at what the client shows it.
 """
@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -223,3 +224,23 @@ def test_a_managed_identity(
     put(tmp_path / "secret", "az://container/out", azure | {"AZURE_CLIENT_ID": "assigned"})
     assert set(cloud.shown) == {"Bearer given"}
     assert "client_id=assigned" in cloud.asked[0][0]
+
+
+def test_a_profile_that_nothing_can_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    monkeypatch.setitem(sys.modules, "boto3", None)  # as where it is not installed
+    with pytest.raises(StageError, match=r"AWS_PROFILE=team is set, and boto3, .* is not installed") as told:
+        store_for("s3://bucket-1/x").exists("s3://bucket-1/x")
+    assert told.value.reason is FailureReason.INVALID_SPEC
+
+
+def test_a_secret_without_keys_takes_none_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another's")
+    (tmp_path / "AWS_REGION").write_text("us-east-1")
+    store = store_for("s3://bucket-1/x", Access(secrets={"bucket": str(tmp_path)}), "bucket")
+    with pytest.raises(StageError, match="the Secret has no AWS_ACCESS_KEY_ID"):
+        store.exists("s3://bucket-1/x")
