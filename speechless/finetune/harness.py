@@ -4,19 +4,23 @@ Low-rank adapters: Hu et al., 2021, arXiv:2106.09685. The same job gives the sam
 through or taken up from a checkpoint.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from speechless.contract import FailureReason, Lora, Method, Metric
 from speechless.data.render import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune.device import Device
 from speechless.finetune.job import Job, Outcome, Progress, Stopping
 from speechless.finetune.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from speechless.finetune.device import Device
 
 log = logging.getLogger(__name__)
 

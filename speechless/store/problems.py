@@ -79,7 +79,8 @@ _NO_SPACE = re.compile(
     re.I,
 )
 _REFUSED = re.compile(
-    r"status(?: code)?: 40[13]\b|AccessDenied|InvalidAccessKeyId|AdminUserNotFound|SignatureDoesNotMatch|ExpiredToken|InvalidToken",
+    r"status(?: code)?: 40[13]\b|AccessDenied|InvalidAccessKeyId|AdminUserNotFound|SignatureDoesNotMatch"
+    r"|ExpiredToken|InvalidToken",
     re.I,
 )
 _NO_KEYS = re.compile(r"169\.254\.|metadata\.google\.internal|InstanceCredentials|No credentials", re.I)
