@@ -373,10 +373,10 @@ def choice_problem(uri: str) -> str | None:
 def choice_rule() -> Rule:
     """The rule for a source in a resource (`self`): patterns only where the scheme's store can read a part."""
     able = " || ".join(f"self.uri.startsWith('{row.name}://')" for row in SCHEMES.values() if row.chooses)
-    others = " and ".join(f"{row.name}://" for row in SCHEMES.values() if not row.chooses)
+    *others, last = (f"{row.name}://" for row in SCHEMES.values() if not row.chooses)
     return Rule(
         f"(!has(self.include) && !has(self.exclude)) || !has(self.uri) || {able}",
-        f"{_choosers()}; {others} are read where they are: {_IN_PLACE}",
+        f"{_choosers()}; {', '.join(others)} and {last} are read where they are: {_IN_PLACE}",
     )
 
 
