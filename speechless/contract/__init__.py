@@ -1,6 +1,6 @@
 """What the library and the operator share: stage specs, results, progress, artifacts, exit codes, failure reasons."""
 
-from speechless.contract import engines, storage, suites
+from speechless.contract import engines, objectives, storage, suites
 from speechless.contract.artifact import (
     MANIFEST_NAME,
     Artifact,
@@ -11,23 +11,20 @@ from speechless.contract.artifact import (
     Metric,
     tree_digest,
 )
+from speechless.contract.dataset import BadRows, DatasetFormat, DatasetSource
 from speechless.contract.decisive import decisive
 from speechless.contract.engines import ServeEngine
 from speechless.contract.evaluate import EvaluateSettings, EvaluateSpec, Suite, SuiteOptions
 from speechless.contract.exit_codes import RETRIABLE, ExitCode
 from speechless.contract.finetune import (
-    BadRows,
     Checkpoints,
-    DatasetFormat,
-    DatasetSource,
     FineTuneSettings,
     FineTuneSpec,
     Hyperparameters,
     Lora,
-    Method,
-    Objective,
 )
 from speechless.contract.model import unknown_fields
+from speechless.contract.objectives import Dpo, Method, Objective
 from speechless.contract.progress import Progress, ProgressPhase
 from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
 from speechless.contract.reasons import FailureReason
@@ -59,6 +56,7 @@ __all__ = [
     "DataSource",
     "DatasetFormat",
     "DatasetSource",
+    "Dpo",
     "EvaluateSettings",
     "EvaluateSpec",
     "ExitCode",
@@ -100,6 +98,7 @@ __all__ = [
     "Verify",
     "decisive",
     "engines",
+    "objectives",
     "parse_spec",
     "storage",
     "suites",

@@ -2,88 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from speechless.contract.dataset import DatasetSource
 from speechless.contract.model import ATOMIC, ContractModel
-from speechless.contract.stages import DataSource, Publishing, Source, StageName
-
-
-class DatasetFormat(StrEnum):
-    """How a row of the training data looks."""
-
-    AUTO = "Auto"
-    """By the first row's keys."""
-    MESSAGES = "Messages"
-    """`{"messages": [{"role", "content"}, ...]}`, with `tools` and `tool_calls` if at all"""
-    CONVERSATIONS = "Conversations"
-    """`{"conversations": [{"from", "value"}, ...]}`, also ShareGPT's"""
-    ALPACA = "Alpaca"
-    """`{"instruction", "input", "output"}`"""
-    INSTRUCTION = "Instruction"
-    """`{"instruction", "input", "response"}`"""
-    PROMPT_COMPLETION = "PromptCompletion"
-    """`{"prompt": str, "completion": str}`"""
-    TEXT = "Text"
-    """`{"text": str}`"""
-    PREFERENCE = "Preference"
-    """`{"prompt", "chosen", "rejected"}`"""
-    PROMPT = "Prompt"
-    """`{"prompt"}` and what an answer is judged by"""
-    CHIP2 = "Chip2"
-    """`{"text": "<human>: ... <bot>: ..."}`"""
-    OASST1 = "Oasst1"
-    """`{"text": "### Human: ...### Assistant: ..."}`"""
-    HH_RLHF = "HhRlhf"
-    """`{"chosen": "Human: ... Assistant: ..."}`: the better conversation alone"""
-
-
-class BadRows(StrEnum):
-    """What becomes of a row that does not fit its format."""
-
-    STOP = "Stop"
-    """Nothing is trained; the error names the first and counts the others."""
-    SKIP = "Skip"
-    """It is left out and counted; the first are named in the log."""
-
-
-class DatasetSource(DataSource):
-    """The rows to train on: a file (JSON Lines, JSON, CSV, TSV or Parquet), or a folder of them."""
-
-    format: DatasetFormat = DatasetFormat.AUTO
-    """How a row looks. Auto: told by the first row's keys. Messages: `{"messages": [{"role", "content"}]}`.
-    Conversations: `{"conversations": [{"from", "value"}]}`. Alpaca: `{"instruction", "input", "output"}`. Instruction:
-    the same with `response`. PromptCompletion: `{"prompt", "completion"}`. Text: `{"text"}`. Chip2, Oasst1, HhRlhf:
-    texts with marks. Preference and Prompt are for objectives that are not offered yet."""
-    bad_rows: BadRows = BadRows.STOP
-    """What becomes of a row that does not fit its format. Stop: nothing is trained, and the error names the first.
-    Skip: it is left out, and counted."""
-    eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0
-    """The part of the rows that is held out to measure the loss on; of each `category`, where rows have one."""
-    max_samples: Annotated[int, Field(ge=1)] | None = None
-    """Rows to use, after shuffling; without it, all."""
-
-
-class Method(StrEnum):
-    """What is trained."""
-
-    FULL = "Full"
-    LORA = "LoRA"
-
-
-class Objective(StrEnum):
-    """What it is trained for."""
-
-    SFT = "SFT"
+from speechless.contract.objectives import OBJECTIVES, Dpo, Method, Objective, problem_of
+from speechless.contract.stages import Publishing, Source, StageName
 
 
 class Hyperparameters(ContractModel):
     """By the names of Transformers' TrainingArguments."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The highest learning rate; without it, 2e-5 for method Full and 2e-4 for LoRA."""
+    """The highest learning rate. Without it, with method Full and LoRA: SFT 2e-5 and 2e-4, DPO 1e-6 and 1e-5."""
     num_train_epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Passes over the data."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -138,7 +71,10 @@ class FineTuneSettings(ContractModel):
     method: Method = Method.LORA
     """LoRA: low-rank adapters. Full: every weight."""
     objective: Objective = Objective.SFT
-    """SFT: supervised fine-tuning, the loss on what the model should answer."""
+    """SFT: supervised fine-tuning, the loss on what the model should answer. DPO: direct preference optimization, the
+    better of two answers becomes more likely than the worse."""
+    dpo: Dpo | None = None
+    """How to compare answers, for objective DPO."""
     hyperparameters: Hyperparameters = Hyperparameters()
     """How to train."""
     lora: Lora | None = None
@@ -160,4 +96,7 @@ class FineTuneSpec(FineTuneSettings, Publishing):
     def _fits(self) -> FineTuneSpec:
         if self.method is Method.FULL and self.lora is not None:
             raise ValueError("lora is set, but method is Full: remove lora, or use method LoRA")
+        options = {row.options: getattr(self, row.options) for row in OBJECTIVES.values() if row.options}
+        if problem := problem_of(self.objective, self.dataset.format, options):
+            raise ValueError(problem)
         return self

@@ -14,7 +14,7 @@ from typing import Any
 
 from speechless.contract import FailureReason
 from speechless.data.dataset import Placed
-from speechless.data.examples import Conversation, Role, Text
+from speechless.data.examples import Conversation, Message, Preference, Role, Text
 from speechless.errors import StageError
 
 log = logging.getLogger(__name__)
@@ -143,6 +143,63 @@ def _chosen(mask: Sequence[int], example: Conversation, where: str) -> Sequence[
             FailureReason.DATASET_INVALID, what, "turns cannot be left out of training with this template"
         )
     return chosen
+
+
+def preference(example: Preference, tokenizer: Any, where: str) -> tuple[list[int], list[int], list[int]]:
+    """(prompt, chosen, rejected): token ids. Each answer goes on from the prompt and is closed, as `text` closes one.
+
+    Of messages, by the tokenizer's chat template; an answer begins where its tokens leave the prompt's.
+    """
+    if isinstance(example.prompt, str):
+        if not isinstance(example.chosen, str) or not isinstance(example.rejected, str):
+            what = f"{where}: the prompt is a text, and an answer is messages"
+            raise StageError(FailureReason.DATASET_INVALID, what, "write all of them as one or the other")
+        both = [
+            text(Text(answer, example.prompt), tokenizer)[0] for answer in (example.chosen, example.rejected)
+        ]
+        prompt = open_prompt(example.prompt, tokenizer)
+    else:
+        prompt = _rendered(example.prompt, tokenizer, where, answer=True)
+        both = [
+            _rendered((*example.prompt, *_messages(answer)), tokenizer, where, answer=False)
+            for answer in (example.chosen, example.rejected)
+        ]
+    kept = min(_common(prompt, ids) for ids in both)
+    return prompt[:kept], both[0][kept:], both[1][kept:]
+
+
+def _messages(answer: tuple[Message, ...] | str) -> tuple[Message, ...]:
+    return (Message(Role.ASSISTANT, answer),) if isinstance(answer, str) else answer
+
+
+def _rendered(messages: Sequence[Message], tokenizer: Any, where: str, *, answer: bool) -> list[int]:
+    """Token ids by the tokenizer's own chat template; `answer`: open for the assistant's answer."""
+    import jinja2
+
+    if not tokenizer.chat_template:
+        what = "the tokenizer has no chat template, and the rows are messages"
+        raise StageError(FailureReason.MODEL_INVALID, what, "add a chat template, or bring texts")
+    try:
+        ids: list[int] = tokenizer.apply_chat_template(
+            [message.to_template() for message in messages],
+            add_generation_prompt=answer,
+            tokenize=True,
+            return_dict=True,
+        )["input_ids"]
+    except (jinja2.TemplateError, TypeError) as error:
+        what = f"{where}: the chat template refuses the messages: {error}"
+        raise StageError(
+            FailureReason.DATASET_INVALID, what, "correct the row, or bring another chat template"
+        ) from error
+    return ids
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    return next(
+        (at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )
 
 
 def training_template(tokenizer: Any) -> str:

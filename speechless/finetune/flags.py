@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from speechless.arguments import Parser, did_you_mean
-from speechless.contract import BadRows, DatasetFormat, Hyperparameters, Lora, Method
+from speechless.contract import BadRows, DatasetFormat, Hyperparameters, Lora, Method, Objective
+from speechless.contract.objectives import OBJECTIVES, problem_of
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part, part_of
 from speechless.errors import StageError
@@ -36,6 +37,9 @@ class Flags(NamedTuple):
     dataset_format: DatasetFormat
     bad_rows: BadRows
     output_dir: Path
+    objective: Objective
+    options: BaseModel | None
+    """Those of the objective, such as `contract.Dpo`; None: it has none."""
     method: Method
     hyperparameters: Hyperparameters
     lora: Lora
@@ -72,6 +76,18 @@ def build_parser() -> Parser:
         "--lora_modules",
         help="linear layers that get adapters: all, or names separated by commas (default: all)",
     )
+
+    objective = parser.add_argument_group("objective")
+    objective.add_argument(
+        "--objective",
+        choices=[row.name.lower() for row in OBJECTIVES.values()],
+        default="sft",
+        help="; ".join(f"{row.name.lower()}: {row.text.rstrip('.')}" for row in OBJECTIVES.values()),
+    )
+    objective.add_argument(
+        "--dpo_beta", type=float, help="DPO: more keeps the model closer to its base (default: 0.1)"
+    )
+    objective.add_argument("--dpo_loss_type", help="DPO: sigmoid, hinge or ipo (default: sigmoid)")
 
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -115,7 +131,9 @@ def build_parser() -> Parser:
         help="checkpoints, logs and the result",
     )
     run.add_argument(
-        "--learning_rate", type=float, help="peak learning rate (default: 2e-4, with --full_finetune 2e-5)"
+        "--learning_rate",
+        type=float,
+        help="peak learning rate (default: sft 2e-4, with --full_finetune 2e-5; dpo 1e-5 and 1e-6)",
     )
     run.add_argument("--num_train_epochs", type=float, default=3, help="passes over the rows")
     run.add_argument("--max_steps", type=int, help="optimizer steps instead of epochs")
@@ -152,28 +170,9 @@ def parse(argv: Sequence[str]) -> Flags:
     """The meaning of a command line; one line on standard error and exit status 2 if it has none."""
     parser = build_parser()
     given = parser.parse([_renamed(word) for word in argv])
-    if given.bits in _QUANTIZED:
-        parser.error(
-            f"--bits {given.bits}: training on a quantized model is not offered yet; use 16, 32 or auto"
-        )
-    if given.bits not in set(Precision):
-        parser.error(f"--bits {given.bits}: one of {', '.join(Precision)}")
-    if given.dataset_format not in FLAGS:
-        near = did_you_mean(given.dataset_format, FLAGS)
-        parser.error(
-            f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(FLAGS)}"
-        )
-    for name in _LORA:
-        if given.full_finetune and getattr(given, name) is not None:
-            parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
-    if given.eval_steps is not None and not given.eval_dataset_size:
-        parser.error("--eval_steps has no effect without held-out rows: set --eval_dataset_size")
-    for name, least in (("logging_steps", 1), ("save_steps", 0), ("save_total_limit", 1), ("eval_steps", 1)):
-        if getattr(given, name) is not None and getattr(given, name) < least:
-            parser.error(f"--{name}: at least {least}")
-    for name in ("max_train_samples", "eval_dataset_size", "max_eval_samples"):
-        if (getattr(given, name) or 0) < 0:
-            parser.error(f"--{name}: 0 or more")
+    _check_precision(parser, given)
+    _check_objective(parser, given)
+    _check_numbers(parser, given)
     try:
         return _flags(given)
     except StageError as problem:
@@ -184,10 +183,55 @@ def parse(argv: Sequence[str]) -> Flags:
         parser.error(f"--{name}: {first['msg']}")
 
 
+def _check_precision(parser: Parser, given: argparse.Namespace) -> None:
+    """What this trainer computes in."""
+    if given.bits in _QUANTIZED:
+        parser.error(
+            f"--bits {given.bits}: training on a quantized model is not offered yet; use 16, 32 or auto"
+        )
+    if given.bits not in set(Precision):
+        parser.error(f"--bits {given.bits}: one of {', '.join(Precision)}")
+
+
+def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
+    """What goes with the objective, the rows and the method."""
+    if given.dataset_format not in FLAGS:
+        near = did_you_mean(given.dataset_format, FLAGS)
+        parser.error(
+            f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(FLAGS)}"
+        )
+    objective = Objective(given.objective.upper())
+    if problem := problem_of(objective, FLAGS[given.dataset_format], {}):
+        parser.error(f"--dataset_format {given.dataset_format}: {problem}")
+    for name, (owner, _) in _OPTIONS.items():
+        if owner is not objective and getattr(given, name) is not None:
+            parser.error(f"--{name} goes with --objective {owner.lower()}: leave one of them out")
+    for name in _LORA:
+        if given.full_finetune and getattr(given, name) is not None:
+            parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
+
+
+def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
+    """Numbers that mean something."""
+    if given.eval_steps is not None and not given.eval_dataset_size:
+        parser.error("--eval_steps has no effect without held-out rows: set --eval_dataset_size")
+    for name, least in (("logging_steps", 1), ("save_steps", 0), ("save_total_limit", 1), ("eval_steps", 1)):
+        if getattr(given, name) is not None and getattr(given, name) < least:
+            parser.error(f"--{name}: at least {least}")
+    for name in ("max_train_samples", "eval_dataset_size", "max_eval_samples"):
+        if (getattr(given, name) or 0) < 0:
+            parser.error(f"--{name}: 0 or more")
+
+
+_OPTIONS = {"dpo_beta": (Objective.DPO, "beta"), "dpo_loss_type": (Objective.DPO, "loss_type")}
+"""Flag to the objective that it is for, and the name among its options."""
 _LORA = {"lora_r": 64, "lora_alpha": 16, "lora_dropout": 0.0, "lora_modules": "all"}
 """Flags of adapters, with their defaults."""
 _FLAG_OF = {
     "max_length": "model_max_length",
+    "beta": "dpo_beta",
+    "loss_type": "dpo_loss_type",
+    "lossType": "dpo_loss_type",
     "r": "lora_r",
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",
@@ -213,6 +257,8 @@ def _flags(given: argparse.Namespace) -> Flags:
         dataset_format=FLAGS[given.dataset_format],
         bad_rows=BadRows(given.bad_rows.capitalize()),
         output_dir=given.output_dir,
+        objective=Objective(given.objective.upper()),
+        options=_options(given),
         method=Method.FULL if given.full_finetune else Method.LORA,
         hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),
         lora=Lora(
@@ -229,6 +275,18 @@ def _flags(given: argparse.Namespace) -> Flags:
         restart=given.restart,
         output=given.output,
     )
+
+
+def _options(given: argparse.Namespace) -> BaseModel | None:
+    """The options of the objective: those that are given, and its defaults."""
+    wanted = Objective(given.objective.upper())
+    told = {
+        name: getattr(given, flag)
+        for flag, (owner, name) in _OPTIONS.items()
+        if owner is wanted and getattr(given, flag) is not None
+    }
+    settings = OBJECTIVES[wanted].settings
+    return settings(**told) if settings else None
 
 
 def _renamed(word: str) -> str:

@@ -102,7 +102,9 @@ def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
         models.save_model(trainer.model, job.model, job.out)
     else:
         models.save_adapter(trainer.model, job.model, job.base_name, job.out)
-    numbers = {name: watch.last[key] for name, key in _LAST.items() if key in watch.last} | {
+    numbers = {
+        name: watch.last[key] for name, key in (_LAST | module.METRICS).items() if key in watch.last
+    } | {
         "train/steps": trainer.state.global_step,
         "train/rows": counts.rows,
         "train/tokens": counts.tokens,

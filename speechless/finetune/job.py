@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective
+from speechless.contract.objectives import OBJECTIVES
 from speechless.data import Survey
 from speechless.store import Checkpoints
 
@@ -17,8 +18,6 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 """(optimizer step, steps in all, latest values: loss, learning_rate, grad_norm, epoch)."""
 Stopping = Callable[[], bool]
 """Whether the run should save and end."""
-
-DEFAULT_LEARNING_RATE = {Method.FULL: 2e-5, Method.LORA: 2e-4}
 
 
 class Precision(StrEnum):
@@ -46,6 +45,8 @@ class Job:
     scratch: Path
     """A folder for what is not kept."""
     objective: Objective = Objective.SFT
+    options: BaseModel | None = None
+    """Those of the objective, such as `contract.Dpo`; None: its defaults."""
     lora: Lora = field(default_factory=Lora)
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped."""
@@ -62,8 +63,8 @@ class Job:
 
     @property
     def learning_rate(self) -> float:
-        """The one asked for, or the method's own."""
-        return self.hyperparameters.learning_rate or DEFAULT_LEARNING_RATE[self.method]
+        """The one asked for, or what is usual for objective and method."""
+        return self.hyperparameters.learning_rate or OBJECTIVES[self.objective].learning_rate[self.method]
 
     @property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.finetune.job import Job, Progress, Stopping
 
-_SHOWN = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss")
+_SHOWN = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss", "rewards/accuracies", "rewards/margins")
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]

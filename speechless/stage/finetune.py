@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speechless.contract import FailureReason, FineTuneSpec, Format, Lora, Method, Source, decisive
+from speechless.contract.objectives import OBJECTIVES
 from speechless.data import survey
 from speechless.data.splits import chosen
 from speechless.errors import StageError
@@ -46,6 +47,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         model=model.path,
         data=data,
         objective=spec.objective,
+        options=getattr(spec, row.options) if (row := OBJECTIVES[spec.objective]).options else None,
         method=spec.method,
         hyperparameters=spec.hyperparameters,
         lora=spec.lora or Lora(),

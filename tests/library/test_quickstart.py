@@ -111,7 +111,7 @@ def test_a_model_of_ones_own_and_a_setting_edited_in_its_task(tmp_path: Path) ->
     before = weights.read_bytes()
 
     task = folder / "tuned" / "task.env"
-    task.write_text(task.read_text().replace("LEARNING_RATE:-2e-4", "LEARNING_RATE:-2e-3"))
+    task.write_text(task.read_text().replace("LEARNING_RATE:-}", "LEARNING_RATE:-2e-3}"))
     second = start(folder, *given, **settings)
     text, _ = second.communicate(timeout=1200)
     assert second.returncode == 0, text

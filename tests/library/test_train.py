@@ -12,15 +12,22 @@ import pytest
 
 from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective
 from speechless.data import survey
+from speechless.data.__main__ import main as check
 from speechless.errors import StageError
 from speechless.finetune import harness
+from speechless.finetune.finetune import main as train
 from speechless.finetune.job import Job
 from speechless.store import FolderCheckpoints
+from tests.docs.pages import blocks
 
 pytest_plugins = ("tests.library.model_fixtures",)
 SETTINGS = Hyperparameters(learning_rate=5e-3, max_steps=12, max_length=64, per_device_train_batch_size=4)
 ROWS: dict[Objective, list[dict[str, Any]]] = {
     Objective.SFT: [{"prompt": f"sum of {word}", "completion": f" return {word} (2)"} for word in "abcdefgh"],
+    Objective.DPO: [
+        {"prompt": f"sum of {word}", "chosen": f" return {word} (2)", "rejected": f" if not {word}"}
+        for word in "abcdefgh"
+    ],
 }
 METHODS = [(objective, method) for objective in ROWS for method in Method]
 
@@ -66,6 +73,25 @@ def run(wanted: Job, stop_at: int = 0) -> tuple[Record, Any]:
 
 def digest(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_the_commands_of_the_page_about_preferences(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/howto/preference.md, with its row and fewer steps; messages need the template of the model."""
+    (row,) = [
+        block.text
+        for block in blocks()
+        if block.place.startswith("docs/howto/preference.md") and block.language == "json"
+    ]
+    monkeypatch.chdir(tmp_path)
+    Path("pairs.jsonl").write_text(row.strip() + "\n")
+    assert check(["check", "pairs.jsonl"]) == 0
+    assert "Preference" in capsys.readouterr().out
+    argv = ["--model_name_or_path", str(model), "--dataset", "pairs.jsonl", "--objective", "dpo"]
+    assert train([*argv, "--output_dir", "preferred", "--max_steps", "2", "--eval_dataset_size", "0"]) == 0
+    numbers = json.loads(Path("preferred/train_results.json").read_text())
+    assert {"train/reward_accuracy", "train/reward_margin"} <= set(numbers)
 
 
 @pytest.mark.parametrize(("objective", "method"), METHODS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from speechless import contract
+from speechless.contract import objectives
 from speechless_operator.api.base import Cel, rules
 from speechless_operator.api.common import DataSource, JobSpec, ModelSource, job_immutable
 from speechless_operator.api.status import JobStatus
@@ -21,12 +22,7 @@ class FineTuneSpec(JobSpec, contract.FineTuneSettings):
             message="lora goes with method LoRA: remove lora, or set method: LoRA",
             field_path=".lora",
         ),
-        Cel(
-            rule="self.objective != 'SFT' || !has(self.dataset.format)"
-            " || !(self.dataset.format in ['Preference', 'Prompt'])",
-            message="rows of format Preference or Prompt have no answer that objective SFT learns: name another format",
-            field_path=".dataset.format",
-        ),
+        objectives.objective_rules,
         Cel(
             rule="self.method == 'LoRA' || self.merge",
             message="merge: false publishes an adapter, and method Full makes none: remove merge, or set method: LoRA",

@@ -65,10 +65,11 @@ _TURNS = frozenset({"system", "system_prompt", "tools", "functions"})
 FORMATS: tuple[RowFormat, ...] = (
     RowFormat(
         DatasetFormat.PREFERENCE,
-        '`{"prompt", "chosen", "rejected"}`, texts or lists of messages; `prompt` may be missing from lists',
+        '`{"prompt", "chosen", "rejected"}`, texts or lists of messages; `prompt` may be missing from lists, '
+        "and `system_prompt` may stand beside",
         frozenset({"chosen", "rejected"}),
         preferences.preference,
-        honours=frozenset({"chosen", "rejected"}),
+        honours=frozenset({"chosen", "rejected", "system", "system_prompt"}),
         flags=("preference",),
     ),
     RowFormat(

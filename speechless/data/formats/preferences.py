@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from speechless.data.examples import Message, Preference, Prompt, Role
 from speechless.data.formats.pairs import marked
-from speechless.data.formats.turns import OPENAI_ROLES, SHAREGPT_ROLES
+from speechless.data.formats.turns import OPENAI_ROLES, SHAREGPT_ROLES, with_system_of
 from speechless.data.formats.values import Row, RowError, kind_of, text_of
 
 TARGETS = (
@@ -26,7 +26,21 @@ def preference(row: Row) -> Preference:
     """`{"prompt", "chosen", "rejected"}`; each a text or a list of messages (TRL's preference rows).
 
     Without `prompt`, it is the part that both answers begin with. A text with Anthropic's marks is a conversation.
+    `system` or `system_prompt` comes before them.
     """
+    found = _preference(row)
+    prompt = (Message(Role.USER, found.prompt),) if isinstance(found.prompt, str) else found.prompt
+    with_system = tuple(with_system_of(row, list(prompt)))
+    if with_system == prompt:
+        return found
+    chosen, rejected = (
+        (Message(Role.ASSISTANT, side),) if isinstance(side, str) else side
+        for side in (found.chosen, found.rejected)
+    )
+    return Preference(with_system, chosen, rejected)
+
+
+def _preference(row: Row) -> Preference:
     chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise RowError(

@@ -57,7 +57,7 @@ def messages(row: Row) -> Conversation:
     Source: https://platform.openai.com/docs/api-reference/fine-tuning/chat-input
     """
     turns = [_openai(message, number) for number, message in enumerate(list_of(row, "messages"), 1)]
-    return conversation(_with_system(row, turns), tools_of(row))
+    return conversation(with_system_of(row, turns), tools_of(row))
 
 
 def conversations(row: Row) -> Conversation:
@@ -70,7 +70,7 @@ def conversations(row: Row) -> Conversation:
     for number, message in enumerate(found, 1):
         here = isinstance(message, dict) and "from" not in message and "role" in message
         turns.append(_openai(message, number) if here else _sharegpt(message, number))
-    return conversation(_with_system(row, turns), tools_of(row))
+    return conversation(with_system_of(row, turns), tools_of(row))
 
 
 def conversation(turns: list[Message], tools: tuple[dict[str, Any], ...] = ()) -> Conversation:
@@ -114,7 +114,7 @@ def _after(turn: Message) -> tuple[Role, ...]:
             return (Role.TOOL,) if turn.tool_calls else (Role.USER,)
 
 
-def _with_system(row: Row, turns: list[Message]) -> list[Message]:
+def with_system_of(row: Row, turns: list[Message]) -> list[Message]:
     """The turns, with a system text that stands beside them put first."""
     beside = [(key, text) for key in ("system", "system_prompt") if (text := optional_text(row, key)).strip()]
     if not beside:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from speechless.contract import Objective
 from speechless.data import Placed
-from speechless.data.examples import Conversation, Text
+from speechless.data.examples import Conversation, Preference, Text
 
 Columns = dict[str, list[int]]
 """What one row becomes, by the column's name: token ids, labels and their like."""
@@ -24,6 +24,8 @@ class Module(Protocol):
 
     COLUMNS: tuple[str, ...]
     """The columns that a row becomes; each holds a list of integers."""
+    METRICS: dict[str, str]
+    """Metrics of the result beside the losses: name to what the trainer logs its last value as."""
 
     def encoder(self, tokenizer: Any) -> Callable[[Placed], Columns]:
         """What makes columns of a row; StageError names the row that cannot be."""
@@ -58,5 +60,9 @@ class Recipe:
 
 
 RECIPES = {
-    recipe.objective: recipe for recipe in (Recipe(Objective.SFT, takes=(Conversation, Text), module="sft"),)
+    recipe.objective: recipe
+    for recipe in (
+        Recipe(Objective.SFT, takes=(Conversation, Text), module="sft"),
+        Recipe(Objective.DPO, takes=(Preference,), module="dpo"),
+    )
 }

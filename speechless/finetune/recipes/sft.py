@@ -11,6 +11,7 @@ from speechless.data.render import IGNORED, encoder_for
 from speechless.finetune.recipes import Columns
 
 COLUMNS = ("input_ids", "labels")
+METRICS: dict[str, str] = {}
 
 
 def encoder(tokenizer: Any) -> Callable[[Placed], Columns]:

@@ -15,6 +15,10 @@ if [ -n "${EVAL_STEPS:-}" ]; then
     eval=(--eval_steps "$EVAL_STEPS")
 fi
 
+rate=()
+if [ -n "${LEARNING_RATE:-}" ]; then
+    rate=(--learning_rate "$LEARNING_RATE")
+fi
 part=()
 if [ -n "${DATASET_CONFIG:-}" ]; then
     part+=(--dataset_config "$DATASET_CONFIG")
@@ -29,6 +33,7 @@ exec "${PYTHON:-python3}" -m speechless.finetune.finetune \
     --model_name_or_path "$BASE_MODEL_PATH" \
     --dataset "$DATASET" \
     --dataset_format "$DATASET_FORMAT" \
+    --objective "$OBJECTIVE" \
     --bad_rows "$BAD_ROWS" \
     --max_train_samples "$MAX_TRAIN_SAMPLES" \
     --eval_dataset_size "$EVAL_DATASET_SIZE" \
@@ -39,7 +44,6 @@ exec "${PYTHON:-python3}" -m speechless.finetune.finetune \
     --num_train_epochs "$NUM_TRAIN_EPOCHS" \
     --per_device_train_batch_size "$PER_DEVICE_TRAIN_BATCH_SIZE" \
     --gradient_accumulation_steps "$GRADIENT_ACCUMULATION_STEPS" \
-    --learning_rate "$LEARNING_RATE" \
     --lr_scheduler_type "$LR_SCHEDULER_TYPE" \
     --warmup_steps "$WARMUP_STEPS" \
     --logging_steps "$LOGGING_STEPS" \
@@ -48,6 +52,7 @@ exec "${PYTHON:-python3}" -m speechless.finetune.finetune \
     --seed "$SEED" \
     "${lora[@]}" \
     "${eval[@]}" \
+    "${rate[@]}" \
     "${part[@]}" \
     $FULL_FINETUNE \
     $MISC_PARAMS

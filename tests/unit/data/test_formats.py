@@ -95,6 +95,14 @@ def example_of(row: object) -> object:
         ({"text": "2+2=4", "id": 7}, Text("2+2=4")),
         ({"prompt": "2+2?", "chosen": "4", "rejected": "5"}, Preference("2+2?", "4", "5")),
         (
+            {"system_prompt": "Be brief.", "prompt": "2+2?", "chosen": "4", "rejected": "5"},
+            Preference(
+                (Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "2+2?")),
+                (Message(Role.ASSISTANT, "4"),),
+                (Message(Role.ASSISTANT, "5"),),
+            ),
+        ),
+        (
             {
                 "chosen": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}],
                 "rejected": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "5"}],

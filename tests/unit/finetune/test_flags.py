@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import DatasetFormat, Method
+from speechless.contract import DatasetFormat, Dpo, Method, Objective
+from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import places
 from speechless.finetune.flags import parse
@@ -56,9 +57,35 @@ def test_flags_reach_the_settings() -> None:
     assert (full.method, full.precision, full.dataset_format) == (Method.FULL, "32", DatasetFormat.MESSAGES)
 
 
+@pytest.mark.parametrize("objective", Objective)
 @pytest.mark.parametrize("name", FLAGS)
-def test_every_format_of_rows_can_be_named(name: str) -> None:
-    assert parse([*NEEDED, "--dataset_format", name]).dataset_format is FLAGS[name]
+def test_a_format_of_rows_can_be_named_where_the_objective_learns_from_it(
+    name: str, objective: Objective, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*NEEDED, "--dataset_format", name, "--objective", objective.lower()]
+    if FLAGS[name] in (DatasetFormat.AUTO, *OBJECTIVES[objective].formats):
+        flags = parse(argv)
+        assert (flags.dataset_format, flags.objective) == (FLAGS[name], objective)
+        return
+    with pytest.raises(SystemExit):
+        parse(argv)
+    assert f"are not what objective {objective} learns from" in capsys.readouterr().err
+
+
+def test_options_go_with_their_objective(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(NEEDED).options is None
+    assert parse([*NEEDED, "--objective", "dpo"]).options == Dpo()
+    told = parse([*NEEDED, "--objective", "dpo", "--dpo_beta", "0.5", "--dpo_loss_type", "ipo"]).options
+    assert told == Dpo(beta=0.5, loss_type="ipo")
+    for argv, said in (
+        (["--dpo_beta", "0.5"], "--dpo_beta goes with --objective dpo"),
+        (["--objective", "dpo", "--dpo_beta", "0"], "--dpo_beta: Input should be greater than 0"),
+        (["--objective", "dpo", "--dpo_loss_type", "log"], "--dpo_loss_type: Input should be 'sigmoid'"),
+        (["--objective", "kto"], "invalid choice: 'kto'"),
+    ):
+        with pytest.raises(SystemExit):
+            parse([*NEEDED, *argv])
+        assert said in capsys.readouterr().err
 
 
 def test_a_dataset_is_a_list_with_commas_or_one_place_whose_name_has_some(
