@@ -118,12 +118,6 @@ REFUSED = {
         "Preference",
         "rows of this format are not what objective SFT learns from",
     ),
-    "rows without two answers": (
-        "FineTune",
-        "objective",
-        "DPO",
-        "rows of this format are not what objective DPO learns from: take Preference",
-    ),
     "options of another objective": ("FineTune", "dpo", {"beta": 0.2}, "dpo goes with objective DPO"),
     "lora with method Full": ("FineTune", "method", "Full", "lora goes with method LoRA"),
     "a reference's name that cannot be": ("Evaluation", "model.fineTune.name", "No_Name", "spec.model.fineTune.name"),
@@ -278,7 +272,7 @@ def test_kubectl_knows_names_columns_and_explanations(
     for short, column in (("ft", "METHOD"), ("slev", "PASSED"), ("slq", "BYTES"), ("slis", "URL")):
         assert column in cluster.run("kubectl", "get", short, "-n", namespace)
     told = cluster.run("kubectl", "explain", "finetune.spec.hyperparameters.learningRate")
-    assert "2e-5 for method Full" in told
+    assert "SFT 2e-5" in told
 
 
 def test_the_demos_manifests_are_accepted(kube: Kube, namespace: str) -> None:
