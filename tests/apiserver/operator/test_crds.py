@@ -39,6 +39,7 @@ def valid(kind: str, namespace: str = "") -> Object:
         "FineTune": resources.fine_tune(
             "x",
             namespace,
+            dataset={"uri": "pvc://models/rows.jsonl", "format": "Messages"},
             lora={"r": 8},
             output={"uri": "pvc://other/place"},
             backoffLimit=1,
@@ -117,6 +118,12 @@ REFUSED = {
         "dataset.format",
         "Preference",
         "rows of this format are not what objective SFT learns from",
+    ),
+    "rows without two answers": (
+        "FineTune",
+        "objective",
+        "DPO",
+        "rows of this format are not what objective DPO learns from: take Preference",
     ),
     "options of another objective": ("FineTune", "dpo", {"beta": 0.2}, "dpo goes with objective DPO"),
     "lora with method Full": ("FineTune", "method", "Full", "lora goes with method LoRA"),
