@@ -171,7 +171,8 @@ class Reason(StrEnum):
     CONTAINER_NOT_CREATED = "ContainerNotCreated"
     """The node cannot make the container, for example because a Secret is missing.
 
-    Create what the message names, such as a Secret, or correct its name.
+    Create what the message names, such as a Secret, or correct its name. A model of `image://` needs containerd 2.1 or
+    CRI-O 1.31 on the node.
     """
     CRASH_LOOPING = "CrashLooping"
     """The container ends again and again.

@@ -28,6 +28,8 @@ _WAITING = {
 _HINTS = {
     Reason.OOM_KILLED: "raise spec.pod.resources.limits.memory, or make the work smaller (batch size, lengths)",
     Reason.IMAGE_PULL_FAILED: "check the image's name, and spec.pod.imagePullSecrets where its registry wants a login",
+    Reason.CONTAINER_NOT_CREATED: "check what the pod mounts and its variables; image:// needs containerd 2.1 or "
+    "CRI-O 1.31 on the node",
     Reason.UNSCHEDULABLE: "lower spec.pod.resources, or make room: a claim that is missing is told here, too",
 }
 _SIGKILL = 137
