@@ -2,7 +2,7 @@
 
 Which files they are is told by `datasets`: by the README's `configs`, else by the names of files and folders
 (https://huggingface.co/docs/hub/datasets-data-files-configuration). The rows are read by this package's own readers,
-which change no value (docs/decisions.md, 27 and 32). Nothing of a repository is run, and no network is asked.
+which change no value (docs/decisions.md, 27 and 33). Nothing of a repository is run, and no network is asked.
 """
 
 from __future__ import annotations
