@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import Source, Suite, SuiteType
+from speechless.contract import DataSource, Suite, SuiteType
 from speechless.eval.humaneval.problems import read_problems
 from speechless.eval.humaneval.score import check_reference
 from speechless.eval.run import evaluate
@@ -37,7 +37,7 @@ def suites(tmp_path: Path, text_file: Path) -> tuple[list[Suite], dict[str, Path
         for number in range(2)
     ]
     (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    nowhere = Source(uri="file:///nowhere")
+    nowhere = DataSource(uri="file:///nowhere")
     made = [
         Suite(name="code", type=SuiteType.HUMANEVAL, data=nowhere, max_tokens=8),
         Suite(name="text", type=SuiteType.PERPLEXITY, data=nowhere),
