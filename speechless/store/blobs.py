@@ -12,6 +12,7 @@ from speechless.errors import StageError
 from speechless.store import transfer
 from speechless.store.digest import Tick, fit_name, hash_file
 from speechless.store.modelpack import Layer, digest_of
+from speechless.store.parallel import Watch, side_by_side
 from speechless.store.registry import Repository, passes
 
 Made = TypeVar("Made")
@@ -32,7 +33,7 @@ def put_bytes(repository: Repository, content: bytes, *, anew: bool = False) -> 
 def put_files(repository: Repository, files: Sequence[tuple[str, Path]], tick: Tick) -> tuple[FileEntry, ...]:
     """Put files, several at a time; what the registry has, of this attempt or of one before, is not sent again."""
 
-    def one(file: tuple[str, Path], watch: transfer.Watch) -> FileEntry:
+    def one(file: tuple[str, Path], watch: Watch) -> FileEntry:
         name, path = file
         entry = hash_file(path, name, lambda _: watch.moved(0))
         digest = f"sha256:{entry.sha256}"
@@ -42,13 +43,13 @@ def put_files(repository: Repository, files: Sequence[tuple[str, Path]], tick: T
             call(lambda: repository.put(digest, lambda: _Watched(path, watch)))
         return entry
 
-    return tuple(transfer.side_by_side(files, one, tick))
+    return tuple(side_by_side(files, one, tick))
 
 
 class _Watched(FileIO):
     """A file that is sent: its bytes are counted, and sending stops once nobody needs them any more."""
 
-    def __init__(self, path: Path, watch: transfer.Watch) -> None:
+    def __init__(self, path: Path, watch: Watch) -> None:
         super().__init__(path)
         self._watch = watch
 

@@ -49,6 +49,7 @@ from speechless.store.objects import (
     put_file,
     read_small,
 )
+from speechless.store.parallel import side_by_side
 from speechless.store.problems import bucket_answers
 
 log = logging.getLogger(__name__)
@@ -254,7 +255,7 @@ def _upload(place: Place, work: Path, fields: ManifestFields, tick: Tick) -> Man
     files = list(files_below(work))
     if not files:
         raise ValueError(f"nothing to publish in {work}")
-    put = transfer.side_by_side(
+    put = side_by_side(
         files, lambda file, watch: put_file(place, place.below(file[0]), file[1], file[0], watch), tick
     )
     entries = tuple(entry for entry, _ in put)

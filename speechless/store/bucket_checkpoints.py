@@ -28,6 +28,7 @@ from speechless.store.objects import (
     put_file,
     read_small,
 )
+from speechless.store.parallel import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class BucketCheckpoints:
         folder = self.folder / f"checkpoint-{step}"
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
         with self._asking(writing=True):
-            put = transfer.side_by_side(
+            put = side_by_side(
                 [name for name in names if name != MARKER],
                 lambda name, watch: put_file(self._place, self._key(step, name), folder / name, name, watch),
                 no_tick,

@@ -3,11 +3,12 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from speechless.contract import MANIFEST_NAME, FailureReason, FileEntry, Manifest, Source, tree_digest
 from speechless.errors import StageError
+from speechless.store.parallel import side_by_side
 
 CHUNK = 4 << 20
 """Bytes read at a time: 4 MiB."""
@@ -85,9 +86,14 @@ def hash_file(path: Path, name: str, tick: Tick = no_tick) -> FileEntry:
     return FileEntry(path=name, size=size, sha256=digest.hexdigest())
 
 
+def hash_files(files: Iterable[tuple[str, Path]], tick: Tick = no_tick) -> tuple[FileEntry, ...]:
+    """Size and SHA-256 of files (name, path), in their order; several are read at a time, `tick` is this thread's."""
+    return tuple(side_by_side(files, lambda file, watch: hash_file(file[1], file[0], watch.moved), tick))
+
+
 def digest_tree(root: Path, tick: Tick = no_tick) -> tuple[str, tuple[FileEntry, ...]]:
     """The tree digest of a folder or a single file, and its files; for a source that has no manifest."""
-    entries = tuple(hash_file(path, name, tick) for name, path in files_below(root))
+    entries = hash_files(files_below(root), tick)
     if not entries:
         raise StageError(
             FailureReason.INPUT_NOT_FOUND, f"{root.name}: the folder holds no file", "check the URI"
@@ -115,10 +121,10 @@ def verify(root: Path, manifest: Manifest, tick: Tick = no_tick) -> None:
         size = present[name].stat().st_size
         if size != expected[name].size:
             raise mismatch(f"{name}: {size} bytes instead of {expected[name].size}")
-    for name, path in present.items():
-        found = hash_file(path, name, tick).sha256
-        if found != expected[name].sha256:
-            raise mismatch(f"{name}: sha256 {found[:12]}... instead of {expected[name].sha256[:12]}...")
+    for found in hash_files(present.items(), tick):
+        wanted = expected[found.path].sha256
+        if found.sha256 != wanted:
+            raise mismatch(f"{found.path}: sha256 {found.sha256[:12]}... instead of {wanted[:12]}...")
 
 
 def mismatch(what: str) -> StageError:

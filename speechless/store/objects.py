@@ -17,6 +17,7 @@ from speechless.errors import StageError
 from speechless.store import transfer
 from speechless.store.digest import NOT_CONTENT, fit_name, mismatch
 from speechless.store.manifest import LARGEST
+from speechless.store.parallel import Watch
 from speechless.store.problems import passes
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def create(place: Place, key: str, content: bytes) -> bool:
     return True
 
 
-def put_file(place: Place, key: str, path: Path, name: str, watch: transfer.Watch) -> tuple[FileEntry, str]:
+def put_file(place: Place, key: str, path: Path, name: str, watch: Watch) -> tuple[FileEntry, str]:
     """Upload a file, hashed as it is read; its entry, and the version that the store gave it."""
     import obstore
 

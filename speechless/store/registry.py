@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from speechless.store import transfer
 from speechless.store.digest import mismatch
+from speechless.store.parallel import FILES
 
 if TYPE_CHECKING:
     import requests
@@ -336,7 +337,7 @@ def _session(trusted: str | None) -> requests.Session:
                 del headers["Authorization"]
 
     session = Session()
-    connections = transfer.FILES * (transfer.AHEAD + 1)
+    connections = FILES * (transfer.AHEAD + 1)
     session.mount("https://", Adapter(pool_connections=4, pool_maxsize=connections))
     session.mount("http://", Adapter(pool_connections=4, pool_maxsize=connections))
     # Some registries set cookies and then take the client for a browser.

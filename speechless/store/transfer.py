@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TypeVar
 from speechless.contract import FileEntry
 from speechless.errors import StageError
 from speechless.store.digest import Tick, hash_file, mismatch, no_tick
+from speechless.store.parallel import FILES, Stopped, Watch, side_by_side
 from speechless.store.problems import first_line
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,9 @@ PIECE = 64 << 10
 """Bytes of a piece, at least: 64 KiB. Larger ones cost more, as each is new memory from the system."""
 AHEAD = 4
 """Requests of one file that are under way at a time."""
-FILES = 4
-"""Files that are transferred at a time."""
 
 ReadRange = Callable[[int, int], Iterable[bytes]]
 """(offset, length): that many bytes, piece by piece, or an exception."""
-Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
@@ -61,10 +58,6 @@ class Download:
     """What it is likely to be: bytes that differ are read once more, and believed if they come again."""
 
 
-class Stopped(Exception):  # noqa: N818 - it is nobody's fault
-    """Another file's transfer failed, or the work was stopped."""
-
-
 def download(files: Sequence[Download], tick: Tick = no_tick) -> tuple[FileEntry, ...]:
     """Bring the files here; those that are here already are read instead, those begun are gone on with.
 
@@ -75,55 +68,6 @@ def download(files: Sequence[Download], tick: Tick = no_tick) -> tuple[FileEntry
     for file in files:
         _came(file).unlink(missing_ok=True)
     return entries
-
-
-class Watch:
-    """What the transfers of one call share: how much was moved, and whether to stop."""
-
-    def __init__(self) -> None:
-        """Begin at nothing."""
-        self._lock = threading.Lock()
-        self._moved = 0
-        self.stopped = threading.Event()
-
-    def moved(self, count: int) -> None:
-        """Count bytes; raises Stopped once nobody needs them any more."""
-        with self._lock:
-            self._moved += count
-        if self.stopped.is_set():
-            raise Stopped
-
-    def take(self) -> int:
-        """The bytes moved since the last call."""
-        with self._lock:
-            moved, self._moved = self._moved, 0
-        return moved
-
-
-def side_by_side(items: Iterable[Item], work: Callable[[Item, Watch], Made], tick: Tick) -> list[Made]:
-    """Do the work for several items at a time, in order of the results; the first failure stops the others.
-
-    `tick` is called by this thread alone.
-    """
-    watch = Watch()
-    with ThreadPoolExecutor(FILES, thread_name_prefix="file") as pool:
-        futures = [pool.submit(work, item, watch) for item in items]
-        try:
-            _until_done(futures, watch, tick)
-        finally:
-            watch.stopped.set()
-            for future in futures:
-                future.cancel()
-    return [future.result() for future in futures]
-
-
-def _until_done(futures: Sequence[Future[Made]], watch: Watch, tick: Tick) -> None:
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-        tick(watch.take())
-        for future in done:
-            future.result()
 
 
 def _bring(file: Download, readers: ThreadPoolExecutor, watch: Watch) -> FileEntry:

@@ -3,13 +3,15 @@
 import hashlib
 import os
 import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from speechless.contract import FailureReason, Format, Manifest, Source, tree_digest
 from speechless.errors import StageError
-from speechless.store import digest_tree, store_for, verify
+from speechless.store import digest, digest_tree, store_for, verify
 from speechless.store.digest import files_below, hash_file
 from tests.unit.store import NOWHERE
 
@@ -183,3 +185,29 @@ def test_an_empty_folder_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="holds no file") as caught:
         store_for(tmp_path.as_uri()).open(Source(uri=tmp_path.as_uri()), NOWHERE)
     assert caught.value.reason is FailureReason.INPUT_NOT_FOUND
+
+
+def test_several_files_are_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one, the first would wait for the second for ever."""
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    wanted = digest_tree(tmp_path)
+    met, read = threading.Barrier(2, timeout=30), digest.hash_file
+
+    def meet(*given: Any) -> Any:
+        met.wait()
+        return read(*given)
+
+    monkeypatch.setattr(digest, "hash_file", meet)
+    assert digest_tree(tmp_path) == wanted
+    assert [entry.path for entry in wanted[1]] == ["a", "b"]
+
+
+def test_who_watches_may_stop_it(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(10))
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        digest_tree(tmp_path, stop)
