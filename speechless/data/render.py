@@ -49,7 +49,10 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def encoder_for(tokenizer: Any) -> Callable[[Placed], Tokens]:
-    """What encodes the examples of a dataset; StageError names the row that cannot be."""
+    """What encodes the examples of a dataset; StageError names the row that cannot be.
+
+    Of a pair of answers it is the prompt with the longer one: what `maxLength` has to hold.
+    """
     templates: list[str] = []  # found when the first conversation comes
 
     def encoder(row: Placed) -> Tokens:
@@ -60,10 +63,14 @@ def encoder_for(tokenizer: Any) -> Callable[[Placed], Tokens]:
                 if not templates:
                     templates.append(training_template(tokenizer))
                 return conversation(example, tokenizer, templates[0], row.where)
+            case Preference() as example:
+                prompt, chosen, rejected = preference(example, tokenizer, row.where)
+                answer = max(chosen, rejected, key=len)
+                return prompt + answer, [IGNORED] * len(prompt) + answer
             case other:
                 what = f"{row.where}: a row of the kind {type(other).__name__} holds no answer to learn from"
                 raise StageError(
-                    FailureReason.DATASET_INVALID, what, "the objective SFT takes conversations and texts"
+                    FailureReason.DATASET_INVALID, what, "no objective learns from such rows yet"
                 )
 
     return encoder

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from speechless.data.check import Check, Lengths
-from speechless.data.examples import Conversation, Example, Role, Text
+from speechless.data.examples import Conversation, Example, Message, Preference, Role, Text
 from speechless.data.render import IGNORED, Tokens
 
 Part = tuple[str, bool]
@@ -55,22 +55,35 @@ def of_example(example: Example) -> list[Part]:
     """A row without a model: its turns, and which of them are learned."""
     match example:
         case Conversation():
-            return [
-                part
-                for message in example.messages
-                for part in (
-                    (f"{message.role}: ", False),
-                    (
-                        message.content or str([call["function"] for call in message.tool_calls]),
-                        message.role is Role.ASSISTANT and message.trained,
-                    ),
-                    ("\n", False),
-                )
-            ]
+            return _turns(example.messages)
         case Text():
             return [(example.prompt, False), (example.text, True)]
+        case Preference():
+            sides = (("", example.prompt), ("better: ", example.chosen), ("worse: ", example.rejected))
+            return [
+                part for name, side in sides for part in ((name, False), *_side(side, learned=bool(name)))
+            ]
         case _:
             return [(str(example), False)]
+
+
+def _side(side: tuple[Message, ...] | str, *, learned: bool) -> list[Part]:
+    return [(side, learned), ("\n", False)] if isinstance(side, str) else _turns(side)
+
+
+def _turns(messages: tuple[Message, ...]) -> list[Part]:
+    return [
+        part
+        for message in messages
+        for part in (
+            (f"{message.role}: ", False),
+            (
+                message.content or str([call["function"] for call in message.tool_calls]),
+                message.role is Role.ASSISTANT and message.trained,
+            ),
+            ("\n", False),
+        )
+    ]
 
 
 def print_row(parts: list[Part]) -> None:

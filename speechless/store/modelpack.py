@@ -125,7 +125,7 @@ def layers_of(told: Mapping[str, Any]) -> dict[str, Layer]:
         )
     config = told.get("config")
     if isinstance(config, dict) and config.get("mediaType") in IMAGES:
-        hint = "push the files as an artifact, such as by `speechless store publish`, `modctl` or `oras push`"
+        hint = "push the files as an artifact, such as by `speechless store publish` or `oras push`"
         raise _unfit("is a container image", hint)
     found: dict[str, Layer] = {}
     layers = told.get("layers")
@@ -151,9 +151,7 @@ def _read(layer: Any, number: int) -> Layer:
         raise _unfit(f"has a layer {number} that is not named by SHA-256", "push it anew")
     archive = media == _FOLDER or (media.startswith(_PREFIX) and ".tar" in media)
     if not name and not archive:
-        hint = (
-            "push its files with their names, such as by `speechless store publish`, `modctl` or `oras push`"
-        )
+        hint = "push its files with their names, such as by `speechless store publish` or `oras push`"
         raise _unfit(f"has a layer {number} without a file name (org.cncf.model.filepath)", hint)
     if archive and media.endswith("+zstd"):
         raise _unfit(f"has a layer {number} that is a Zstandard archive", "push its files without an archive")

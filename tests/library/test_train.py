@@ -87,7 +87,11 @@ def test_the_commands_of_the_page_about_preferences(
     monkeypatch.chdir(tmp_path)
     Path("pairs.jsonl").write_text(row.strip() + "\n")
     assert check(["check", "pairs.jsonl"]) == 0
-    assert "Preference" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "better: assistant: [[return n % 2 == 0]]" in shown
+    assert "worse: assistant: [[return n / 2 == 0]]" in shown
+    assert check(["check", "pairs.jsonl", "--model", str(model)]) == 0
+    assert "cut         0 rows" in capsys.readouterr().out
     argv = ["--model_name_or_path", str(model), "--dataset", "pairs.jsonl", "--objective", "dpo"]
     assert train([*argv, "--output_dir", "preferred", "--max_steps", "2", "--eval_dataset_size", "0"]) == 0
     numbers = json.loads(Path("preferred/train_results.json").read_text())
