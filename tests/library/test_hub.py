@@ -1,11 +1,8 @@
 """Models by a hub's name: the real client, asking a server that answers as a hub does."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -13,11 +10,11 @@ from urllib.request import Request, urlopen
 import pytest
 
 from speechless.store import digest_tree
+from tests.library.hub_client import Run, client
 from tests.library.hub_server import COMMIT, Hub, hub
 
 pytest_plugins = ("tests.library.model_fixtures",)
 pytestmark = pytest.mark.timeout(600)
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 LOCATE = "import sys; from speechless.store.models import locate_model as find; print(find(sys.argv[1]).path)"
 
 
@@ -37,25 +34,7 @@ def served(model: Path, tmp_path: Path) -> Iterator[Hub]:
 def run(served: Hub, tmp_path: Path) -> Run:
     """A program in a process of its own: the client reads its variables when it is imported."""
 
-    def go(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        own = {
-            "HF_ENDPOINT": served.url,
-            "HF_HOME": str(tmp_path / "home"),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "NO_PROXY": "*",
-        }
-        dropped = {"HF_HUB_OFFLINE", "HF_TOKEN"}
-        return subprocess.run(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env={key: value for key, value in os.environ.items() if key not in dropped} | own | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-
-    return go
+    return client(served.url, tmp_path)
 
 
 def test_a_model_is_downloaded_once_whole_and_without_what_is_not_safe(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +20,10 @@ from speechless.data.splits import chosen, one_file
 from speechless.errors import StageError
 from speechless.store.words import DataPart
 from tests.library import hub_server
+from tests.library.hub_client import Run, client
 
 pytest_plugins = ("tests.library.model_fixtures",)
 pytestmark = pytest.mark.timeout(600)
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 CARD = """---
 license: mit
 configs:
@@ -256,25 +253,7 @@ def hub(sums: Path, tmp_path: Path) -> Iterator[hub_server.Hub]:
 def run(hub: hub_server.Hub, tmp_path: Path) -> Run:
     """A program in a process of its own: the client reads its variables when it is imported."""
 
-    def go(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        own = {
-            "HF_ENDPOINT": hub.url,
-            "HF_HOME": str(tmp_path / "home"),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "NO_PROXY": "*",
-        }
-        dropped = {"HF_HUB_OFFLINE", "HF_TOKEN", "DATASET_CONFIG", "DATASET_SPLIT"}
-        return subprocess.run(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env={key: value for key, value in os.environ.items() if key not in dropped} | own | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-
-    return go
+    return client(hub.url, tmp_path)
 
 
 @pytest.mark.parametrize("word", ["org/sums", "hf://datasets/org/sums@v1"])
