@@ -17,6 +17,7 @@ from speechless.errors import StageError
 from speechless.finetune import harness
 from speechless.finetune.finetune import main as train
 from speechless.finetune.job import Job
+from speechless.finetune.recipes import dpo
 from speechless.store import FolderCheckpoints
 from tests.docs.pages import blocks
 
@@ -73,6 +74,23 @@ def run(wanted: Job, stop_at: int = 0) -> tuple[Record, Any]:
 
 def digest(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen", "rejected", "kept"),
+    [
+        ([1, 2], [3, 4, 5], [6], ([1, 2], [3, 4], [6])),
+        ([1, 2], [3, 4, 5], [3, 4, 6], None),
+        ([1, 2], [], [6], None),
+        ([1, 2, 3, 4], [5], [6], None),
+        ([], [5], [6], None),
+    ],
+)
+def test_a_pair_within_the_longest_length_teaches_something_or_is_left_out(
+    prompt: list[int], chosen: list[int], rejected: list[int], kept: tuple[list[int], ...] | None
+) -> None:
+    made = dpo.cut(dict(zip(dpo.COLUMNS, (prompt, chosen, rejected), strict=True)), 4)
+    assert made == (dict(zip(dpo.COLUMNS, kept, strict=True)) if kept else None)
 
 
 def test_the_commands_of_the_page_about_preferences(

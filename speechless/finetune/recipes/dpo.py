@@ -34,7 +34,8 @@ def cut(columns: Columns, max_length: int) -> Columns | None:
     if not prompt or room < 1:
         return None
     kept = columns | {name: columns[name][:room] for name in COLUMNS[1:]}
-    return None if kept["chosen_ids"] == kept["rejected_ids"] else kept
+    chosen, rejected = kept["chosen_ids"], kept["rejected_ids"]
+    return kept if chosen and rejected and chosen != rejected else None
 
 
 def size(columns: Columns) -> tuple[int, int]:
