@@ -20,10 +20,23 @@ SERVER = """
     http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
     """
 
+# kube-proxy writes a node's rules up to a second after the EndpointSlice (its minSyncPeriod), and refuses connections
+# to a Service without endpoints until then. The first answer may take a while; after it, each name must answer at once.
 CLIENT = """
-    import sys, urllib.request
+    import sys, time, urllib.error, urllib.request
+    def answer(url):
+        return urllib.request.urlopen(url, timeout=10).read().decode()
+    until = time.monotonic() + 30
+    while True:
+        try:
+            answer(sys.argv[1])
+            break
+        except urllib.error.URLError as problem:
+            if not isinstance(problem.reason, ConnectionRefusedError) or time.monotonic() > until:
+                raise
+            time.sleep(0.2)
     for url in sys.argv[1:]:
-        print(urllib.request.urlopen(url, timeout=10).read().decode())
+        print(answer(url))
     """
 
 
