@@ -24,13 +24,17 @@ def listing() -> set[str]:
     netns = Path("/run/netns")
     found |= {f"netns {p.name}" for p in netns.iterdir()} if netns.is_dir() else set()
     found |= {f"nft {line}" for line in _out("nft", "list", "tables").splitlines()}
-    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    mounts = {line.split()[4] for line in _mountinfo()}
     # `ip netns add` mounts this folder when it makes the first namespace since the machine's start, and leaves it.
     found |= {f"mount {path}" for path in mounts - {str(netns)}}
     for folder, names, _ in os.walk("/sys/fs/cgroup"):
         found |= {f"cgroup {folder}/{name}" for name in names if Path(folder, name).exists()}
     found.add(f"ip_forward {_forwarding()}")
     return found
+
+
+def _mountinfo() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
 
 
 def _forwarding() -> str:
@@ -85,5 +89,17 @@ def of_instance(name: str, index: int) -> list[str]:
 
 
 def new_since(before: set[str]) -> list[str]:
-    """What is there now and was not before, but for what other instances did."""
-    return sorted(line for line in listing() - before if not OTHERS.search(line))
+    """What is there now and was not before, but for what other instances and other programs did."""
+    roots = {line.split()[4] for line in _mountinfo() if re.search(r" - cgroup2? ", line)}
+    found = (line for line in listing() - before if not OTHERS.search(line))
+    return sorted(line for line in found if not of_another_program(line, before, roots))
+
+
+def of_another_program(line: str, before: set[str], roots: set[str]) -> bool:
+    """Whether a new control group is inside one that somebody else had already: an init system adds some all the time.
+
+    A cluster's own groups begin at the root of a hierarchy, one of `roots`.
+    """
+    kind, _, path = line.partition(" ")
+    above = [str(parent) for parent in Path(path).parents if str(parent) not in roots]
+    return kind == "cgroup" and any(f"cgroup {parent}" in before for parent in above)
