@@ -1,20 +1,17 @@
 """Where to compute, in which precision, with how many threads."""
 
 import logging
-import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from speechless.contract import FailureReason
+from speechless.cpus import usable_cpus
 from speechless.errors import StageError
 from speechless.finetune.job import Precision
 
 log = logging.getLogger(__name__)
-
-_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
@@ -51,21 +48,8 @@ def settle(seed: int) -> None:
     # It would also fill every new tensor, to show who reads one before writing it: a tenth of a step's time.
     torch.utils.deterministic.fill_uninitialized_memory = False
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(usable_cpus(_CPU_MAX))
+        torch.set_num_threads(usable_cpus())
     set_seed(seed)
-
-
-def usable_cpus(cpu_max: Path) -> int:
-    """CPUs that the container may use: PyTorch counts the node's, and too many threads are throttled.
-
-    `cpu_max` is the file of cgroup v2: `<quota> <period>` in microseconds, or `max <period>`.
-    """
-    available = len(os.sched_getaffinity(0))
-    try:
-        quota, period = cpu_max.read_text().split()
-    except (OSError, ValueError):
-        return available
-    return available if quota == "max" else max(1, min(available, math.ceil(int(quota) / int(period))))
 
 
 def _name(cuda: bool) -> str:

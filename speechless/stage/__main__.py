@@ -27,8 +27,8 @@ from speechless.contract import (
 )
 from speechless.contract.progress import PORT
 from speechless.errors import StageError
+from speechless.failures import failure_of
 from speechless.progress import Reporter, display
-from speechless.stage.failures import failure_of
 from speechless.stage.report import report
 
 log = logging.getLogger("speechless.stage")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from speechless.contract import FailureReason
+from speechless.cpus import usable_cpus
 from speechless.errors import StageError
 from speechless.eval.sandbox import kernel
 from speechless.eval.sandbox.model import Isolation, Limits, Outcome, Verdict
@@ -60,7 +61,7 @@ def run_all(
     `progress` gets the number done after each; `stopping` is asked all along, and True ends it with `INTERRUPTED`.
     """
     live = _Live()
-    with undumpable(), ThreadPoolExecutor(workers or cores(), thread_name_prefix="sandbox") as executor:
+    with undumpable(), ThreadPoolExecutor(workers or usable_cpus(), thread_name_prefix="sandbox") as executor:
         futures: list[Future[Outcome]] = [
             executor.submit(run, program, limits, isolation, live) for program in programs
         ]
@@ -81,16 +82,6 @@ def run_all(
             live.kill()
             raise
         return [future.result() for future in futures]
-
-
-def cores() -> int:
-    """Processors that this process may really use: its affinity, and its cgroup's quota (a pod's CPU limit)."""
-    available = len(os.sched_getaffinity(0))
-    with contextlib.suppress(FileNotFoundError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        if quota != "max":
-            available = min(available, max(1, int(quota) // int(period)))
-    return available
 
 
 @contextlib.contextmanager

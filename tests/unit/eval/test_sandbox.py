@@ -11,7 +11,7 @@ import pytest
 from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.eval.sandbox.model import MIB, Isolation, Limits, Outcome, Verdict
-from speechless.eval.sandbox.pool import cores, probe, run, run_all
+from speechless.eval.sandbox.pool import probe, run, run_all
 
 LIMITS = Limits(cpu_seconds=60, memory_bytes=512 * MIB)
 """Far more time than these programs need: what they end by is what a test is about, on a busy machine, too."""
@@ -221,7 +221,3 @@ def test_a_stop_ends_all_at_once(isolation: Isolation) -> None:
 def test_the_hash_seed_is_fixed(isolation: Isolation) -> None:
     program = "raise ValueError(str({'a', 'b', 'c', 'd', 'e'}))"
     assert run(program, LIMITS, isolation) == run(program, LIMITS, isolation)
-
-
-def test_there_is_a_core() -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)

@@ -8,7 +8,7 @@ import pytest
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
-from speechless.stage.failures import failure_of
+from speechless.failures import failure_of
 
 
 def test_a_stage_error_is_told_as_it_is() -> None:

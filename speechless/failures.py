@@ -6,7 +6,7 @@ import sys
 from speechless.contract import Failure, FailureReason
 from speechless.errors import StageError
 
-log = logging.getLogger("speechless.stage")
+log = logging.getLogger(__name__)
 
 # PyTorch's CPU allocator has no exception type of its own (c10/core/impl/alloc_cpu.cpp).
 _CPU_ALLOCATOR = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
@@ -21,13 +21,13 @@ def failure_of(error: Exception) -> Failure:
         return Failure(
             reason=FailureReason.OUT_OF_MEMORY,
             message=f"out of memory: {_first_line(error)}",
-            hint="give the stage more memory, or make the batch, the sequence or the model smaller",
+            hint="give it more memory, or make the batch, the sequence or the model smaller",
         )
-    log.error("the stage failed unexpectedly", exc_info=error)
+    log.error("it failed unexpectedly", exc_info=error)
     return Failure(
         reason=FailureReason.INTERNAL_ERROR,
         message=f"{type(error).__name__}: {_first_line(error)}",
-        hint="the traceback is in the stage's log",
+        hint="the traceback is in the log",
     )
 
 
