@@ -29,6 +29,8 @@ class DatasetFormat(StrEnum):
     """`{"text": str}`"""
     PREFERENCE = "Preference"
     """`{"prompt", "chosen", "rejected"}`"""
+    UNPAIRED_PREFERENCE = "UnpairedPreference"
+    """`{"prompt", "completion", "label"}`: an answer that is good (true) or bad (false)"""
     PROMPT = "Prompt"
     """`{"prompt"}` and what an answer is judged by"""
     CHIP2 = "Chip2"
@@ -55,8 +57,8 @@ class DatasetSource(DataSource):
     """How a row looks. Auto: told by the first row's keys. Messages: `{"messages": [{"role", "content"}]}`.
     Conversations: `{"conversations": [{"from", "value"}]}`. Alpaca: `{"instruction", "input", "output"}`. Instruction:
     the same with `response`. PromptCompletion: `{"prompt", "completion"}`. Text: `{"text"}`. Chip2, Oasst1, HhRlhf:
-    texts with marks. Preference is for objective DPO; Prompt is for objectives that
-    are not offered yet."""
+    texts with marks. Preference is for the objectives that compare answers, UnpairedPreference
+    for KTO; Prompt is for objectives that are not offered yet."""
     bad_rows: BadRows = BadRows.STOP
     """What becomes of a row that does not fit its format. Stop: nothing is trained, and the error names the first.
     Skip: it is left out, and counted."""

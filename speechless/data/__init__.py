@@ -1,7 +1,7 @@
 """Training data: rows of many shapes as a stream of typed examples, every row checked, split by a seed. No torch."""
 
 from speechless.data.dataset import Placed, Problems, Survey, read_rows, survey
-from speechless.data.examples import Conversation, Example, Message, Preference, Prompt, Role, Text
+from speechless.data.examples import Conversation, Example, Message, Preference, Prompt, Rated, Role, Text
 from speechless.data.files import read_file
 from speechless.data.formats import FLAGS, FORMATS, RowError, detect, read
 from speechless.data.jsonl import Line, read_lines
@@ -17,6 +17,7 @@ __all__ = [
     "Preference",
     "Problems",
     "Prompt",
+    "Rated",
     "Role",
     "RowError",
     "Survey",

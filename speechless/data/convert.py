@@ -11,7 +11,7 @@ from typing import Any
 
 from speechless.contract import BadRows, DatasetFormat, FailureReason
 from speechless.data.dataset import Looker, Problems
-from speechless.data.examples import Conversation, Example, Message, Preference, Prompt, Text
+from speechless.data.examples import Conversation, Example, Message, Preference, Prompt, Rated, Text
 from speechless.data.files import Place, parts_of, read_part
 from speechless.errors import StageError
 
@@ -34,6 +34,13 @@ def row_of(example: Example) -> dict[str, Any]:
         case Preference():
             sides = {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
             return {name: _side(side) for name, side in sides.items()}
+        case Rated():
+            answer = row_of(example.answer)
+            return (
+                ({"prompt": ""} if "text" in answer else {})
+                | {{"text": "completion"}.get(name, name): value for name, value in answer.items()}
+                | {"label": example.good}
+            )
         case Prompt():
             return {"prompt": _side(example.prompt)} | example.targets
 

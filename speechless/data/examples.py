@@ -1,6 +1,6 @@
-"""What a row becomes: one of four typed examples, whatever shape it came in.
+"""What a row becomes: one of five typed examples, whatever shape it came in.
 
-A renderer needs to know these four and no format; a format needs to know how to make one of them.
+A renderer needs to know these five and no format; a format needs to know how to make one of them.
 """
 
 from __future__ import annotations
@@ -69,6 +69,14 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class Rated:
+    """An answer that somebody found good or bad: the last turn of a conversation, or a text."""
+
+    answer: Conversation | Text
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """Something to answer, and what an answer is judged by; nothing of it is trained."""
 
@@ -77,4 +85,4 @@ class Prompt:
     """By the names of the row's own keys: `answer`, `reward_model`, `test_cases` and so on."""
 
 
-Example = Conversation | Text | Preference | Prompt
+Example = Conversation | Text | Preference | Rated | Prompt

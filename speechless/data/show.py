@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from speechless.data.check import Check, Lengths
-from speechless.data.examples import Conversation, Example, Message, Preference, Role, Text
+from speechless.data.examples import Conversation, Example, Message, Preference, Rated, Role, Text
 from speechless.data.render import IGNORED, Tokens
 
 Part = tuple[str, bool]
@@ -63,6 +63,8 @@ def of_example(example: Example) -> list[Part]:
             return [
                 part for name, side in sides for part in ((name, False), *_side(side, learned=bool(name)))
             ]
+        case Rated():
+            return [("good:\n" if example.good else "bad:\n", False), *of_example(example.answer)]
         case _:
             return [(str(example), False)]
 

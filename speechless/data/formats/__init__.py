@@ -11,7 +11,7 @@ from typing import Any
 
 from speechless.contract import DatasetFormat
 from speechless.data.examples import Example
-from speechless.data.formats import pairs, preferences, turns
+from speechless.data.formats import answers, pairs, preferences, turns
 from speechless.data.formats.values import Row, RowError, kind_of
 
 MEANING = frozenset(
@@ -30,7 +30,7 @@ MEANING = frozenset(
             "audios",
             "audio",
         ),
-        *("rejected", "chosen", "prompt_type", "skip_prompt_formatting"),
+        *("rejected", "chosen", "kto_tag", "prompt_type", "skip_prompt_formatting"),
     }
 )
 """Keys that change what is learned of a row. A format honours them or refuses them; it never drops them."""
@@ -73,6 +73,16 @@ FORMATS: tuple[RowFormat, ...] = (
         flags=("preference",),
     ),
     RowFormat(
+        DatasetFormat.UNPAIRED_PREFERENCE,
+        '`{"prompt", "completion", "label"}`, texts or lists of messages, `label` true or false; also `messages` or '
+        "`conversations` with a label, and `kto_tag` for `label`",
+        frozenset({"prompt", "completion"}),
+        answers.unpaired,
+        honours=_TURNS | {"kto_tag"},
+        flags=("unpaired_preference", "kto"),
+        one_of=("label", "kto_tag"),
+    ),
+    RowFormat(
         DatasetFormat.MESSAGES,
         '`{"messages": [{"role", "content"}, ...]}`, with `tools` and `tool_calls` if at all',
         frozenset({"messages"}),
@@ -106,9 +116,10 @@ FORMATS: tuple[RowFormat, ...] = (
     ),
     RowFormat(
         DatasetFormat.PROMPT_COMPLETION,
-        '`{"prompt", "completion"}`, texts: the completion is learned',
+        '`{"prompt", "completion"}`, texts or lists of messages: the completion is learned',
         frozenset({"prompt", "completion"}),
-        pairs.prompt_completion,
+        answers.prompt_completion,
+        honours=_TURNS,
         flags=("prompt_completion", "self-instruct"),
     ),
     RowFormat(

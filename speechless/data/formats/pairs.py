@@ -13,12 +13,6 @@ _CHIP2 = re.compile(r"<(human|bot)>: ?")
 _OASST1 = re.compile(r"### (Human|Assistant): ?")
 
 
-def prompt_completion(row: Row) -> Text:
-    """`{"prompt": str, "completion": str}`: the prompt is only read (TRL's prompt-completion row as text)."""
-    prompt = text_of(row, "prompt")
-    return Text(text_of(row, "completion"), prompt)
-
-
 def alpaca(row: Row) -> Conversation:
     """`{"instruction", "input", "output"}` (Taori et al., 2023), with LLaMA-Factory's `system` and `history`."""
     return _pair(row, "output")

@@ -34,14 +34,14 @@ def preference(row: Row) -> Preference:
     if with_system == prompt:
         return found
     chosen, rejected = (
-        (Message(Role.ASSISTANT, side),) if isinstance(side, str) else side
-        for side in (found.chosen, found.rejected)
+        (Message(Role.ASSISTANT, each),) if isinstance(each, str) else each
+        for each in (found.chosen, found.rejected)
     )
     return Preference(with_system, chosen, rejected)
 
 
 def _preference(row: Row) -> Preference:
-    chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
+    chosen, rejected = side(row, "chosen"), side(row, "rejected")
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise RowError(
             "'chosen' and 'rejected' are of different kinds: both texts, or both lists of messages"
@@ -49,7 +49,7 @@ def _preference(row: Row) -> Preference:
     if chosen == rejected:
         raise RowError("'chosen' and 'rejected' are the same: there is nothing to prefer")
     if "prompt" in row:
-        prompt = _side(row, "prompt")
+        prompt = side(row, "prompt")
         if isinstance(prompt, str) and not isinstance(chosen, str):
             prompt = (Message(Role.USER, prompt),)
         if not isinstance(prompt, str) and isinstance(chosen, str) and isinstance(rejected, str):
@@ -65,13 +65,14 @@ def _preference(row: Row) -> Preference:
 
 def prompt_only(row: Row) -> Prompt:
     """`{"prompt"}`, a text or messages, with one of the keys in TARGETS (TRL's prompt-only row, verl's row)."""
-    prompt = _side(row, "prompt")
+    prompt = side(row, "prompt")
     if not isinstance(prompt, str) and prompt[-1].role is Role.ASSISTANT:
         raise RowError("'prompt' ends with the assistant's message: there is nothing left to answer")
     return Prompt(prompt, {key: row[key] for key in (*TARGETS, *CARRIED) if row.get(key) is not None})
 
 
-def _side(row: Row, key: str) -> str | tuple[Message, ...]:
+def side(row: Row, key: str) -> str | tuple[Message, ...]:
+    """A text, or the messages that a text with Anthropic's marks or a list holds."""
     value = row.get(key)
     if not isinstance(value, list):
         words = text_of(row, key)

@@ -11,6 +11,7 @@ from speechless.data import (
     Message,
     Preference,
     Prompt,
+    Rated,
     Role,
     RowError,
     Text,
@@ -113,6 +114,35 @@ def example_of(row: object) -> object:
             {"chosen": "\n\nHuman: 2+2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2+2?\n\nAssistant: 5"},
             Preference((ASKED,), (SAID,), (Message(Role.ASSISTANT, "5"),)),
         ),
+        ({"prompt": "2+2?", "completion": "4"}, Text("4", "2+2?")),
+        ({"prompt": "2+2?", "completion": "4", "system": "Be brief."}, Conversation((BRIEF, ASKED, SAID))),
+        (
+            {
+                "prompt": turns(("user", "1+1?"), ("assistant", "2"), ("user", "2+2?"))["messages"],
+                "completion": turns(("assistant", "4"))["messages"],
+            },
+            Conversation(
+                (
+                    Message(Role.USER, "1+1?"),
+                    Message(Role.ASSISTANT, "2", trained=False),
+                    ASKED,
+                    SAID,
+                )
+            ),
+        ),
+        ({"prompt": "2+2?", "completion": "4", "label": True}, Rated(Text("4", "2+2?"), good=True)),
+        (
+            {"prompt": "2+2?", "completion": "5", "kto_tag": False, "system": "Be brief."},
+            Rated(Conversation((BRIEF, ASKED, Message(Role.ASSISTANT, "5"))), good=False),
+        ),
+        (
+            {
+                "prompt": [{"role": "user", "content": "2+2?"}],
+                "completion": [{"role": "assistant", "content": "4"}],
+                "label": True,
+            },
+            Rated(Conversation((ASKED, SAID)), good=True),
+        ),
         ({"prompt": "2+2?", "answer": "4", "id": 1}, Prompt("2+2?", {"answer": "4"})),
         (
             {
@@ -136,6 +166,20 @@ def example_of(row: object) -> object:
 )
 def test_a_row_is_told_by_its_keys_and_becomes_an_example(row: object, example: object) -> None:
     assert example_of(row) == example
+
+
+@pytest.mark.parametrize("name", ["messages", "conversations"])
+def test_of_a_rated_conversation_the_last_answer_is_judged(name: str) -> None:
+    pairs = ("2+2?", "4", "3+3?", "7")
+    row: dict[str, Any]
+    if name == "messages":
+        row = turns(*zip(("user", "assistant") * 2, pairs, strict=True)) | {"label": False}
+    else:
+        row = talk(*zip(("human", "gpt") * 2, pairs, strict=True)) | {"kto_tag": False}
+    again, bad = Message(Role.USER, "3+3?"), Message(Role.ASSISTANT, "7")
+    read_only = Message(Role.ASSISTANT, "4", trained=False)
+    rated = Rated(Conversation((ASKED, read_only, again, bad)), good=False)
+    assert read(row, DatasetFormat.UNPAIRED_PREFERENCE) == rated
 
 
 @pytest.mark.parametrize(
@@ -284,10 +328,15 @@ def test_a_turn_that_is_not_to_be_trained_is_marked() -> None:
         ({"instruction": "a", "output": "b", "history": ["a"]}, "'history': turn 1 is no pair"),
         ({"prompt": "a", "completion": ""}, "'completion' is empty"),
         ({"prompt": " ", "completion": "b"}, "'prompt' is empty"),
-        ({"prompt": [], "completion": "b"}, "'prompt' is a list, not a string"),
+        ({"prompt": [], "completion": "b"}, "'prompt' is an empty list"),
+        ({"prompt": "a", "completion": "b", "label": "yes"}, "'label' says whether the answer is good"),
+        (
+            {"prompt": "a", "completion": "b", "label": True, "kto_tag": True},
+            "'label' and 'kto_tag' are both",
+        ),
         ({"prompt": "a", "completion": None}, "'completion' is null, not a string"),
         ({"prompt": "a", "completion": 1.5}, "'completion' is a number, not a string"),
-        ({"prompt": "a", "completion": "b", "system": "c"}, "'system' changes what is learned"),
+        ({"prompt": "a", "completion": "b", "history": ["c"]}, "'history' changes what is learned"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "there is nothing to prefer"),
         ({"chosen": "b", "rejected": "c"}, "'prompt' is missing"),
         ({"prompt": [{"role": "assistant", "content": "a"}], "answer": "b"}, "nothing left to answer"),
