@@ -1,5 +1,6 @@
 """`python -m speechless.finetune.finetune`: the trainer's command line. Exit status 0 done, 1 failed, 2 wrong usage."""
 
+import json
 import logging
 import signal
 import sys
@@ -11,19 +12,20 @@ from types import FrameType
 
 from pydantic import JsonValue
 
-from speechless.contract import FailureReason, ProgressPhase
+from speechless.contract import BadRows, FailureReason, ProgressPhase
 from speechless.data import survey
 from speechless.data.files import Part, Place
 from speechless.data.places import places
 from speechless.entry import run
+from speechless.environment import caches
 from speechless.errors import StageError, words_of
 from speechless.finetune.flags import Flags, parse
-from speechless.finetune.job import Job
 from speechless.finetune.outputs import Outputs
+from speechless.finetune.run import Request, train
 from speechless.openmp import spin_briefly
 from speechless.output import results
 from speechless.progress import Reporter, showing
-from speechless.store import FolderCheckpoints, digest_tree
+from speechless.store import FolderCheckpoints, digest_tree, sampled_digest
 from speechless.store.models import locate_model
 
 log = logging.getLogger("speechless.finetune")
@@ -36,26 +38,27 @@ def main(argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", force=True)
     outputs = Outputs(flags.output_dir)
     with results(flags.output) as out:
-        if outputs.completed and not flags.restart:
+        status = _run(flags, outputs)
+        if status is None:
             out.show(
                 outputs.summary(trained=False),
                 f"{flags.output_dir} holds a completed run; --restart trains again",
             )
             return 0
-        status = _run(flags, outputs)
         if status == 0:
             out.show(outputs.summary(trained=True))
         return status
 
 
-def _run(flags: Flags, outputs: Outputs) -> int:
+def _run(flags: Flags, outputs: Outputs) -> int | None:
+    """The exit status; None: the run was completed before."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with showing() as reporter:
             handler = _handler(reporter)  # one for both: Ctrl-C may be passed on as SIGTERM
             for number in before:
                 signal.signal(number, handler)
-            _train(flags, outputs, reporter)
+            return 0 if _train(flags, outputs, reporter) else None
     except StageError as error:
         print(
             f"speechless finetune: {error.message}" + (f" ({error.hint})" if error.hint else ""),
@@ -68,16 +71,46 @@ def _run(flags: Flags, outputs: Outputs) -> int:
     finally:
         for number, former in before.items():
             signal.signal(number, former)
-    return 0
 
 
-def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
-    """Check every row, train, and put the result into its place."""
+def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> bool:
+    """Check every row, train, and put the result into its place; False: that was done before.
+
+    Nothing of an earlier run is touched before everything that this one needs was read.
+    """
     spin_briefly()
-    from speechless.finetune import harness
+    with outputs.held(), tempfile.TemporaryDirectory(prefix="speechless-finetune-") as scratch:
+        if outputs.completed_before and not flags.restart:
+            return False
+        outputs.refuse_foreign()
+        request = _request(flags, outputs, reporter, Path(scratch))
+        done = outputs.completed and not flags.restart
+        if not flags.restart and (other := outputs.difference(request.identity)):
+            kind = "a completed run" if done else "a run"
+            what = f"{outputs.folder} holds {kind} of other settings or other data ({other})"
+            raise StageError(
+                FailureReason.INVALID_SPEC, what, "choose another --output_dir, or remove it with --restart"
+            )
+        if done:
+            return False
 
+        def progress(step: int, total: int, values: Mapping[str, float]) -> None:
+            outputs.step(step, total, values)
+            reporter.progress(step, total, values)
+
+        def begin() -> None:
+            outputs.begin(request.identity, restart=flags.restart)
+            reporter.enter(ProgressPhase.WORKING, f"{request.data.train_rows} rows")
+
+        reporter.enter(ProgressPhase.FETCHING, "making tokens of the rows")
+        outcome = train(request, progress, reporter.stopping, encoding=reporter.progress, begin=begin)
+        result = outputs.finish(outcome, flags.method)
+        reporter.enter(ProgressPhase.DONE, str(result))
+        return True
+
+
+def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) -> Request:
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.dataset}")
-    outputs.prepare(restart=flags.restart)
     dataset = places(flags.dataset, flags.part, tick=reporter.reading(f"reading {flags.dataset}"))
     data = survey(
         dataset,
@@ -91,49 +124,36 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> None:
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.model}")
     # After the rows: it may be a download.
     base = locate_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
-    reporter.enter(ProgressPhase.WORKING, f"{data.train_rows} rows")
-
-    def progress(step: int, total: int, values: Mapping[str, float]) -> None:
-        outputs.step(step, total, values)
-        reporter.progress(step, total, values)
-
-    kept = FolderCheckpoints(outputs.folder)
-    with tempfile.TemporaryDirectory(prefix="speechless-finetune-") as scratch:
-        job = Job(
-            model=base.path,
-            data=data,
-            objective=flags.objective,
-            options=flags.options,
-            method=flags.method,
-            hyperparameters=flags.hyperparameters,
-            lora=flags.lora,
-            out=outputs.partial,
-            checkpoints=kept,
-            scratch=Path(scratch),
-            every_steps=flags.save_steps,
-            keep=flags.save_total_limit,
-            logging_steps=flags.logging_steps,
-            eval_steps=flags.eval_steps,
-            precision=flags.precision,
-            base_name=base.said,
-            identity=_identity(flags, base.path, dataset),
-        )
-        if other := kept.of_another_run(job.fingerprint):
-            what = f"{other.path} was written by a run of other settings or other data"
-            raise StageError(
-                FailureReason.INVALID_SPEC, what, "choose another --output_dir, or remove it with --restart"
-            )
-        outcome = harness.train(job, progress, reporter.stopping)
-    result = outputs.finish(outcome, flags.method)
-    reporter.enter(ProgressPhase.DONE, str(result))
+    digests = [json.dumps(told) for place in dataset for told in _told(place)]
+    return Request(
+        model=base.path,
+        data=data,
+        digests=digests,
+        objective=flags.objective,
+        options=flags.options,
+        method=flags.method,
+        hyperparameters=flags.hyperparameters,
+        lora=flags.lora,
+        out=outputs.partial,
+        checkpoints=FolderCheckpoints(outputs.folder),
+        scratch=scratch,
+        rows=caches() / "rows",
+        every_steps=flags.save_steps,
+        keep=flags.save_total_limit,
+        logging_steps=flags.logging_steps,
+        eval_steps=flags.eval_steps,
+        precision=flags.precision,
+        base_name=base.said,
+        skip_bad_rows=flags.bad_rows is BadRows.SKIP,
+        identity=_identity(flags, base.path, digests),
+    )
 
 
-def _identity(flags: Flags, folder: Path, dataset: Sequence[Place]) -> dict[str, JsonValue]:
-    """What makes this run another run; the model is told by its files' names and sizes, the rows by their bytes."""
-    model = {path.name: path.stat().st_size for path in sorted(folder.glob("*")) if path.is_file()}
+def _identity(flags: Flags, folder: Path, digests: Sequence[str]) -> dict[str, JsonValue]:
+    """What makes this run another run."""
     return {
-        "model": {**model},
-        "dataset": [told for place in dataset for told in _told(place)],
+        "model": sampled_digest(folder),
+        "dataset": list(digests),
         "rows": [flags.dataset_format.value, flags.bad_rows.value],
         "objective": [flags.objective.value, flags.options.model_dump(mode="json") if flags.options else {}],
         "method": flags.method.value,
@@ -163,8 +183,8 @@ def _handler(
     def handle(number: int, _: FrameType | None) -> None:
         if not first:
             first.append(clock())
-            log.warning("%s: saving a checkpoint; once more to end at once", signal.Signals(number).name)
             reporter.stop()
+            log.warning("%s: saving a checkpoint; once more to end at once", signal.Signals(number).name)
         elif clock() - first[0] > SAME_SIGNAL_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

@@ -1,18 +1,16 @@
-"""What a training run is given and what it gives back; no torch."""
+"""What a training run is given and what it gives back, as JSON between two processes; no torch."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective
 from speechless.contract.objectives import OBJECTIVES
-from speechless.data import Survey
-from speechless.store import Checkpoints
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(optimizer step, steps in all, latest values: loss, learning_rate, grad_norm, epoch)."""
@@ -30,55 +28,100 @@ class Precision(StrEnum):
     FP32 = "32"
 
 
-@dataclass(frozen=True)
-class Job:
+class _Document(BaseModel):
+    """Written by one process of this version and read by another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Counts(_Document):
+    """What became of the rows of a split."""
+
+    rows: int = 0
+    tokens: int = 0
+    learned: int = 0
+    """Tokens that are learned."""
+    cut: int = 0
+    """Rows longer than the limit: their end was cut off."""
+    dropped: int = 0
+    """Rows with nothing left to learn after the cut."""
+    bad: int = 0
+    """Rows that the model's chat template refuses, left out where bad rows are skipped."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Both together."""
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in Counts.model_fields})
+
+
+class Rows(_Document):
+    """A dataset as the numbers that a recipe makes of it, on disk."""
+
+    train: Path
+    """An Arrow stream file: a list of int32 a column."""
+    heldout: Path | None
+    counts: Counts
+    """Of the rows to train on."""
+    bad: int = 0
+    """Rows of the dataset that were left out because they do not fit its format."""
+
+
+class Job(_Document):
     """One run."""
 
     model: Path
     """A Hugging Face folder."""
-    data: Survey
+    rows: Rows
     method: Method
     hyperparameters: Hyperparameters
     out: Path
     """A folder that does not exist or is empty: the model or the adapter."""
-    checkpoints: Checkpoints
-    scratch: Path
-    """A folder for what is not kept."""
+    checkpoints: Path
+    """The folder of `checkpoint-<step>`."""
+    resume_from: Path | None = None
+    """A whole checkpoint of this run in that folder; None: from the beginning."""
     objective: Objective = Objective.SFT
-    options: BaseModel | None = None
-    """Those of the objective, such as `contract.Dpo`; None: its defaults."""
-    lora: Lora = field(default_factory=Lora)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Those of the objective, by the fields of its settings."""
+    lora: Lora = Lora()
     every_steps: int = 0
-    """Steps between checkpoints; 0: only when stopped."""
-    keep: int = 2
-    """Checkpoints kept."""
+    """Steps between checkpoints; 0: only when stopped, and at the end."""
     logging_steps: int = 1
     eval_steps: int | None = None
     """Steps between evaluations on the held-out rows; None: after every epoch."""
     precision: Precision = Precision.AUTO
     base_name: str = ""
     """What an adapter calls its base model."""
-    identity: Mapping[str, JsonValue] = field(default_factory=dict)
-    """What makes this run another run: a checkpoint of other settings or data is not taken up."""
 
     @property
     def learning_rate(self) -> float:
         """The one asked for, or what is usual for objective and method."""
         return self.hyperparameters.learning_rate or OBJECTIVES[self.objective].learning_rate[self.method]
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of `identity`, hexadecimal."""
-        return hashlib.sha256(json.dumps(dict(self.identity), sort_keys=True).encode()).hexdigest()
 
-
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(_Document):
     """How it went."""
 
     steps: int
     metrics: tuple[Metric, ...]
     resumed_from: int
     """The step of the checkpoint it was taken up from; 0: from the beginning."""
-    settings: Mapping[str, JsonValue]
+    settings: dict[str, JsonValue]
     """What the run chose itself: device, precision, learning rate, target modules."""
+
+
+class Starter(Protocol):
+    """Who started the training: it shows progress, keeps checkpoints, and may ask the run to end."""
+
+    def progress(self, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Show how far the run is."""
+
+    def stopping(self) -> bool:
+        """Whether the run should save and end."""
+
+    def keep(self, step: int) -> None:
+        """Declare `checkpoint-<step>` whole, all of whose files are written; returns when it is kept."""
+
+
+def fingerprint(identity: Mapping[str, JsonValue]) -> str:
+    """SHA-256, hexadecimal, of what makes a run another run: a checkpoint of another one is not taken up."""
+    return hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()

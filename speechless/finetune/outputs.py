@@ -1,23 +1,36 @@
 """The files that a training run leaves in its output folder, by the names that task directories have used for years.
 
 `checkpoint-<step>/adapter_model/` the adapter, `latest` a link to that checkpoint; with `--full_finetune` the model in
-the folder itself. `trainer_log.jsonl` a line a step, `train_results.json` the numbers, `completed` written last.
+the folder itself. `trainer_log.jsonl` a line a step, `train_results.json` the numbers, `run.json` what the run is made
+of, `completed` written last.
 """
 
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from speechless.contract import Method
+from pydantic import JsonValue
+
+from speechless.contract import FailureReason, Method
+from speechless.errors import StageError
 from speechless.finetune.job import Outcome
 from speechless.output import Document
+from speechless.store import checkpoints, locks
 
-COMPLETED, LATEST, LOG, RESULTS = "completed", "latest", "trainer_log.jsonl", "train_results.json"
+COMPLETED, LATEST, LOG, RESULTS, RUN = (
+    "completed",
+    "latest",
+    "trainer_log.jsonl",
+    "train_results.json",
+    "run.json",
+)
 ADAPTER = "adapter_model"
 _PARTIAL = ".partial"
+_LOCK = ".lock"
 
 
 class Summary(Document):
@@ -48,19 +61,70 @@ class Outputs:
         return (self.folder / COMPLETED).is_file()
 
     @property
+    def completed_before(self) -> bool:
+        """Whether a version that left no `run.json` ended well here: nothing tells what its settings were."""
+        return self.completed and not (self.folder / RUN).is_file()
+
+    @property
     def partial(self) -> Path:
         """Where the result is written before it gets its place."""
         return self.folder / _PARTIAL
 
-    def prepare(self, *, restart: bool) -> None:
-        """Make the folder; `restart`: without what an earlier run left (nothing but this run's own names)."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder and hold it: StageError(INVALID_SPEC) while another run does."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        handle = locks.take(self.folder / _LOCK, wait=False)
+        if handle is None:
+            what = f"{self.folder} is used by another run that is still going on"
+            raise StageError(FailureReason.INVALID_SPEC, what, "wait for it, or choose another --output_dir")
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def refuse_foreign(self) -> None:
+        """StageError(INVALID_SPEC) for checkpoints that no run of this program wrote here: they would be mixed up.
+
+        One that is not whole is this program's if `run.json` is there: a run was killed while it wrote.
+        """
+        for path in sorted(self.folder.glob("checkpoint-*")):
+            known = self.completed or (self.folder / RUN).is_file()
+            if not known and not (path / checkpoints.MARKER).exists():
+                what = f"{path} was not written by this program, or by a version that left no {RUN}"
+                raise StageError(
+                    FailureReason.INVALID_SPEC, what, "choose another --output_dir; nothing was changed"
+                )
+
+    def difference(self, identity: Mapping[str, JsonValue]) -> str:
+        """What tells the run that left something here from this one, such as `hyperparameters`; empty: nothing."""
+        try:
+            before = json.loads((self.folder / RUN).read_bytes())
+        except FileNotFoundError:
+            return ""
+        except ValueError:
+            return f"{RUN} cannot be read"
+        if not isinstance(before, dict):
+            return f"{RUN} cannot be read"
+        return ", ".join(_differing(before, dict(identity)))
+
+    def begin(self, identity: Mapping[str, JsonValue], *, restart: bool) -> None:
+        """Write down what the run is made of. `restart`: remove what an earlier run left, and nothing else."""
         if restart:
-            for name in (COMPLETED, LATEST, LOG, RESULTS):
+            for name in self._results():
                 (self.folder / name).unlink(missing_ok=True)
             for path in self.folder.glob("checkpoint-*"):
                 shutil.rmtree(path)
         shutil.rmtree(self.partial, ignore_errors=True)
+        partial = self.folder / f".{RUN}"
+        partial.write_text(json.dumps(dict(identity), indent=1, sort_keys=True) + "\n")
+        os.replace(partial, self.folder / RUN)
+
+    def _results(self) -> list[str]:
+        """Names of what a run left here: `completed` first, so that what is half removed is not complete."""
+        completed = self.folder / COMPLETED
+        _, *files = completed.read_text().splitlines() if completed.is_file() else [""]
+        return [COMPLETED, LATEST, LOG, RESULTS, RUN, *(Path(name).name for name in files)]
 
     def step(self, step: int, total: int, values: Mapping[str, float]) -> None:
         """Add a line to the log; a step without values is none."""
@@ -86,9 +150,11 @@ class Outputs:
 
     def finish(self, outcome: Outcome, method: Method) -> Path:
         """Put the result into its place and mark the run as completed; the folder of the result."""
+        files = []
         if method is Method.FULL:
             for path in sorted(self.partial.iterdir()):
                 os.replace(path, self.folder / path.name)
+                files.append(path.name)
             self.partial.rmdir()
             result = self.folder
         else:
@@ -100,13 +166,15 @@ class Outputs:
             self._link(checkpoint.name)
         numbers = {metric.name: metric.value for metric in outcome.metrics}
         (self.folder / RESULTS).write_text(json.dumps(numbers, indent=1) + "\n")
-        (self.folder / COMPLETED).write_text(f"{outcome.steps}\n")
+        partial = self.folder / f".{COMPLETED}"
+        partial.write_text("".join(f"{line}\n" for line in (outcome.steps, *files)))
+        os.replace(partial, self.folder / COMPLETED)
         return result
 
     def summary(self, *, trained: bool) -> Summary:
         """What a completed run has left, from its files."""
         latest, results = self.folder / LATEST, self.folder / RESULTS
-        steps = (self.folder / COMPLETED).read_text().strip()
+        steps = (self.folder / COMPLETED).read_text().partition("\n")[0].strip()
         return Summary(
             result=latest.resolve() / ADAPTER if latest.exists() else self.folder.resolve(),
             steps=int(steps) if steps.isdecimal() else None,
@@ -119,3 +187,15 @@ class Outputs:
         link.unlink(missing_ok=True)
         link.symlink_to(name)
         os.replace(link, self.folder / LATEST)
+
+
+def _differing(before: Mapping[str, JsonValue], now: Mapping[str, JsonValue]) -> Iterator[str]:
+    """Names of what is not the same, those of members with their members' names."""
+    for name in sorted({*before, *now}):
+        one, other = before.get(name), now.get(name)
+        if one == other:
+            continue
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from (f"{name}.{below}" for below in _differing(one, other))
+        else:
+            yield name

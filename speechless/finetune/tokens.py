@@ -1,78 +1,106 @@
-"""The rows of a split as the numbers that a recipe makes of them: on disk, within the longest length, and counted."""
+"""Examples become columns of numbers, a chunk at a time; `rows_main.py` is a process that does it."""
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from speechless.contract import FailureReason
-from speechless.data import Placed, read_rows
+from speechless.contract import FailureReason, Objective
+from speechless.data import Placed
 from speechless.errors import StageError
-from speechless.finetune.job import Job
-from speechless.finetune.recipes import Columns, Recipe
-
-log = logging.getLogger(__name__)
+from speechless.finetune.job import Counts
+from speechless.finetune.recipes import RECIPES, Columns
 
 
-@dataclass
-class Counts:
-    """What became of the rows of a split."""
+@dataclass(frozen=True)
+class Encoding:
+    """How rows become numbers: all that decides it, but for the rows."""
 
-    rows: int = 0
-    tokens: int = 0
-    learned: int = 0
-    """Tokens that are learned."""
-    cut: int = 0
-    """Rows longer than the limit: their end was cut off."""
-    dropped: int = 0
-    """Rows with nothing left to learn after the cut."""
-
-
-def encode(job: Job, recipe: Recipe, tokenizer: Any, *, heldout: bool) -> tuple[Any, Counts]:
-    """A `datasets.Dataset` with the recipe's columns (lists of integers), on disk, and its counts.
-
-    StageError(DATASET_INVALID) if the recipe does not learn from such rows, or no row has anything to learn.
-    """
-    import datasets
-    from datasets.arrow_writer import ArrowWriter
-
-    columns = recipe.load().COLUMNS
-    features = datasets.Features({name: datasets.List(datasets.Value("int32")) for name in columns})
-    split = "heldout" if heldout else "train"
-    file, counts = job.scratch / f"{split}.arrow", Counts()
-    max_length = job.hyperparameters.max_length
-    with ArrowWriter(path=str(file), features=features) as writer:
-        for row in _within(read_rows(job.data, heldout=heldout), recipe, tokenizer, max_length, counts):
-            writer.write(row)
-        writer.finalize()
-    log.info(
-        "%s: %d rows, %d tokens, %d of them learned; %d rows cut at %d tokens, %d dropped: nothing left to learn",
-        *(split, counts.rows, counts.tokens, counts.learned, counts.cut, max_length, counts.dropped),
-    )
-    if not counts.rows:
-        what = f"{job.data.files[0].name}: no row has a token to learn within maxLength ({max_length})"
-        raise StageError(FailureReason.DATASET_INVALID, what, "raise maxLength, or shorten the prompts")
-    return datasets.Dataset.from_file(str(file)), counts
+    model: Path
+    """The folder of the tokenizer."""
+    objective: Objective
+    max_length: int
+    """Tokens of a row."""
+    skip: bool = False
+    """A row that cannot be encoded is left out and counted; without it, it ends the work."""
 
 
-def _within(
-    rows: Iterator[Placed], recipe: Recipe, tokenizer: Any, max_length: int, counts: Counts
-) -> Iterator[Columns]:
-    """The rows' columns, cut to `max_length` tokens, without rows that teach nothing."""
-    module = recipe.load()
-    encoder = module.encoder(tokenizer)
-    for row in rows:
-        if not isinstance(row.example, recipe.takes):
+class Chunk(NamedTuple):
+    """What became of some rows."""
+
+    given: int
+    """How many there were."""
+    batch: bytes
+    """An Arrow stream of one record batch: a list of int32 a column."""
+    counts: Counts
+    refused: tuple[str, ...] = ()
+    """Of rows that were left out: where they stand, and why."""
+
+
+class Refused(NamedTuple):
+    """A StageError on its way to another process."""
+
+    reason: FailureReason
+    message: str
+    hint: str
+
+
+class Encoder:
+    """Makes columns of examples, one chunk after the other."""
+
+    def __init__(self, encoding: Encoding, tokenizer: Any) -> None:
+        """Take what to do, and the tokenizer of the model."""
+        self._recipe = RECIPES[encoding.objective]
+        self._module = self._recipe.load()
+        self._encoding = encoding
+        self._encode = self._module.encoder(tokenizer)
+
+    def chunk(self, rows: Sequence[Placed]) -> Chunk:
+        """Their columns; StageError(DATASET_INVALID) names a row that cannot be encoded, unless such rows are skipped.
+
+        A row of a kind that the objective does not learn from is never skipped: it is not the row that is wrong.
+        """
+        kept, refused = list[Columns](), list[str]()
+        seen = learned = cut = dropped = 0
+        for row in rows:
+            self._check(row)
+            try:
+                whole = self._encode(row)
+            except StageError as error:
+                if not self._encoding.skip or error.reason is not FailureReason.DATASET_INVALID:
+                    raise
+                refused.append(error.message)
+                continue
+            short = self._module.cut(whole, self._encoding.max_length)
+            cut += short != whole
+            if short is None:
+                dropped += 1
+                continue
+            size = self._module.size(short)
+            seen, learned = seen + size[0], learned + size[1]
+            kept.append(short)
+        if self._recipe.packs:
+            kept = list(self._module.pack(kept, self._encoding.max_length))
+            sizes = [self._module.size(row) for row in kept]
+            seen, learned = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
+        counts = Counts(
+            rows=len(kept), tokens=seen, learned=learned, cut=cut, dropped=dropped, bad=len(refused)
+        )
+        return Chunk(len(rows), self._arrow(kept), counts, tuple(refused))
+
+    def _check(self, row: Placed) -> None:
+        if not isinstance(row.example, self._recipe.takes):
             what = f"{row.where}: a row of the kind {type(row.example).__name__}"
-            hint = f"the objective {recipe.objective} takes {recipe.taken}"
+            hint = f"the objective {self._recipe.objective} takes {self._recipe.taken}"
             raise StageError(FailureReason.DATASET_INVALID, what, hint)
-        whole = encoder(row)
-        kept = module.cut(whole, max_length)
-        counts.cut += kept != whole
-        if kept is None:
-            counts.dropped += 1
-            continue
-        seen, learned = module.size(kept)
-        counts.rows, counts.tokens = counts.rows + 1, counts.tokens + seen
-        counts.learned += learned
-        yield kept
+
+    def _arrow(self, kept: Sequence[Columns]) -> bytes:
+        import pyarrow as pa
+
+        names = self._module.COLUMNS
+        arrays = [pa.array([row[name] for row in kept], pa.list_(pa.int32())) for name in names]
+        batch = pa.record_batch(arrays, names=list(names))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        return bytes(sink.getvalue().to_pybytes())

@@ -1,4 +1,4 @@
-"""What watches a training run: progress, a loss that is no number, checkpoints, a signal."""
+"""What watches a training run: progress, a loss that is no number, checkpoints, the request to stop."""
 
 import math
 from typing import Any
@@ -7,45 +7,62 @@ from transformers import TrainerCallback
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
-from speechless.finetune.job import Job, Progress, Stopping
+from speechless.finetune.job import Job, Starter
 
 _SHOWN = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss", "rewards/accuracies", "rewards/margins")
+
+
+class StopEvaluation(Exception):  # noqa: N818 - nothing is wrong
+    """The run was asked to stop while it measured the loss on held-out rows."""
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Decides when the trainer saves and stops; the trainer's own strategies for that are switched off."""
 
-    def __init__(self, job: Job, progress: Progress, stopping: Stopping) -> None:
-        """Take the run, where its progress goes, and who may stop it."""
-        self._job, self._progress, self._stopping = job, progress, stopping
+    def __init__(self, job: Job, starter: Starter) -> None:
+        """Take the run, and who started it."""
+        self._job, self._starter = job, starter
         self.interrupted = False
-        """Whether the run ended because it was asked to."""
+        """Whether the run ended because it was asked to, with steps left."""
         self.last: dict[str, float] = {}
         """The latest value of everything that was logged."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Show where the run starts."""
-        self._progress(state.global_step, state.max_steps, {})
+        self.remember(state)
+        self._starter.progress(state.global_step, state.max_steps, {})
+
+    def remember(self, state: Any) -> None:
+        """Take what an earlier attempt logged."""
+        for logged in state.log_history:
+            self.last |= logged
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Save on schedule and when asked to stop."""
-        if self._stopping():
+        """Save on schedule, when asked to stop, and always after the last step."""
+        last = state.global_step >= state.max_steps
+        if not last and agreed(self._starter.stopping(), args.device):
             self.interrupted = True
             control.should_training_stop = True
+            control.should_evaluate = False
         every = self._job.every_steps
-        due = every and state.global_step % every == 0 and state.global_step < state.max_steps
-        control.should_save = bool(self.interrupted or due)
+        due = every and state.global_step % every == 0
+        control.should_save = bool(self.interrupted or due or last)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Do not spend a pod's last seconds on evaluating."""
         if self.interrupted:
             control.should_evaluate = False
 
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """An evaluation may take longer than a pod is given to end."""
+        if agreed(self._starter.stopping(), args.device):
+            self.interrupted = True
+            raise StopEvaluation
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Keep what was written, then remove what is no longer needed."""
-        kept = self._job.checkpoints
-        kept.save(state.global_step, self._job.fingerprint)
-        kept.prune(self._job.keep, self._job.fingerprint)
+        """Have the checkpoint kept, once every rank has written its part."""
+        barrier()
+        self._starter.keep(state.global_step)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
@@ -61,4 +78,24 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 )
         self.last |= logs
         shown = {name: float(logs[name]) for name in _SHOWN if name in logs}
-        self._progress(state.global_step, state.max_steps, shown)
+        self._starter.progress(state.global_step, state.max_steps, shown)
+
+
+def agreed(asked: bool, device: Any) -> bool:
+    """Whether any rank was asked: all of them must end at the same step. `device`: of this rank's tensors."""
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        return asked
+    flag = torch.tensor(int(asked), device=device)
+    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def barrier() -> None:
+    """Wait for every rank."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()

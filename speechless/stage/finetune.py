@@ -3,12 +3,22 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechless.contract import FailureReason, FineTuneSpec, Format, Lora, Method, Source, decisive
+from speechless.contract import (
+    BadRows,
+    FailureReason,
+    FineTuneSpec,
+    Format,
+    Lora,
+    Method,
+    ProgressPhase,
+    Source,
+    decisive,
+)
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import survey
 from speechless.data.splits import chosen
 from speechless.errors import StageError
-from speechless.finetune.job import Job
+from speechless.finetune.run import Request, train
 from speechless.progress import Reporter
 from speechless.stage import provenance
 from speechless.stage.frame import Definition, StageOutput, checkpoints
@@ -23,8 +33,6 @@ def sources(spec: FineTuneSpec) -> Mapping[str, Source]:
 
 def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporter: Reporter) -> StageOutput:
     """Check every row, train, and merge what was trained."""
-    from speechless.finetune import harness
-
     model, rows = inputs["model"], inputs["dataset"]
     if model.manifest and model.manifest.format is not Format.HUGGING_FACE:
         raise StageError(
@@ -43,9 +51,10 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         bad_rows=spec.dataset.bad_rows,
     )
     trained = folder / "trained"
-    job = Job(
+    request = Request(
         model=model.path,
         data=data,
+        digests=[rows.digest],
         objective=spec.objective,
         options=getattr(spec, row.options) if (row := OBJECTIVES[spec.objective]).options else None,
         method=spec.method,
@@ -54,20 +63,29 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         out=trained,
         checkpoints=checkpoints(spec, folder),
         scratch=folder,
+        rows=Path(spec.work_dir) / "rows",
         every_steps=spec.checkpoints.every_steps,
         keep=spec.checkpoints.keep,
         base_name=spec.model.uri,
+        skip_bad_rows=spec.dataset.bad_rows is BadRows.SKIP,
         identity={
             "parameters": decisive(spec),
             "inputs": {role: opened.digest for role, opened in inputs.items()},
             "versions": {**provenance.versions(PACKAGES)},
         },
     )
-    outcome = harness.train(job, reporter.progress, reporter.stopping)
+    reporter.enter(ProgressPhase.WORKING, "making tokens of the rows")
+
+    def begin() -> None:
+        reporter.enter(ProgressPhase.WORKING, f"{data.train_rows} rows")
+
+    outcome = train(request, reporter.progress, reporter.stopping, encoding=reporter.progress, begin=begin)
     settings = {**outcome.settings, "resumedFrom": outcome.resumed_from}
     if spec.method is Method.FULL or not spec.merge:
         held = Format.HUGGING_FACE if spec.method is Method.FULL else Format.ADAPTER
         return StageOutput(trained, held, outcome.metrics, seed, settings)
+    # What was trained is in the last checkpoint: a new attempt takes it up, and merges.
+    reporter.check()
     from speechless.finetune.merge import merge
 
     merged = folder / "merged"

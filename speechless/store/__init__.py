@@ -5,7 +5,7 @@
 
 from speechless.store.base import Access, Checkpoint, Checkpoints, ManifestFields, Opened, Published, Store
 from speechless.store.checkpoints import FolderCheckpoints
-from speechless.store.digest import Tick, digest_tree, verify
+from speechless.store.digest import Tick, digest_tree, sampled_digest, verify
 from speechless.store.manifest import read_manifest
 from speechless.store.stores import store_for
 
@@ -21,6 +21,7 @@ __all__ = [
     "Tick",
     "digest_tree",
     "read_manifest",
+    "sampled_digest",
     "store_for",
     "verify",
 ]

@@ -37,26 +37,18 @@ class FolderCheckpoints:
             log.warning("%s is not taken up: %s", checkpoint.path.name, problem)
         return None
 
-    def of_another_run(self, fingerprint: str) -> Checkpoint | None:
-        """One that was written to the end by a run of other settings or other data, if any."""
-        found = (one for one in sorted(_all(self.folder)) if _problem(one.path, fingerprint) == _OTHER)
-        return next(found, None)
-
     def save(self, step: int, fingerprint: str) -> None:
         """Sync the files, then write the marker."""
         seal(self.folder / f"checkpoint-{step}", fingerprint)
 
     def prune(self, keep: int, fingerprint: str) -> None:
-        """Also remove every one that is not whole or of another run.
+        """Remove whole ones of this run, and nothing else: what is not whole may be somebody's result.
 
-        Only called once a newer whole one is there: at every moment the newest whole checkpoint stays.
+        One of this run that was torn is written again when the run comes to its step.
         """
-        whole = 0
-        for checkpoint in sorted(_all(self.folder), reverse=True):
-            if _problem(checkpoint.path, fingerprint) is None and whole < keep:
-                whole += 1
-            else:
-                shutil.rmtree(checkpoint.path)
+        whole = [one for one in sorted(_all(self.folder)) if _problem(one.path, fingerprint) is None]
+        for checkpoint in whole[: max(0, len(whole) - keep)]:
+            shutil.rmtree(checkpoint.path)
 
     def clear(self) -> None:
         """Remove the folder."""

@@ -6,14 +6,11 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import FailureReason, Hyperparameters, Method, Objective
-from speechless.data import Conversation, Message, Role, Text, render, survey
+from speechless.contract import FailureReason, Objective
+from speechless.data import Conversation, Message, Role, Text, read_rows, render, survey
 from speechless.data.__main__ import main as check
 from speechless.errors import StageError
-from speechless.finetune import tokens
-from speechless.finetune.job import Job
-from speechless.finetune.recipes import RECIPES
-from speechless.store import FolderCheckpoints
+from speechless.finetune.tokens import Encoder, Encoding
 
 pytest_plugins = ("tests.library.model_fixtures",)
 TEMPLATE = (
@@ -89,17 +86,9 @@ def test_of_a_text_its_prompt_is_only_read(tokenizer: Any) -> None:
 
 def test_rows_without_an_answer_are_refused_by_the_objective(tokenizer: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
-    job = Job(
-        model=tmp_path,
-        data=survey(tmp_path / "rows.jsonl", seed=0),
-        method=Method.FULL,
-        hyperparameters=Hyperparameters(),
-        out=tmp_path / "out",
-        checkpoints=FolderCheckpoints(tmp_path),
-        scratch=tmp_path,
-    )
+    rows = list(read_rows(survey(tmp_path / "rows.jsonl", seed=0), heldout=False))
     with pytest.raises(StageError, match=r"rows.jsonl:1: a row of the kind Preference") as refused:
-        tokens.encode(job, RECIPES[Objective.SFT], tokenizer, heldout=False)
+        Encoder(Encoding(tmp_path, Objective.SFT, 64), tokenizer).chunk(rows)
     assert refused.value.hint == "the objective SFT takes conversations and texts"
 
 

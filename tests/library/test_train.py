@@ -2,78 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
+import traceback
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective
-from speechless.data import survey
+from speechless.contract import FailureReason, Method, Objective
 from speechless.data.__main__ import main as check
 from speechless.errors import StageError
 from speechless.finetune import harness
 from speechless.finetune.finetune import main as train
-from speechless.finetune.job import Job
 from speechless.finetune.recipes import dpo
-from speechless.store import FolderCheckpoints
 from tests.docs.pages import blocks
+from tests.library.training import ROWS, SETTINGS, Record, digest, job, run
 
 pytest_plugins = ("tests.library.model_fixtures",)
-SETTINGS = Hyperparameters(learning_rate=5e-3, max_steps=12, max_length=64, per_device_train_batch_size=4)
-ROWS: dict[Objective, list[dict[str, Any]]] = {
-    Objective.SFT: [{"prompt": f"sum of {word}", "completion": f" return {word} (2)"} for word in "abcdefgh"],
-    Objective.DPO: [
-        {"prompt": f"sum of {word}", "chosen": f" return {word} (2)", "rejected": f" if not {word}"}
-        for word in "abcdefgh"
-    ],
-}
 METHODS = [(objective, method) for objective in ROWS for method in Method]
-
-
-def job(model: Path, folder: Path, objective: Objective, method: Method, **more: Any) -> Job:
-    """A run in a folder of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS[objective]))
-    (folder / "scratch").mkdir(exist_ok=True)
-    settings = {
-        "model": model, "data": survey(rows, seed=0), "objective": objective, "method": method,
-        "hyperparameters": SETTINGS, "lora": Lora(r=8, alpha=16), "out": folder / "out",
-        "checkpoints": FolderCheckpoints(folder / "kept"), "scratch": folder / "scratch", "base_name": "base",
-    }  # fmt: skip
-    (folder / "kept").mkdir(exist_ok=True)
-    return Job(**(settings | more))
-
-
-class Record:
-    """What a run tells."""
-
-    def __init__(self, stop_at: int = 0) -> None:
-        self.values: list[dict[str, float]] = []
-        self._step, self._stop_at = 0, stop_at
-
-    def progress(self, step: int, total: int, values: Mapping[str, float]) -> None:
-        self._step = step
-        if values:
-            self.values.append({"step": step, **values})
-
-    def stopping(self) -> bool:
-        return bool(self._stop_at) and self._step >= self._stop_at - 1
-
-    def losses(self) -> list[float]:
-        return [values["loss"] for values in self.values if "loss" in values]
-
-
-def run(wanted: Job, stop_at: int = 0) -> tuple[Record, Any]:
-    told = Record(stop_at)
-    return told, harness.train(wanted, told.progress, told.stopping)
-
-
-def digest(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
 @pytest.mark.parametrize(
@@ -135,4 +80,44 @@ def test_a_run_that_was_stopped_ends_with_the_bytes_of_one_that_was_not(
     assert stopped.value.reason is FailureReason.INTERRUPTED
     _, outcome = run(job(model, tmp_path / "stopped", objective, method))
     assert 0 < outcome.resumed_from < SETTINGS.max_steps  # type: ignore[operator]
+    assert digest(tmp_path / "straight" / "out") == digest(tmp_path / "stopped" / "out")
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_the_last_step_is_kept_and_the_result_is_made_of_it_again(
+    model: Path, tmp_path: Path, method: Method
+) -> None:
+    """A run may be ended while its result is merged or published."""
+    first, outcome = run(job(model, tmp_path, Objective.SFT, method))
+    assert first.kept == [SETTINGS.max_steps]
+    (tmp_path / "out").rename(tmp_path / "before")
+    again, same = run(job(model, tmp_path, Objective.SFT, method))
+    assert (again.kept, again.values) == ([], [])
+    assert digest(tmp_path / "before") == digest(tmp_path / "out")
+    assert same.resumed_from == same.steps == SETTINGS.max_steps
+    assert {metric.name: metric.value for metric in same.metrics} == {
+        metric.name: metric.value for metric in outcome.metrics
+    }
+
+
+class StopInEvaluation(Record):
+    """Asks the run to end once it measures the loss on held-out rows."""
+
+    def stopping(self) -> bool:
+        frames = traceback.extract_stack()
+        return self.armed and any(frame.name == "on_prediction_step" for frame in frames)
+
+    armed = True
+
+
+def test_a_run_that_is_stopped_while_it_is_evaluated_saves_first(model: Path, tmp_path: Path) -> None:
+    settings = {"heldout": 4, "eval_steps": 3}
+    run(job(model, tmp_path / "straight", Objective.SFT, Method.LORA, **settings))
+    wanted = job(model, tmp_path / "stopped", Objective.SFT, Method.LORA, **settings)
+    told = StopInEvaluation(wanted.checkpoints)
+    with pytest.raises(StageError, match="stopped by a signal at step 3 of 12"):
+        harness.train(wanted, told)
+    assert told.kept == [3]
+    _, outcome = run(job(model, tmp_path / "stopped", Objective.SFT, Method.LORA, **settings))
+    assert outcome.resumed_from == 3
     assert digest(tmp_path / "straight" / "out") == digest(tmp_path / "stopped" / "out")

@@ -31,6 +31,8 @@ COMMANDS = {
 STARTED = {
     "speechless.__main__",
     "speechless.eval.sandbox.supervisor",
+    "speechless.finetune.rows_main",
+    "speechless.finetune.worker",
     "speechless.generate.llamacpp.wheel",
     "speechless.quant.converter_main",
 }

@@ -1,21 +1,32 @@
-"""The files that a run leaves, by their old names."""
+"""The files that a run leaves, by their old names; and what it does not touch."""
 
 import json
 from pathlib import Path
 
+import pytest
+from pydantic import JsonValue
+
 from speechless.contract import Method, Metric
+from speechless.errors import StageError
 from speechless.finetune.job import Outcome
 from speechless.finetune.outputs import Outputs
+from speechless.store import FolderCheckpoints
 
 OUTCOME = Outcome(steps=12, metrics=(Metric(name="train/loss", value=0.5),), resumed_from=0, settings={})
+IDENTITY: dict[str, JsonValue] = {"model": "abc", "hyperparameters": {"seed": 1, "max_steps": 12}}
 
 
 def outputs(folder: Path) -> Outputs:
     made = Outputs(folder)
-    made.prepare(restart=False)
+    with made.held():
+        made.begin(IDENTITY, restart=False)
     made.partial.mkdir()
     (made.partial / "weights").write_text("w")
     return made
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def test_an_adapter_is_in_the_last_checkpoint_and_latest_means_it(tmp_path: Path) -> None:
@@ -32,17 +43,63 @@ def test_an_adapter_is_in_the_last_checkpoint_and_latest_means_it(tmp_path: Path
 def test_a_whole_model_is_in_the_folder_itself(tmp_path: Path) -> None:
     made = outputs(tmp_path)
     assert made.finish(OUTCOME, Method.FULL) == tmp_path
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["completed", "train_results.json", "weights"]
+    assert names(tmp_path) == ["completed", "run.json", "train_results.json", "weights"]
 
 
-def test_restart_removes_the_runs_own_files_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", list(Method))
+def test_restart_removes_the_runs_own_files_only(tmp_path: Path, method: Method) -> None:
     made = outputs(tmp_path)
     made.step(0, 12, {})
     made.step(1, 12, {"loss": 1.0})
-    made.finish(OUTCOME, Method.LORA)
+    made.finish(OUTCOME, method)
     (tmp_path / "notes.txt").write_text("mine")
-    made.prepare(restart=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    made.begin(IDENTITY, restart=True)
+    assert names(tmp_path) == ["notes.txt", "run.json"]
+
+
+def test_what_tells_a_run_from_the_one_that_was_here_is_named(tmp_path: Path) -> None:
+    assert Outputs(tmp_path).difference(IDENTITY) == ""
+    made = outputs(tmp_path)
+    assert made.difference(IDENTITY) == ""
+    other = {"model": "xyz", "hyperparameters": {"seed": 1, "max_steps": 13}}
+    assert made.difference(other) == "hyperparameters.max_steps, model"
+    (tmp_path / "run.json").write_text("[")
+    assert made.difference(IDENTITY) == "run.json cannot be read"
+
+
+def test_a_folder_with_checkpoints_of_another_program_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-500" / "adapter_model").mkdir(parents=True)
+    made = Outputs(tmp_path)
+    with pytest.raises(StageError, match="checkpoint-500 was not written by this program") as refused:
+        made.refuse_foreign()
+    assert refused.value.hint == "choose another --output_dir; nothing was changed"
+    FolderCheckpoints(tmp_path).save(500, "me")
+    made.refuse_foreign()
+
+
+def test_a_checkpoint_that_was_torn_is_the_runs_own(tmp_path: Path) -> None:
+    made = outputs(tmp_path)
+    (tmp_path / "checkpoint-3").mkdir()
+    made.refuse_foreign()
+
+
+def test_what_an_older_version_completed_is_completed(tmp_path: Path) -> None:
+    made = outputs(tmp_path)
+    made.finish(OUTCOME, Method.LORA)
+    assert not made.completed_before
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "completed").write_text("12\n")
+    assert made.completed_before
+    assert made.summary(trained=False).steps == 12
+    made.refuse_foreign()
+
+
+def test_a_folder_that_another_run_uses_is_refused(tmp_path: Path) -> None:
+    one, other = Outputs(tmp_path), Outputs(tmp_path)
+    with one.held(), pytest.raises(StageError, match="is used by another run"), other.held():
+        pass
+    with other.held():
+        pass
 
 
 def test_a_line_a_step(tmp_path: Path) -> None:

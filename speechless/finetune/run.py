@@ -1,0 +1,110 @@
+"""A training run from checked rows to a result: the same for the command line and for a stage."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue
+
+from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective
+from speechless.data import Survey
+from speechless.errors import StageError
+from speechless.finetune import rows
+from speechless.finetune.job import Job, Outcome, Precision, Progress, Stopping, fingerprint
+from speechless.finetune.launch import Training
+from speechless.finetune.tokens import Encoding
+from speechless.store import Checkpoints
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted."""
+
+    model: Path
+    """A Hugging Face folder."""
+    data: Survey
+    digests: Sequence[str]
+    """What tells the bytes of the data's files from others."""
+    method: Method
+    hyperparameters: Hyperparameters
+    out: Path
+    """A folder that does not exist or is empty: the model or the adapter."""
+    checkpoints: Checkpoints
+    scratch: Path
+    """A folder for what is not kept; of this run alone."""
+    rows: Path
+    """A folder that keeps datasets as tokens, for the next run."""
+    objective: Objective = Objective.SFT
+    options: BaseModel | None = None
+    """Those of the objective, such as `contract.Dpo`; None: its defaults."""
+    lora: Lora = field(default_factory=Lora)
+    every_steps: int = 0
+    """Steps between checkpoints; 0: only when stopped, and at the end."""
+    keep: int = 2
+    """Checkpoints kept."""
+    logging_steps: int = 1
+    eval_steps: int | None = None
+    """Steps between evaluations on the held-out rows; None: after every epoch."""
+    precision: Precision = Precision.AUTO
+    base_name: str = ""
+    """What an adapter calls its base model."""
+    skip_bad_rows: bool = False
+    """A row that the model's chat template refuses is left out and counted; without it, it ends the run."""
+    identity: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What makes this run another run: a checkpoint of other settings or data is not taken up."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of `identity`, hexadecimal."""
+        return fingerprint(self.identity)
+
+
+def train(
+    request: Request,
+    progress: Progress,
+    stopping: Stopping,
+    *,
+    encoding: Callable[[int, int], None] = lambda done, total: None,
+    begin: Callable[[], None] = lambda: None,
+    ranks: int = 1,
+) -> Outcome:
+    """Make tokens of the rows, then train in processes of their own, and write the result to `request.out`.
+
+    `encoding` is told (rows made into tokens, rows in all); `begin` is called once everything was read. Stopped on the
+    way: StageError(INTERRUPTED); what was reached is kept, and the same request goes on from there.
+    """
+
+    def tick(done: int, total: int) -> None:
+        encoding(done, total)
+        if stopping():
+            what = f"stopped by a signal: {done} of {total} rows were made into tokens"
+            raise StageError(FailureReason.INTERRUPTED, what, "a new attempt starts again")
+
+    with Training(request.scratch, ranks) as training:
+        limit = request.hyperparameters.max_length
+        how = Encoding(request.model, request.objective, limit, request.skip_bad_rows)
+        made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
+        begin()
+        checkpoint = request.checkpoints.newest(request.fingerprint)
+        job = Job(
+            model=request.model,
+            rows=made,
+            method=request.method,
+            hyperparameters=request.hyperparameters,
+            out=request.out,
+            checkpoints=request.checkpoints.folder,
+            resume_from=checkpoint.path if checkpoint else None,
+            objective=request.objective,
+            options=request.options.model_dump(mode="json") if request.options else {},
+            lora=request.lora,
+            every_steps=request.every_steps,
+            logging_steps=request.logging_steps,
+            eval_steps=request.eval_steps,
+            precision=request.precision,
+            base_name=request.base_name,
+        )
+        kept = request.checkpoints
+        return training.run(job, kept, progress, stopping, keep=request.keep, fingerprint=request.fingerprint)
