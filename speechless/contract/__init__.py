@@ -24,7 +24,7 @@ from speechless.contract.finetune import (
     Lora,
 )
 from speechless.contract.model import unknown_fields
-from speechless.contract.objectives import Dpo, Method, Objective
+from speechless.contract.objectives import Dpo, Kto, Method, Objective, Orpo, Pretrain
 from speechless.contract.progress import Progress, ProgressPhase
 from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
 from speechless.contract.reasons import FailureReason
@@ -70,12 +70,15 @@ __all__ = [
     "GgufType",
     "Hyperparameters",
     "InputRecord",
+    "Kto",
     "Lora",
     "Manifest",
     "Method",
     "Metric",
     "Objective",
+    "Orpo",
     "Outcome",
+    "Pretrain",
     "Progress",
     "ProgressPhase",
     "Publishing",

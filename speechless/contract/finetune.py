@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from speechless.contract.dataset import DatasetSource
 from speechless.contract.model import ATOMIC, ContractModel
-from speechless.contract.objectives import OBJECTIVES, Dpo, Method, Objective, problem_of
+from speechless.contract.objectives import OBJECTIVES, Dpo, Kto, Method, Objective, Orpo, Pretrain, problem_of
 from speechless.contract.stages import Publishing, Source, StageName
 
 
@@ -16,7 +16,8 @@ class Hyperparameters(ContractModel):
     """By the names of Transformers' TrainingArguments."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The highest learning rate. Without it, with method Full and LoRA: SFT 2e-5 and 2e-4, DPO 1e-6 and 1e-5."""
+    """The highest learning rate. Without it, with method Full and LoRA: SFT 2e-5 and 2e-4, DPO and KTO 1e-6 and 1e-5,
+    ORPO 8e-6 and 8e-5, Pretrain 1e-5 and 1e-4."""
     num_train_epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Passes over the data."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -72,9 +73,17 @@ class FineTuneSettings(ContractModel):
     """LoRA: low-rank adapters. Full: every weight."""
     objective: Objective = Objective.SFT
     """SFT: supervised fine-tuning, the loss on what the model should answer. DPO: direct preference optimization, the
-    better of two answers becomes more likely than the worse."""
+    better of two answers becomes more likely than the worse. KTO: Kahneman-Tversky optimization, answers that are good
+    or bad. ORPO: odds ratio preference optimization, SFT and preference in one. Pretrain: causal language modelling,
+    every token of texts."""
     dpo: Dpo | None = None
     """How to compare answers, for objective DPO."""
+    kto: Kto | None = None
+    """How to weigh answers, for objective KTO."""
+    orpo: Orpo | None = None
+    """How to compare answers, for objective ORPO."""
+    pretrain: Pretrain | None = None
+    """How to begin, for objective Pretrain."""
     hyperparameters: Hyperparameters = Hyperparameters()
     """How to train."""
     lora: Lora | None = None

@@ -29,6 +29,9 @@ class Objective(StrEnum):
 
     SFT = "SFT"
     DPO = "DPO"
+    KTO = "KTO"
+    ORPO = "ORPO"
+    PRETRAIN = "Pretrain"
 
 
 class Dpo(ContractModel):
@@ -38,6 +41,33 @@ class Dpo(ContractModel):
     """How close the model stays to the one that it starts from: more is closer."""
     loss_type: Literal["sigmoid", "hinge", "ipo"] = "sigmoid"
     """sigmoid: DPO's own. hinge: SLiC's (arXiv:2305.10425). ipo: IPO's (arXiv:2310.12036), for pairs without noise."""
+
+
+class Kto(ContractModel):
+    """Kahneman-Tversky optimization (Ethayarajh et al., 2024, arXiv:2402.01306)."""
+
+    beta: Annotated[float, Field(gt=0, le=100)] = 0.1
+    """How close the model stays to the one that it starts from: more is closer."""
+    desirable_weight: Annotated[float, Field(gt=0, le=100)] = 1
+    """The weight of good answers. With fewer good than bad ones, raise it so that both sides weigh about the same."""
+    undesirable_weight: Annotated[float, Field(gt=0, le=100)] = 1
+    """The weight of bad answers."""
+    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """kto: KTO's own. apo_zero_unpaired: APO-zero's (arXiv:2408.06266), which needs no estimate of the divergence."""
+
+
+class Orpo(ContractModel):
+    """Odds ratio preference optimization (Hong et al., 2024, arXiv:2403.07691)."""
+
+    beta: Annotated[float, Field(gt=0, le=100)] = 0.1
+    """The weight of the odds ratio beside the loss on the better answer; the paper's lambda."""
+
+
+class Pretrain(ContractModel):
+    """Causal language modelling on texts, packed."""
+
+    from_scratch: bool = False
+    """true: the model's weights are made anew, from its configuration. false: its training goes on."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +87,8 @@ class ObjectiveKind:
     """The model of that member."""
 
 
-_ANSWERS = tuple(
-    form
-    for form in DatasetFormat
-    if form not in {DatasetFormat.AUTO, DatasetFormat.PREFERENCE, DatasetFormat.PROMPT}
-)
+_JUDGED = {DatasetFormat.PREFERENCE, DatasetFormat.UNPAIRED_PREFERENCE, DatasetFormat.PROMPT}
+_ANSWERS = tuple(form for form in DatasetFormat if form not in {DatasetFormat.AUTO, *_JUDGED})
 OBJECTIVES: dict[Objective, ObjectiveKind] = {
     row.name: row
     for row in (
@@ -78,6 +105,30 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             learning_rate={Method.FULL: 1e-6, Method.LORA: 1e-5},
             options="dpo",
             settings=Dpo,
+        ),
+        ObjectiveKind(
+            name=Objective.KTO,
+            text="Kahneman-Tversky optimization, answers that are good or bad, without pairs.",
+            formats=(DatasetFormat.UNPAIRED_PREFERENCE,),
+            learning_rate={Method.FULL: 1e-6, Method.LORA: 1e-5},
+            options="kto",
+            settings=Kto,
+        ),
+        ObjectiveKind(
+            name=Objective.ORPO,
+            text="odds ratio preference optimization, fine-tuning and preference in one, without a second model.",
+            formats=(DatasetFormat.PREFERENCE,),
+            learning_rate={Method.FULL: 8e-6, Method.LORA: 8e-5},
+            options="orpo",
+            settings=Orpo,
+        ),
+        ObjectiveKind(
+            name=Objective.PRETRAIN,
+            text="causal language modelling, every token of texts that are packed into blocks of maxLength.",
+            formats=(DatasetFormat.TEXT, DatasetFormat.PROMPT_COMPLETION),
+            learning_rate={Method.FULL: 1e-5, Method.LORA: 1e-4},
+            options="pretrain",
+            settings=Pretrain,
         ),
     )
 }

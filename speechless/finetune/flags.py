@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
+from pydantic.alias_generators import to_snake
 
 from speechless.arguments import Parser, did_you_mean
 from speechless.contract import BadRows, DatasetFormat, Hyperparameters, Lora, Method, Objective
@@ -17,6 +18,7 @@ from speechless.contract.objectives import OBJECTIVES, problem_of
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part, part_of
 from speechless.errors import StageError
+from speechless.finetune import options
 from speechless.finetune.job import Precision
 from speechless.finetune.outputs import Summary
 from speechless.store import models
@@ -77,17 +79,7 @@ def build_parser() -> Parser:
         help="linear layers that get adapters: all, or names separated by commas (default: all)",
     )
 
-    objective = parser.add_argument_group("objective")
-    objective.add_argument(
-        "--objective",
-        choices=[row.name.lower() for row in OBJECTIVES.values()],
-        default="sft",
-        help="; ".join(f"{row.name.lower()}: {row.text.rstrip('.')}" for row in OBJECTIVES.values()),
-    )
-    objective.add_argument(
-        "--dpo_beta", type=float, help="DPO: more keeps the model closer to its base (default: 0.1)"
-    )
-    objective.add_argument("--dpo_loss_type", help="DPO: sigmoid, hinge or ipo (default: sigmoid)")
+    options.add(parser)
 
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -133,7 +125,13 @@ def build_parser() -> Parser:
     run.add_argument(
         "--learning_rate",
         type=float,
-        help="peak learning rate (default: sft 2e-4, with --full_finetune 2e-5; dpo 1e-5 and 1e-6)",
+        help="peak learning rate (default: what is usual; "
+        + "; ".join(
+            f"{row.name.lower()} {row.learning_rate[Method.LORA]:g}, "
+            f"with --full_finetune {row.learning_rate[Method.FULL]:g}"
+            for row in OBJECTIVES.values()
+        )
+        + ")",
     )
     run.add_argument("--num_train_epochs", type=float, default=3, help="passes over the rows")
     run.add_argument("--max_steps", type=int, help="optimizer steps instead of epochs")
@@ -179,7 +177,10 @@ def parse(argv: Sequence[str]) -> Flags:
         parser.error(f"{problem.message} ({problem.hint})")
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
-        name = _FLAG_OF.get(str(first["loc"][0]), str(first["loc"][0]))
+        field = to_snake(str(first["loc"][0]))
+        owner = OBJECTIVES[options.NAMES[given.objective]]
+        of_objective = owner.settings is not None and problem.title == owner.settings.__name__
+        name = f"{owner.options}_{field}" if of_objective else _FLAG_OF.get(field, field)
         parser.error(f"--{name}: {first['msg']}")
 
 
@@ -200,12 +201,11 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
         parser.error(
             f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(FLAGS)}"
         )
-    objective = Objective(given.objective.upper())
+    objective = options.NAMES[given.objective]
     if problem := problem_of(objective, FLAGS[given.dataset_format], {}):
         parser.error(f"--dataset_format {given.dataset_format}: {problem}")
-    for name, (owner, _) in _OPTIONS.items():
-        if owner is not objective and getattr(given, name) is not None:
-            parser.error(f"--{name} goes with --objective {owner.lower()}: leave one of them out")
+    if problem := options.misplaced(given, objective):
+        parser.error(problem)
     for name in _LORA:
         if given.full_finetune and getattr(given, name) is not None:
             parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
@@ -223,15 +223,10 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
             parser.error(f"--{name}: 0 or more")
 
 
-_OPTIONS = {"dpo_beta": (Objective.DPO, "beta"), "dpo_loss_type": (Objective.DPO, "loss_type")}
-"""Flag to the objective that it is for, and the name among its options."""
 _LORA = {"lora_r": 64, "lora_alpha": 16, "lora_dropout": 0.0, "lora_modules": "all"}
 """Flags of adapters, with their defaults."""
 _FLAG_OF = {
     "max_length": "model_max_length",
-    "beta": "dpo_beta",
-    "loss_type": "dpo_loss_type",
-    "lossType": "dpo_loss_type",
     "r": "lora_r",
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",
@@ -257,8 +252,8 @@ def _flags(given: argparse.Namespace) -> Flags:
         dataset_format=FLAGS[given.dataset_format],
         bad_rows=BadRows(given.bad_rows.capitalize()),
         output_dir=given.output_dir,
-        objective=Objective(given.objective.upper()),
-        options=_options(given),
+        objective=options.NAMES[given.objective],
+        options=options.settings(given, options.NAMES[given.objective]),
         method=Method.FULL if given.full_finetune else Method.LORA,
         hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),
         lora=Lora(
@@ -275,18 +270,6 @@ def _flags(given: argparse.Namespace) -> Flags:
         restart=given.restart,
         output=given.output,
     )
-
-
-def _options(given: argparse.Namespace) -> BaseModel | None:
-    """The options of the objective: those that are given, and its defaults."""
-    wanted = Objective(given.objective.upper())
-    told = {
-        name: getattr(given, flag)
-        for flag, (owner, name) in _OPTIONS.items()
-        if owner is wanted and getattr(given, flag) is not None
-    }
-    settings = OBJECTIVES[wanted].settings
-    return settings(**told) if settings else None
 
 
 def _renamed(word: str) -> str:

@@ -16,11 +16,12 @@ from pydantic import JsonValue
 from speechless.contract import FailureReason, Lora, Method, Metric
 from speechless.data.render import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune.job import Job, Outcome, Progress, Stopping
+from speechless.finetune.job import Job, Outcome, Starter
 from speechless.finetune.recipes import RECIPES
 
 if TYPE_CHECKING:
     from speechless.finetune.device import Device
+    from speechless.finetune.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -41,56 +42,63 @@ class Run:
     """The `torch.dtype` in which the model was read."""
 
 
-def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
+def load() -> None:
+    """Import what takes seconds: every run needs it."""
+    import peft
+    import torch
+    import transformers
+    from trl import SFTTrainer
+
+    del peft, torch, transformers, SFTTrainer
+
+
+def train(job: Job, starter: Starter) -> Outcome:
     """Train and write the model (Full) or the adapter (LoRA) to `job.out`.
 
     Stopped on the way: a checkpoint is saved and StageError(INTERRUPTED) raised; the same job goes on from there.
     """
     import torch
+    from datasets import Dataset
 
-    from speechless.finetune import device, models, tokens
+    from speechless.finetune import device, models
     from speechless.finetune.watch import Watch
 
-    recipe = RECIPES[job.objective]
-    module = recipe.load()
+    module = RECIPES[job.objective].load()
 
     # Where and how to compute.
     where = device.choose(job.precision)
     device.settle(job.hyperparameters.seed)
     _quiet()
 
-    # The rows, as the numbers that the recipe makes of them.
+    # The rows, as the numbers that the recipe made of them.
     tokenizer = load_tokenizer(job.model)
-    rows, counts = tokens.encode(job, recipe, tokenizer, heldout=False)
-    heldout = tokens.encode(job, recipe, tokenizer, heldout=True)[0] if job.data.heldout_rows else None
-    _check(stopping)
+    rows = Dataset.from_file(str(job.rows.train))
+    heldout = Dataset.from_file(str(job.rows.heldout)) if job.rows.heldout else None
+    _check(starter)
 
     # The model. Full: float32 weights, because small updates would vanish in bfloat16. LoRA: the base is not updated.
     full = job.method is Method.FULL
     dtype = torch.bfloat16 if where.bf16 and not full else torch.float32
-    model = models.load_model(job.model, dtype)
+    model = module.model(job, dtype)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
         raise StageError(
             FailureReason.MODEL_INVALID, what, "bring the tokenizer that the model was trained with"
         )
     adapters = None if full else adapters_of(model, job.lora)
-    _check(stopping)
+    _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
-    watch = Watch(job, progress, stopping)
+    watch = Watch(job, starter)
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
     trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
     # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
     trainer.args._n_gpu = min(1, trainer.args.n_gpu)
     _without_printing(trainer)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-    words = (job.objective, job.method, where.name, trainable, counts.rows)
+    words = (job.objective, job.method, where.name, trainable, job.rows.counts.rows)
     log.info("%s, %s on %s, %d trainable parameters, %d rows", *words)
-    checkpoint = job.checkpoints.newest(job.fingerprint)
-    if checkpoint:
-        log.info("going on from step %d", checkpoint.step)
-    trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+    before = _steps(job, trainer, watch)
     if watch.interrupted:
         what = f"stopped by a signal at step {trainer.state.global_step} of {trainer.state.max_steps}"
         raise StageError(
@@ -98,25 +106,15 @@ def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
         )
 
     # The result.
-    if full:
-        models.save_model(trainer.model, job.model, job.out)
-    else:
-        models.save_adapter(trainer.model, job.model, job.base_name, job.out)
-    numbers = {
-        name: watch.last[key] for name, key in (_LAST | module.METRICS).items() if key in watch.last
-    } | {
-        "train/steps": trainer.state.global_step,
-        "train/rows": counts.rows,
-        "train/tokens": counts.tokens,
-        "train/rows_cut": counts.cut,
-        "train/rows_dropped": counts.dropped,
-        "train/rows_bad": job.data.bad_rows,
-        "train/parameters": trainable,
-    }
+    if trainer.is_world_process_zero():
+        if full:
+            models.save_model(trainer.model, job.model, job.out)
+        else:
+            models.save_adapter(trainer.model, job.model, job.base_name, job.out)
     return Outcome(
         steps=trainer.state.global_step,
-        metrics=tuple(Metric(name=name, value=value) for name, value in numbers.items()),
-        resumed_from=checkpoint.step if checkpoint else 0,
+        metrics=_metrics(job, watch, _LAST | module.METRICS, trainer.state.global_step, trainable),
+        resumed_from=before,
         settings={
             "device": where.name,
             "precision": "bf16" if where.bf16 else "fp32",
@@ -124,6 +122,49 @@ def train(job: Job, progress: Progress, stopping: Stopping) -> Outcome:
             "targetModules": list[JsonValue](sorted(adapters.target_modules) if adapters else []),
         },
     )
+
+
+def _steps(job: Job, trainer: Any, watch: Watch) -> int:
+    """Take the steps that are left; gives the number of those that an earlier attempt took."""
+    from transformers import TrainerState
+
+    from speechless.finetune.watch import StopEvaluation
+
+    if job.resume_from is None:
+        before = 0
+    else:
+        state = TrainerState.load_from_json(str(job.resume_from / "trainer_state.json"))
+        before = state.global_step
+        log.info("going on from step %d of %d", before, state.max_steps)
+        if before >= state.max_steps:
+            # The trainer would take one step more before it sees that there is none.
+            trainer._load_from_checkpoint(str(job.resume_from))
+            trainer.state = state
+            watch.remember(state)
+            return int(before)
+    try:
+        trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+    except StopEvaluation:
+        trainer._save_checkpoint(trainer.model, trial=None)
+        trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
+    return int(before)
+
+
+def _metrics(
+    job: Job, watch: Watch, logged: Mapping[str, str], steps: int, trainable: int
+) -> tuple[Metric, ...]:
+    """`logged`: name to what the trainer logs its last value as."""
+    counts = job.rows.counts
+    numbers = {name: watch.last[key] for name, key in logged.items() if key in watch.last} | {
+        "train/steps": steps,
+        "train/rows": counts.rows,
+        "train/tokens": counts.tokens,
+        "train/rows_cut": counts.cut,
+        "train/rows_dropped": counts.dropped,
+        "train/rows_bad": job.rows.bad + counts.bad,
+        "train/parameters": trainable,
+    }
+    return tuple(Metric(name=name, value=value) for name, value in numbers.items())
 
 
 _LAST = {"train/loss": "loss", "eval/loss": "eval_loss"}
@@ -134,7 +175,7 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
     """Settings that all trainers take; saving and stopping are `Watch`'s business, not theirs."""
     given, cpu = job.hyperparameters, where.name == "cpu"
     return {
-        "output_dir": str(job.checkpoints.folder),
+        "output_dir": str(job.checkpoints),
         "learning_rate": job.learning_rate,
         "num_train_epochs": given.num_train_epochs,
         "max_steps": given.max_steps or -1,
@@ -193,8 +234,8 @@ def adapters_of(model: Any, lora: Lora) -> Any:
     )
 
 
-def _check(stopping: Stopping) -> None:
-    if stopping():
+def _check(starter: Starter) -> None:
+    if starter.stopping():
         what = "stopped by a signal before the first step"
         raise StageError(FailureReason.INTERRUPTED, what, "a new attempt starts again")
 
@@ -205,6 +246,8 @@ def _quiet() -> None:
     import transformers
 
     datasets.disable_progress_bars()
+    # A trainer may make columns of columns; the folder of the rows is shared with other runs.
+    datasets.disable_caching()
     transformers.utils.logging.disable_progress_bar()
 
 

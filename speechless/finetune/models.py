@@ -56,6 +56,13 @@ def load_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
     return model
 
 
+def new_model(folder: Path, dtype: torch.dtype) -> Any:
+    """A causal language model of the folder's configuration, with new weights: torch's seed decides them."""
+    with _loading(folder, "the configuration"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+
+
 def _refuse_quantized(folder: Path) -> None:
     """StageError(MODEL_INVALID) for weights that were quantized: what is saved would not fit their config.json."""
     try:

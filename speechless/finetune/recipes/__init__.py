@@ -7,13 +7,13 @@ all of them share is in `harness.py`. A new objective is a module here and a row
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from speechless.contract import Objective
 from speechless.data import Placed
-from speechless.data.examples import Conversation, Preference, Text
+from speechless.data.examples import Conversation, Preference, Rated, Text
 
 Columns = dict[str, list[int]]
 """What one row becomes, by the column's name: token ids, labels and their like."""
@@ -33,8 +33,14 @@ class Module(Protocol):
     def cut(self, columns: Columns, max_length: int) -> Columns | None:
         """The row within `max_length` tokens; None if nothing is left to learn from."""
 
+    def model(self, job: Any, dtype: Any) -> Any:
+        """The model of a `Job` in a `torch.dtype`, as it is before the first step."""
+
     def size(self, columns: Columns) -> tuple[int, int]:
         """(tokens that the model sees, tokens that it learns) of a row."""
+
+    def pack(self, rows: Iterable[Columns], max_length: int) -> Iterator[Columns]:
+        """Where the table says so: several rows in one of at most `max_length` tokens."""
 
     def trainer(self, run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
         """A Transformers trainer for a `harness.Run`; `shared`: arguments that all trainers take."""
@@ -48,6 +54,8 @@ class Recipe:
     takes: tuple[type, ...]
     """The examples that it learns from."""
     module: str
+    packs: bool = False
+    """Whether its module has `pack(rows, max_length)`, which puts several rows into one."""
 
     def load(self) -> Module:
         """The module, which imports torch."""
@@ -64,5 +72,8 @@ RECIPES = {
     for recipe in (
         Recipe(Objective.SFT, takes=(Conversation, Text), module="sft"),
         Recipe(Objective.DPO, takes=(Preference,), module="dpo"),
+        Recipe(Objective.KTO, takes=(Rated,), module="kto"),
+        Recipe(Objective.ORPO, takes=(Preference,), module="orpo"),
+        Recipe(Objective.PRETRAIN, takes=(Text,), module="pretrain", packs=True),
     )
 }

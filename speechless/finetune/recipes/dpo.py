@@ -11,7 +11,7 @@ from speechless.contract import Dpo
 from speechless.data import Placed
 from speechless.data.examples import Preference
 from speechless.data.render import preference
-from speechless.finetune.recipes import Columns
+from speechless.finetune.recipes import Columns, sft
 
 COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 METRICS = {"train/reward_accuracy": "rewards/accuracies", "train/reward_margin": "rewards/margins"}
@@ -44,20 +44,23 @@ def size(columns: Columns) -> tuple[int, int]:
     return 2 * len(columns["prompt_ids"]) + learned, learned
 
 
+def model(job: Any, dtype: Any) -> Any:
+    """The model of the folder."""
+    return sft.model(job, dtype)
+
+
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
     """Rows are encoded and cut already: the trainer pads them."""
     from trl import DPOConfig, DPOTrainer
-
-    from speechless.finetune.models import load_model
 
     class Trainer(DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
 
-    options = run.job.options or Dpo()
+    options = Dpo.model_validate(run.job.options)
     return Trainer(
         model=run.model,
-        ref_model=None if run.adapters else load_model(run.job.model, run.dtype),
+        ref_model=None if run.adapters else sft.model(run.job, run.dtype),
         args=DPOConfig(**shared, max_length=None, beta=options.beta, loss_type=[options.loss_type]),
         train_dataset=run.rows,
         eval_dataset=run.heldout,

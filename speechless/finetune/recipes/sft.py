@@ -31,6 +31,13 @@ def size(columns: Columns) -> tuple[int, int]:
     return len(columns["input_ids"]), sum(label != IGNORED for label in columns["labels"][1:])
 
 
+def model(job: Any, dtype: Any) -> Any:
+    """The model of the folder."""
+    from speechless.finetune.models import load_model
+
+    return load_model(job.model, dtype)
+
+
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
     """Rows are cut and labelled already: the trainer pads them."""
     from trl import SFTConfig, SFTTrainer

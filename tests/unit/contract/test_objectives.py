@@ -61,4 +61,5 @@ def test_what_is_not_said_changes_no_run() -> None:
 
 
 def test_each_rule_is_about_one_field() -> None:
-    assert all(rule.field_path in {".dataset.format", ".dpo"} for rule in objective_rules())
+    fields = {".dataset.format", *(f".{row.options}" for row in OBJECTIVES.values() if row.options)}
+    assert {rule.field_path for rule in objective_rules()} == fields

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import DatasetFormat, Dpo, Method, Objective
+from speechless.contract import DatasetFormat, Dpo, Method, Objective, Pretrain
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import places
@@ -77,11 +77,15 @@ def test_options_go_with_their_objective(capsys: pytest.CaptureFixture[str]) -> 
     assert parse([*NEEDED, "--objective", "dpo"]).options == Dpo()
     told = parse([*NEEDED, "--objective", "dpo", "--dpo_beta", "0.5", "--dpo_loss_type", "ipo"]).options
     assert told == Dpo(beta=0.5, loss_type="ipo")
+    assert parse([*NEEDED, "--objective", "pretrain", "--pretrain_from_scratch"]).options == Pretrain(
+        from_scratch=True
+    )
     for argv, said in (
         (["--dpo_beta", "0.5"], "--dpo_beta goes with --objective dpo"),
         (["--objective", "dpo", "--dpo_beta", "0"], "--dpo_beta: Input should be greater than 0"),
-        (["--objective", "dpo", "--dpo_loss_type", "log"], "--dpo_loss_type: Input should be 'sigmoid'"),
-        (["--objective", "kto"], "invalid choice: 'kto'"),
+        (["--objective", "dpo", "--dpo_loss_type", "log"], "--dpo_loss_type: invalid choice: 'log'"),
+        (["--objective", "orpo", "--pretrain_from_scratch"], "goes with --objective pretrain"),
+        (["--objective", "grpo"], "invalid choice: 'grpo'"),
     ):
         with pytest.raises(SystemExit):
             parse([*NEEDED, *argv])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from speechless.contract.objectives import OBJECTIVES
 from speechless_operator.api import KINDS
 from speechless_operator.desired.objects import Object
 from tests.unit.layout.repository import ROOT
@@ -43,8 +44,12 @@ INSTEAD: dict[str, Object] = {
     **{f"dataset.{name}": {"dataset": {"uri": "s3://models/rows"}} for name in PATTERNS},
     **{f"suites.0.data.{name}": {"suites": [CODE | {"data": {"uri": "s3://models/t"}}]} for name in PATTERNS},
     **{f"verify.text.{name}": {"verify": {"text": {"uri": "s3://models/t"}}} for name in PATTERNS},
-    "dpo.beta": {"objective": "DPO"},
-    "dpo.lossType": {"objective": "DPO"},
+    **{
+        f"{row.options}.{field.alias}": {"objective": row.name.value}
+        for row in OBJECTIVES.values()
+        if row.settings
+        for field in row.settings.model_fields.values()
+    },
     "gates.0.min": {"gates": [{"metric": "humaneval/pass@1"}]},
     "gates.0.max": {"gates": [{"metric": "humaneval/pass@1"}]},
 }
