@@ -106,6 +106,7 @@ class FineTuneSpec(FineTuneSettings, Publishing):
         if self.method is Method.FULL and self.lora is not None:
             raise ValueError("lora is set, but method is Full: remove lora, or use method LoRA")
         options = {row.options: getattr(self, row.options) for row in OBJECTIVES.values() if row.options}
-        if problem := problem_of(self.objective, self.dataset.format, options):
+        batch = self.hyperparameters.per_device_train_batch_size
+        if problem := problem_of(self.objective, self.method, self.dataset.format, batch, options):
             raise ValueError(problem)
         return self

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from speechless.contract.dataset import DatasetFormat
 from speechless.contract.model import ContractModel, Rule
@@ -85,6 +86,10 @@ class ObjectiveKind:
     """The member of a FineTune's settings that is for it alone (on the wire, too); empty: there is none."""
     settings: type[ContractModel] | None = None
     """The model of that member."""
+    least_batch: int = 1
+    """Rows that a device takes at once, at least."""
+    new_weights: str = ""
+    """The option that makes new weights: it goes with method Full alone, because adapters cannot stand in for them."""
 
 
 _JUDGED = {DatasetFormat.PREFERENCE, DatasetFormat.UNPAIRED_PREFERENCE, DatasetFormat.PROMPT}
@@ -113,6 +118,7 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             learning_rate={Method.FULL: 1e-6, Method.LORA: 1e-5},
             options="kto",
             settings=Kto,
+            least_batch=2,
         ),
         ObjectiveKind(
             name=Objective.ORPO,
@@ -129,14 +135,28 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             learning_rate={Method.FULL: 1e-5, Method.LORA: 1e-4},
             options="pretrain",
             settings=Pretrain,
+            new_weights="from_scratch",
         ),
     )
 }
 
 
-def problem_of(objective: Objective, form: DatasetFormat, options: Mapping[str, object]) -> str | None:
-    """What does not go together in a spec, if something does not; `options`: the members that are set."""
+def problem_of(
+    objective: Objective, method: Method, form: DatasetFormat, batch: int, options: Mapping[str, object]
+) -> str | None:
+    """What does not go together in a spec, if something does not.
+
+    `batch`: rows that a device takes at once; `options`: the members that are set.
+    """
     row = OBJECTIVES[objective]
+    if batch < row.least_batch:
+        return (
+            f"perDeviceTrainBatchSize is {batch}, and objective {objective} compares the rows of a batch: "
+            f"take {row.least_batch} or more"
+        )
+    own = options.get(row.options) if row.options else None
+    if row.new_weights and method is not Method.FULL and own and getattr(own, row.new_weights):
+        return f"{row.options}.{to_camel(row.new_weights)} goes with method {Method.FULL}: there is nothing to adapt"
     if form is not DatasetFormat.AUTO and form not in row.formats:
         known = " or ".join(row.formats)
         return f"rows of format {form} are not what objective {objective} learns from: take {known}"
@@ -158,6 +178,24 @@ def objective_rules() -> list[Rule]:
                 ".dataset.format",
             )
         )
+        if row.least_batch > 1:
+            field = "self.hyperparameters.perDeviceTrainBatchSize"
+            found.append(
+                Rule(
+                    f"self.objective != '{row.name}' || {field} >= {row.least_batch}",
+                    f"objective {row.name} compares the rows of a batch: take {row.least_batch} or more",
+                    ".hyperparameters.perDeviceTrainBatchSize",
+                )
+            )
+        if row.new_weights:
+            option = f"{row.options}.{to_camel(row.new_weights)}"
+            found.append(
+                Rule(
+                    f"!has(self.{row.options}) || !self.{option} || self.method == '{Method.FULL}'",
+                    f"{to_camel(row.new_weights)} goes with method {Method.FULL}: there is nothing to adapt",
+                    f".{row.options}",
+                )
+            )
         if row.options:
             found.append(
                 Rule(

@@ -135,7 +135,9 @@ def build_parser() -> Parser:
     )
     run.add_argument("--num_train_epochs", type=float, default=3, help="passes over the rows")
     run.add_argument("--max_steps", type=int, help="optimizer steps instead of epochs")
-    run.add_argument("--per_device_train_batch_size", type=int, default=1, help="rows at a time on a device")
+    run.add_argument(
+        "--per_device_train_batch_size", type=int, help="rows at a time on a device (default: 1; kto 2)"
+    )
     run.add_argument("--gradient_accumulation_steps", type=int, default=16, help="batches before a step")
     run.add_argument(
         "--lr_scheduler_type",
@@ -202,9 +204,22 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
             f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(FLAGS)}"
         )
     objective = options.NAMES[given.objective]
-    if problem := problem_of(objective, FLAGS[given.dataset_format], {}):
+    method = Method.FULL if given.full_finetune else Method.LORA
+    batch = given.per_device_train_batch_size
+    if batch is None:
+        batch = given.per_device_train_batch_size = OBJECTIVES[objective].least_batch
+    if problem := problem_of(
+        objective, method, FLAGS[given.dataset_format], OBJECTIVES[objective].least_batch, {}
+    ):
         parser.error(f"--dataset_format {given.dataset_format}: {problem}")
     if problem := options.misplaced(given, objective):
+        parser.error(problem)
+    if batch < OBJECTIVES[objective].least_batch:
+        least = OBJECTIVES[objective].least_batch
+        parser.error(
+            f"--per_device_train_batch_size {batch}: --objective {given.objective} needs {least} or more"
+        )
+    if problem := options.without_full(given, objective):
         parser.error(problem)
     for name in _LORA:
         if given.full_finetune and getattr(given, name) is not None:

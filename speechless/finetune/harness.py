@@ -92,6 +92,9 @@ def train(job: Job, starter: Starter) -> Outcome:
     watch = Watch(job, starter)
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
     trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
+    if where.name == "cpu":
+        # With several ranks it is "cpu:0", and torch.load knows no such place for the optimizer's state.
+        vars(trainer.args)["_setup_devices"] = torch.device("cpu")
     # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
     trainer.args._n_gpu = min(1, trainer.args.n_gpu)
     _without_printing(trainer)
@@ -194,6 +197,7 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         # Recomputing activations saves memory, which only a GPU is short of.
         "gradient_checkpointing": not cpu,
         "dataloader_pin_memory": not cpu,
+        "ddp_find_unused_parameters": False,
         "eval_strategy": "no" if not evaluate else "steps" if job.eval_steps else "epoch",
         "eval_steps": job.eval_steps,
         "prediction_loss_only": True,

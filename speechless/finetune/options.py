@@ -66,6 +66,15 @@ def misplaced(given: argparse.Namespace, objective: Objective) -> str:
     return ""
 
 
+def without_full(given: argparse.Namespace, objective: Objective) -> str:
+    """What is wrong with new weights and adapters; empty: nothing."""
+    row = OBJECTIVES[objective]
+    flag = f"{row.options}_{row.new_weights}"
+    if row.new_weights and getattr(given, flag) and not given.full_finetune:
+        return f"--{flag} goes with --full_finetune: there is nothing to adapt"
+    return ""
+
+
 def settings(given: argparse.Namespace, objective: Objective) -> ContractModel | None:
     """The options of the objective: those that are given, and its defaults. pydantic's ValidationError as it comes."""
     told: dict[str, Any] = {

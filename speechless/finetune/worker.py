@@ -46,6 +46,7 @@ class _Speaking(logging.Handler):
     def __init__(self, channel: Channel) -> None:
         super().__init__()
         self._channel = channel
+        self._over = False
         self._events = {"stop": threading.Event(), "kept": threading.Event()}
         threading.Thread(target=self._listen, name="starter", daemon=True).start()
 
@@ -71,6 +72,7 @@ class _Speaking(logging.Handler):
 
     def end(self, name: str, value: Any) -> None:
         """Say the last thing."""
+        self._over = True
         self._channel.send(name, value)
 
     def _listen(self) -> None:
@@ -79,7 +81,8 @@ class _Speaking(logging.Handler):
                 for name, _ in self._channel.receive():
                     self._events[name].set()
         except EOFError:
-            os._exit(GONE)  # whatever the main thread does: nobody wants it any more
+            if not self._over:
+                os._exit(GONE)  # whatever the main thread does: nobody wants it any more
 
 
 def main(argv: Sequence[str]) -> int:

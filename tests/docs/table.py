@@ -18,7 +18,7 @@ _STORES = (
 )
 _QUICKSTART = "tests/library/test_quickstart.py::test_from_nothing_to_an_answer_with_an_interruption"
 _WORDS = "tests/library/test_words.py"
-_PREFERENCE = "tests/library/test_train.py::test_the_commands_of_the_page_about_preferences"
+_OBJECTIVE = "tests/library/test_train.py::test_the_commands_and_the_resource_of_an_objectives_page"
 _CHAIN = "tests/unit/quickstart/test_chain.py"
 _CURRENT = "tests/chain/test_1_demo.py::test_the_same_command_runs_on_the_cluster_that_kubectl_speaks_to"
 _REGISTRY = "tests/e2e/test_registry.py::test_the_operator_runs_from_a_registry"
@@ -47,8 +47,8 @@ ROWS = (
     Row(r"export( AWS_\w+=\S+)+", Cannot("keys of the reader's")),
     Row(r"python -m speechless\.finetune (init|run|merge) --task_name \w+", Library()),
     Row(r"python -m speechless\.data check (?!s3:|oci:)\S+ .*", Library()),
-    Row(r"python -m speechless\.data check pairs\.jsonl", Ran(_PREFERENCE)),
-    Row(r"python -m speechless\.finetune\.finetune .* --objective dpo .*", Ran(_PREFERENCE)),
+    Row(r"python -m speechless\.data check \w+\.jsonl", Ran(_OBJECTIVE)),
+    Row(r"python -m speechless\.finetune\.finetune --model_name_or_path base .*", Ran(_OBJECTIVE)),
     Row(
         r"python -m speechless\.data check (s3|oci):\S+ .*",
         Ran(f"{_WORDS}::test_lengths_are_told_in_a_buckets_models_tokens"),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 import traceback
 from pathlib import Path
 
 import pytest
+import yaml
 
-from speechless.contract import FailureReason, Method, Objective
+from speechless.contract import FailureReason, FineTuneSettings, Method, Objective
 from speechless.data.__main__ import main as check
 from speechless.errors import StageError
 from speechless.finetune import harness
 from speechless.finetune.finetune import main as train
-from speechless.finetune.recipes import dpo
+from speechless.finetune.recipes import RECIPES, dpo
 from tests.docs.pages import blocks
 from tests.library.training import ROWS, SETTINGS, Record, digest, job, run
 
@@ -38,27 +40,39 @@ def test_a_pair_within_the_longest_length_teaches_something_or_is_left_out(
     assert made == (dict(zip(dpo.COLUMNS, kept, strict=True)) if kept else None)
 
 
-def test_the_commands_of_the_page_about_preferences(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def of_page(name: str, language: str) -> list[str]:
+    place = f"docs/objectives/{name}.md"
+    return [b.text for b in blocks() if b.place.startswith(f"{place}:") and b.language == language]
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_the_commands_and_the_resource_of_an_objectives_page(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    objective: Objective,
 ) -> None:
-    """docs/howto/preference.md, with its row and fewer steps; messages need the template of the model."""
-    (row,) = [
-        block.text
-        for block in blocks()
-        if block.place.startswith("docs/howto/preference.md") and block.language == "json"
-    ]
+    """The page's rows are looked at and trained on by its commands, with fewer steps."""
+    (rows,) = of_page(objective.lower(), "json")
+    shown, trained = (
+        shlex.split(block.replace("\\\n", "")) for block in of_page(objective.lower(), "console")
+    )
     monkeypatch.chdir(tmp_path)
-    Path("pairs.jsonl").write_text(row.strip() + "\n")
-    assert check(["check", "pairs.jsonl"]) == 0
-    shown = capsys.readouterr().out
-    assert "better: assistant: [[return n % 2 == 0]]" in shown
-    assert "worse: assistant: [[return n / 2 == 0]]" in shown
-    assert check(["check", "pairs.jsonl", "--model", str(model)]) == 0
-    assert "cut         0 rows" in capsys.readouterr().out
-    argv = ["--model_name_or_path", str(model), "--dataset", "pairs.jsonl", "--objective", "dpo"]
-    assert train([*argv, "--output_dir", "preferred", "--max_steps", "2", "--eval_dataset_size", "0"]) == 0
-    numbers = json.loads(Path("preferred/train_results.json").read_text())
-    assert {"train/reward_accuracy", "train/reward_margin"} <= set(numbers)
+    Path("base").symlink_to(model)
+    Path(trained[trained.index("--dataset") + 1]).write_text(rows.strip() + "\n")
+    assert shown[:3] == ["python", "-m", "speechless.data"]
+    assert check(shown[3:]) == 0
+    assert "[[" in capsys.readouterr().out
+    assert trained[:3] == ["python", "-m", "speechless.finetune.finetune"]
+    assert train([*trained[3:], "--max_steps", "2", "--eval_dataset_size", "0"]) == 0
+    folder = Path(trained[trained.index("--output_dir") + 1])
+    numbers = json.loads((folder / "train_results.json").read_text())
+    assert {"train/loss", "train/tokens", *RECIPES[objective].load().METRICS} <= set(numbers)
+    (resource,) = of_page(objective.lower(), "yaml")
+    spec = yaml.safe_load(resource)["spec"]
+    assert spec["objective"] == objective
+    FineTuneSettings.model_validate({name: spec[name] for name in spec if name not in ("model", "dataset")})
 
 
 @pytest.mark.parametrize(("objective", "method"), METHODS)

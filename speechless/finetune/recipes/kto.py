@@ -7,11 +7,10 @@ same batch, so a batch holds at least two rows.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from speechless.contract import FailureReason, Kto
+from speechless.contract import Kto
 from speechless.data import Placed
 from speechless.data.examples import Rated
 from speechless.data.render import IGNORED, encoder_for
-from speechless.errors import StageError
 from speechless.finetune.recipes import Columns, sft
 
 COLUMNS = ("prompt_ids", "completion_ids", "label")
@@ -55,22 +54,13 @@ def model(job: Any, dtype: Any) -> Any:
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
-    """Rows are encoded and cut already: the collator pairs and pads them.
-
-    StageError(INVALID_SPEC) for a batch of one row.
-    """
+    """Rows are encoded and cut already: the collator pairs and pads them."""
     from transformers import Trainer as Base
     from trl import KTOConfig, KTOTrainer
     from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
     options = Kto.model_validate(run.job.options)
     paired = options.loss_type == "kto"
-    if paired and shared["per_device_train_batch_size"] < 2:
-        raise StageError(
-            FailureReason.INVALID_SPEC,
-            "perDeviceTrainBatchSize is 1, and objective KTO compares the answers of a batch",
-            "use 2 or more, or lossType apo_zero_unpaired",
-        )
 
     class Collator:
         """TRL rotates the answers of neighbouring rows once, before training; here each batch is rotated."""

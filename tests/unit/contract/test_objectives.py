@@ -52,6 +52,25 @@ def test_options_go_with_their_objective() -> None:
         spec(dpo={"beta": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            {"objective": "KTO", "hyperparameters": {"perDeviceTrainBatchSize": 1}},
+            "perDeviceTrainBatchSize is 1, and objective KTO compares the rows of a batch: take 2 or more",
+        ),
+        (
+            {"objective": "Pretrain", "pretrain": {"fromScratch": True}},
+            "pretrain.fromScratch goes with method Full: there is nothing to adapt",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_both_names(told: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        spec(**told)
+    assert spec(objective="Pretrain", pretrain={"fromScratch": True}, method="Full").pretrain.from_scratch
+
+
 def test_what_is_not_said_changes_no_run() -> None:
     """An artifact is found again by what decides it: a new option has no say where it is not set."""
     told = decisive(spec())
@@ -61,5 +80,6 @@ def test_what_is_not_said_changes_no_run() -> None:
 
 
 def test_each_rule_is_about_one_field() -> None:
-    fields = {".dataset.format", *(f".{row.options}" for row in OBJECTIVES.values() if row.options)}
+    batch = ".hyperparameters.perDeviceTrainBatchSize"
+    fields = {".dataset.format", batch, *(f".{row.options}" for row in OBJECTIVES.values() if row.options)}
     assert {rule.field_path for rule in objective_rules()} == fields

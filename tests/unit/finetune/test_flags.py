@@ -75,16 +75,21 @@ def test_a_format_of_rows_can_be_named_where_the_objective_learns_from_it(
 def test_options_go_with_their_objective(capsys: pytest.CaptureFixture[str]) -> None:
     assert parse(NEEDED).options is None
     assert parse([*NEEDED, "--objective", "dpo"]).options == Dpo()
+    new = ["--full_finetune", "--pretrain_from_scratch"]
     told = parse([*NEEDED, "--objective", "dpo", "--dpo_beta", "0.5", "--dpo_loss_type", "ipo"]).options
     assert told == Dpo(beta=0.5, loss_type="ipo")
-    assert parse([*NEEDED, "--objective", "pretrain", "--pretrain_from_scratch"]).options == Pretrain(
-        from_scratch=True
-    )
+    assert parse([*NEEDED, "--objective", "pretrain", *new]).options == Pretrain(from_scratch=True)
+    assert parse([*NEEDED, "--objective", "kto"]).hyperparameters.per_device_train_batch_size == 2
     for argv, said in (
         (["--dpo_beta", "0.5"], "--dpo_beta goes with --objective dpo"),
         (["--objective", "dpo", "--dpo_beta", "0"], "--dpo_beta: Input should be greater than 0"),
         (["--objective", "dpo", "--dpo_loss_type", "log"], "--dpo_loss_type: invalid choice: 'log'"),
         (["--objective", "orpo", "--pretrain_from_scratch"], "goes with --objective pretrain"),
+        (["--objective", "pretrain", new[1]], "--pretrain_from_scratch goes with --full_finetune"),
+        (
+            ["--objective", "kto", "--per_device_train_batch_size", "1"],
+            "--per_device_train_batch_size 1: --objective kto needs 2 or more",
+        ),
         (["--objective", "grpo"], "invalid choice: 'grpo'"),
     ):
         with pytest.raises(SystemExit):

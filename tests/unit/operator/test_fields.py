@@ -45,7 +45,7 @@ INSTEAD: dict[str, Object] = {
     **{f"suites.0.data.{name}": {"suites": [CODE | {"data": {"uri": "s3://models/t"}}]} for name in PATTERNS},
     **{f"verify.text.{name}": {"verify": {"text": {"uri": "s3://models/t"}}} for name in PATTERNS},
     **{
-        f"{row.options}.{field.alias}": {"objective": row.name.value}
+        f"{row.options}.{field.alias}": {"objective": row.name.value, "method": "Full"}
         for row in OBJECTIVES.values()
         if row.settings
         for field in row.settings.model_fields.values()
