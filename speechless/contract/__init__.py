@@ -24,7 +24,7 @@ from speechless.contract.finetune import (
     Lora,
 )
 from speechless.contract.model import unknown_fields
-from speechless.contract.objectives import Dpo, Kto, Method, Objective, Orpo, Pretrain
+from speechless.contract.objectives import Dpo, Kto, Method, Objective, Orpo, Precision, Pretrain
 from speechless.contract.progress import Progress, ProgressPhase
 from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
 from speechless.contract.reasons import FailureReason
@@ -78,6 +78,7 @@ __all__ = [
     "Objective",
     "Orpo",
     "Outcome",
+    "Precision",
     "Pretrain",
     "Progress",
     "ProgressPhase",

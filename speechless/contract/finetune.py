@@ -8,8 +8,19 @@ from pydantic import Field, StringConstraints, model_validator
 
 from speechless.contract.dataset import DatasetSource
 from speechless.contract.model import ATOMIC, ContractModel
-from speechless.contract.objectives import OBJECTIVES, Dpo, Kto, Method, Objective, Orpo, Pretrain, problem_of
+from speechless.contract.objectives import (
+    OBJECTIVES,
+    Dpo,
+    Kto,
+    Method,
+    Objective,
+    Orpo,
+    Precision,
+    Pretrain,
+    problem_of,
+)
 from speechless.contract.stages import Publishing, Source, StageName
+from speechless.contract.training import conflict_of
 
 
 class Hyperparameters(ContractModel):
@@ -36,6 +47,42 @@ class Hyperparameters(ContractModel):
     """Gradients are scaled down to this norm."""
     max_length: Annotated[int, Field(ge=8)] = 1024
     """Tokens of a row; longer rows are cut, and counted in the log."""
+    packing: bool = False
+    """Several rows in one of maxLength tokens, so that little is padding. No row sees the tokens of another."""
+    group_by_length: bool = False
+    """Rows of similar length stand in one batch, so that less is padding."""
+    optim: Literal[
+        "adamw_torch",
+        "adamw_torch_fused",
+        "adafactor",
+        "sgd",
+        "adagrad",
+        "rmsprop",
+        "adamw_8bit",
+        "adamw_bnb_8bit",
+        "ademamix",
+        "ademamix_8bit",
+        "lion_8bit",
+        "lion_32bit",
+        "paged_adamw_8bit",
+        "paged_adamw_32bit",
+        "paged_ademamix_8bit",
+        "paged_ademamix_32bit",
+        "paged_lion_8bit",
+        "paged_lion_32bit",
+        "rmsprop_bnb",
+        "rmsprop_bnb_8bit",
+        "rmsprop_bnb_32bit",
+    ] = "adamw_torch"
+    """The optimizer. Those of bitsandbytes (8bit, 32bit, ademamix, bnb, paged) need a GPU."""
+    neftune_noise_alpha: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Noise that is added to the embeddings while training (NEFTune, arXiv:2310.05914); 5 is usual."""
+    gradient_checkpointing: bool | None = None
+    """Activations are computed again instead of kept: slower, with less memory. Without it: on a GPU, not on a CPU."""
+    attn_implementation: Literal["eager", "sdpa", "flex_attention", "flash_attention_2"] | None = None
+    """How attention is computed. Without it: as Transformers chooses. flash_attention_2 needs a GPU and its package."""
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+    """The run ends when eval/loss has not fallen in so many evaluations. It needs held-out rows."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """The seed of all random numbers."""
 
@@ -49,6 +96,10 @@ class Lora(ContractModel):
     """Scale: the adapter is multiplied by alpha / r."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0
     """Part of the adapter's input that is left out while training."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(r), which keeps high ranks stable (rsLoRA, arXiv:2312.03732)."""
+    use_dora: bool = False
+    """Train the length of the weights apart from their direction (DoRA, arXiv:2402.09353): slower, often better."""
     target_modules: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1, max_length=128)], ...],
         Field(max_length=256),
@@ -84,6 +135,11 @@ class FineTuneSettings(ContractModel):
     """How to compare answers, for objective ORPO."""
     pretrain: Pretrain | None = None
     """How to begin, for objective Pretrain."""
+    precision: Precision = Precision.AUTO
+    """How the model is held and computed with. Auto: BF16 on a GPU that computes in bfloat16, else FP32. BF16: method
+    LoRA with the frozen model in bfloat16 and float32 adapters, method Full with float32 weights and bfloat16
+    arithmetic. PureBF16: weights, gradients and arithmetic in bfloat16, a whole model in half the memory. The two with
+    bfloat16 need a GPU."""
     hyperparameters: Hyperparameters = Hyperparameters()
     """How to train."""
     lora: Lora | None = None
@@ -103,8 +159,8 @@ class FineTuneSpec(FineTuneSettings, Publishing):
 
     @model_validator(mode="after")
     def _fits(self) -> FineTuneSpec:
-        if self.method is Method.FULL and self.lora is not None:
-            raise ValueError("lora is set, but method is Full: remove lora, or use method LoRA")
+        if conflict := conflict_of(self, held_out=self.dataset.eval_fraction > 0):
+            raise ValueError(f"{conflict.field}: {conflict.message}")
         options = {row.options: getattr(self, row.options) for row in OBJECTIVES.values() if row.options}
         batch = self.hyperparameters.per_device_train_batch_size
         if problem := problem_of(self.objective, self.method, self.dataset.format, batch, options):

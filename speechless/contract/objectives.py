@@ -25,6 +25,27 @@ class Method(StrEnum):
     LORA = "LoRA"
 
 
+class Precision(StrEnum):
+    """How the model is held and computed with while it is trained."""
+
+    AUTO = "Auto"
+    """BF16 on a GPU that computes in bfloat16, else FP32."""
+    BF16 = "BF16"
+    """LoRA: the frozen model in bfloat16, the adapters in float32. Full: float32 weights, bfloat16 arithmetic."""
+    FP32 = "FP32"
+    PURE_BF16 = "PureBF16"
+    """Weights, gradients and arithmetic in bfloat16: a whole model in half the memory, with rounder steps."""
+
+
+class Packing(StrEnum):
+    """Whether several rows may stand in one."""
+
+    NEVER = "never"
+    ASKED = "asked"
+    """Where `hyperparameters.packing` says so."""
+    ALWAYS = "always"
+
+
 class Objective(StrEnum):
     """Names that code refers to. What there is, is in `OBJECTIVES`."""
 
@@ -86,6 +107,8 @@ class ObjectiveKind:
     """The member of a FineTune's settings that is for it alone (on the wire, too); empty: there is none."""
     settings: type[ContractModel] | None = None
     """The model of that member."""
+    packing: Packing = Packing.NEVER
+    """Whether several of its rows may stand in one."""
     least_batch: int = 1
     """Rows that a device takes at once, at least."""
     new_weights: str = ""
@@ -102,6 +125,7 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             text="supervised fine-tuning, the loss on what the model should answer.",
             formats=_ANSWERS,
             learning_rate={Method.FULL: 2e-5, Method.LORA: 2e-4},
+            packing=Packing.ASKED,
         ),
         ObjectiveKind(
             name=Objective.DPO,
@@ -136,6 +160,7 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             options="pretrain",
             settings=Pretrain,
             new_weights="from_scratch",
+            packing=Packing.ALWAYS,
         ),
     )
 }

@@ -1,15 +1,16 @@
 """Where to compute, in which precision, with how many threads."""
 
+import importlib.util
 import logging
 import os
+import re
 from dataclasses import dataclass
 
 import torch
 
-from speechless.contract import FailureReason
+from speechless.contract import FailureReason, Precision
 from speechless.cpus import usable_cpus
 from speechless.errors import StageError
-from speechless.finetune.job import Precision
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,9 @@ def choose(precision: Precision) -> Device:
     """
     cuda = torch.cuda.is_available()
     able = cuda and torch.cuda.is_bf16_supported()
-    if precision is Precision.BF16 and not able:
-        what = f"bits: 16 needs a GPU that computes in bfloat16; this runs on {_name(cuda)}"
-        raise StageError(FailureReason.INVALID_SPEC, what, "use 32, or auto")
+    if precision in {Precision.BF16, Precision.PURE_BF16} and not able:
+        what = f"precision {precision} needs a GPU that computes in bfloat16; this runs on {_name(cuda)}"
+        raise StageError(FailureReason.INVALID_SPEC, what, "use FP32 (--bits 32), or Auto")
     return Device("cuda" if cuda else "cpu", able and precision is not Precision.FP32)
 
 
@@ -54,3 +55,31 @@ def settle(seed: int) -> None:
 
 def _name(cuda: bool) -> str:
     return torch.cuda.get_device_name() if cuda else "a CPU"
+
+
+def check_optimizer(name: str, where: Device) -> None:
+    """StageError(INVALID_SPEC) for an optimizer of bitsandbytes without a GPU, or without that package."""
+    if not _BITSANDBYTES.search(name):
+        return
+    if where.name != "cuda":
+        what = f"optim {name} is one of bitsandbytes and needs a GPU; this runs on {_name(cuda=False)}"
+        raise StageError(FailureReason.INVALID_SPEC, what, "use adamw_torch")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        what = f"optim {name} needs the package bitsandbytes, which is not installed"
+        raise StageError(FailureReason.INVALID_SPEC, what, "pip install bitsandbytes, or use adamw_torch")
+
+
+def attention(asked: str | None, where: Device) -> str | None:
+    """How attention is computed, by Transformers' name; None: as it chooses.
+
+    FlashAttention (Dao, 2023, arXiv:2307.08691) is taken where it is installed. StageError(INVALID_SPEC) if it is asked
+    for and cannot be had.
+    """
+    there = where.name == "cuda" and where.bf16 and importlib.util.find_spec("flash_attn") is not None
+    if asked == "flash_attention_2" and not there:
+        what = "attnImplementation flash_attention_2 needs a GPU, bfloat16 and the package flash-attn"
+        raise StageError(FailureReason.INVALID_SPEC, what, "use sdpa, or leave it out")
+    return asked or ("flash_attention_2" if there else None)
+
+
+_BITSANDBYTES = re.compile(r"8bit|32bit|bnb|ademamix")

@@ -13,18 +13,28 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_snake
 
 from speechless.arguments import Parser, did_you_mean
-from speechless.contract import BadRows, DatasetFormat, Hyperparameters, Lora, Method, Objective
+from speechless.contract import (
+    BadRows,
+    DatasetFormat,
+    FineTuneSettings,
+    Hyperparameters,
+    Lora,
+    Method,
+    Objective,
+    Precision,
+)
 from speechless.contract.objectives import OBJECTIVES, problem_of
+from speechless.contract.training import conflict_of
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part, part_of
 from speechless.errors import StageError
 from speechless.finetune import options
-from speechless.finetune.job import Precision
 from speechless.finetune.outputs import Summary
 from speechless.store import models
 from speechless.store.words import DataPart
 
 _QUANTIZED = {"4", "8"}
+_BITS = {"auto": Precision.AUTO, "16": Precision.BF16, "32": Precision.FP32}
 
 
 class Flags(NamedTuple):
@@ -70,10 +80,15 @@ def build_parser() -> Parser:
         help=f"the base model: a folder, {models.TAKEN}",
     )
     model.add_argument("--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto")
+    model.add_argument(
+        "--pure_bf16", action="store_true", help="weights in bfloat16, too: a whole model in half the memory"
+    )
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
     model.add_argument("--lora_r", type=int, help="rank of the adapters (default: 64)")
     model.add_argument("--lora_alpha", type=int, help="scale of the adapters (default: 16)")
     model.add_argument("--lora_dropout", type=float, help="dropout within the adapters (default: 0)")
+    for name in ("use_rslora", "use_dora"):
+        options.add_field(model, name, Lora.model_fields[name])
     model.add_argument(
         "--lora_modules",
         help="linear layers that get adapters: all, or names separated by commas (default: all)",
@@ -99,6 +114,8 @@ def build_parser() -> Parser:
         default="stop",
         help="a row that does not fit its format: stop before training, or skip and count it",
     )
+    for name in ("packing", "group_by_length"):
+        options.add_field(data, name, Hyperparameters.model_fields[name])
     data.add_argument("--model_max_length", type=int, default=2048, help="the longest row, in tokens")
     data.add_argument(
         "--max_train_samples",
@@ -147,6 +164,14 @@ def build_parser() -> Parser:
     run.add_argument(
         "--warmup_steps", type=int, default=0, help="steps in which the learning rate rises to its peak"
     )
+    for name in (
+        "optim",
+        "neftune_noise_alpha",
+        "gradient_checkpointing",
+        "attn_implementation",
+        "early_stopping_patience",
+    ):
+        options.add_field(run, name, Hyperparameters.model_fields[name])
     run.add_argument("--weight_decay", type=float, default=0, help="AdamW's weight decay")
     run.add_argument("--max_grad_norm", type=float, default=0.3, help="gradients are clipped to this norm")
     run.add_argument("--seed", type=int, default=10042, help="seed of the order of rows and of new weights")
@@ -174,7 +199,9 @@ def parse(argv: Sequence[str]) -> Flags:
     _check_objective(parser, given)
     _check_numbers(parser, given)
     try:
-        return _flags(given)
+        flags = _flags(given)
+        _check_settings(parser, flags)
+        return flags
     except StageError as problem:
         parser.error(f"{problem.message} ({problem.hint})")
     except ValidationError as problem:
@@ -192,8 +219,10 @@ def _check_precision(parser: Parser, given: argparse.Namespace) -> None:
         parser.error(
             f"--bits {given.bits}: training on a quantized model is not offered yet; use 16, 32 or auto"
         )
-    if given.bits not in set(Precision):
-        parser.error(f"--bits {given.bits}: one of {', '.join(Precision)}")
+    if given.bits not in _BITS:
+        parser.error(f"--bits {given.bits}: one of {', '.join(_BITS)}")
+    if given.pure_bf16 and given.bits not in ("auto", "16"):
+        parser.error(f"--pure_bf16 goes with --bits 16, not with --bits {given.bits}")
 
 
 def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
@@ -226,6 +255,16 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
             parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
 
 
+def _check_settings(parser: Parser, flags: Flags) -> None:
+    """Settings that do not go together, by the same rules as a resource's."""
+    made = FineTuneSettings(
+        method=flags.method, objective=flags.objective, hyperparameters=flags.hyperparameters
+    )
+    if conflict := conflict_of(made, held_out=flags.eval_dataset_size > 0):
+        name = to_snake(conflict.field.rpartition(".")[2])
+        parser.error(f"--{name}: {conflict.message}")
+
+
 def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
     """Numbers that mean something."""
     if given.eval_steps is not None and not given.eval_dataset_size:
@@ -238,7 +277,14 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
             parser.error(f"--{name}: 0 or more")
 
 
-_LORA = {"lora_r": 64, "lora_alpha": 16, "lora_dropout": 0.0, "lora_modules": "all"}
+_LORA = {
+    "lora_r": 64,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "lora_modules": "all",
+    "use_rslora": False,
+    "use_dora": False,
+}
 """Flags of adapters, with their defaults."""
 _FLAG_OF = {
     "max_length": "model_max_length",
@@ -272,9 +318,14 @@ def _flags(given: argparse.Namespace) -> Flags:
         method=Method.FULL if given.full_finetune else Method.LORA,
         hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),
         lora=Lora(
-            r=lora["lora_r"], alpha=lora["lora_alpha"], dropout=lora["lora_dropout"], target_modules=modules
+            r=lora["lora_r"],
+            alpha=lora["lora_alpha"],
+            dropout=lora["lora_dropout"],
+            target_modules=modules,
+            use_rslora=lora["use_rslora"],
+            use_dora=lora["use_dora"],
         ),
-        precision=Precision(given.bits),
+        precision=Precision.PURE_BF16 if given.pure_bf16 else _BITS[given.bits],
         max_train_samples=given.max_train_samples,
         eval_dataset_size=given.eval_dataset_size,
         max_eval_samples=given.max_eval_samples,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from speechless.contract import FailureReason, Lora, Method, Metric
+from speechless.contract import FailureReason, Lora, Method, Metric, Precision
 from speechless.data.render import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.job import Job, Outcome, Starter
@@ -67,6 +67,10 @@ def train(job: Job, starter: Starter) -> Outcome:
 
     # Where and how to compute.
     where = device.choose(job.precision)
+    device.check_optimizer(job.hyperparameters.optim, where)
+    chosen = device.attention(job.hyperparameters.attn_implementation, where)
+    given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
+    job = job.model_copy(update={"hyperparameters": given})
     device.settle(job.hyperparameters.seed)
     _quiet()
 
@@ -76,9 +80,10 @@ def train(job: Job, starter: Starter) -> Outcome:
     heldout = Dataset.from_file(str(job.rows.heldout)) if job.rows.heldout else None
     _check(starter)
 
-    # The model. Full: float32 weights, because small updates would vanish in bfloat16. LoRA: the base is not updated.
+    # The model. Full: float32 weights, because small updates vanish in bfloat16. LoRA: the base is not updated.
     full = job.method is Method.FULL
-    dtype = torch.bfloat16 if where.bf16 and not full else torch.float32
+    rounded = where.bf16 and (not full or job.precision is Precision.PURE_BF16)
+    dtype = torch.bfloat16 if rounded else torch.float32
     model = module.model(job, dtype)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
@@ -121,6 +126,7 @@ def train(job: Job, starter: Starter) -> Outcome:
         settings={
             "device": where.name,
             "precision": "bf16" if where.bf16 else "fp32",
+            "attention": model.config._attn_implementation,
             "learningRate": job.learning_rate,
             "targetModules": list[JsonValue](sorted(adapters.target_modules) if adapters else []),
         },
@@ -139,7 +145,7 @@ def _steps(job: Job, trainer: Any, watch: Watch) -> int:
         state = TrainerState.load_from_json(str(job.resume_from / "trainer_state.json"))
         before = state.global_step
         log.info("going on from step %d of %d", before, state.max_steps)
-        if before >= state.max_steps:
+        if before >= state.max_steps or watch.exhausted(state):
             # The trainer would take one step more before it sees that there is none.
             trainer._load_from_checkpoint(str(job.resume_from))
             trainer.state = state
@@ -189,13 +195,17 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         "lr_scheduler_type": given.lr_scheduler_type,
         "weight_decay": given.weight_decay,
         "max_grad_norm": given.max_grad_norm,
-        "optim": "adamw_torch",
+        "optim": given.optim,
+        "train_sampling_strategy": "group_by_length" if given.group_by_length else "random",
+        "neftune_noise_alpha": given.neftune_noise_alpha,
         "seed": given.seed,
         "data_seed": given.seed,
         "bf16": where.bf16,
         "use_cpu": cpu,
         # Recomputing activations saves memory, which only a GPU is short of.
-        "gradient_checkpointing": not cpu,
+        "gradient_checkpointing": not cpu
+        if given.gradient_checkpointing is None
+        else given.gradient_checkpointing,
         "dataloader_pin_memory": not cpu,
         "ddp_find_unused_parameters": False,
         "eval_strategy": "no" if not evaluate else "steps" if job.eval_steps else "epoch",
@@ -234,6 +244,8 @@ def adapters_of(model: Any, lora: Lora) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=sorted(lora.target_modules or names),
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
         task_type="CAUSAL_LM",
     )
 

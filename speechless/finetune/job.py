@@ -3,29 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective
+from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective, Precision
 from speechless.contract.objectives import OBJECTIVES
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(optimizer step, steps in all, latest values: loss, learning_rate, grad_norm, epoch)."""
 Stopping = Callable[[], bool]
 """Whether the run should save and end."""
-
-
-class Precision(StrEnum):
-    """How the model is held and computed with while it is trained."""
-
-    AUTO = "auto"
-    """16 on a GPU that computes in bfloat16, else 32."""
-    BF16 = "16"
-    """LoRA: the frozen model in bfloat16, the adapters in float32. Full: float32 weights, bfloat16 arithmetic."""
-    FP32 = "32"
 
 
 class _Document(BaseModel):
@@ -91,6 +80,11 @@ class Job(_Document):
     precision: Precision = Precision.AUTO
     base_name: str = ""
     """What an adapter calls its base model."""
+
+    @property
+    def attention(self) -> str | None:
+        """How attention is computed, by Transformers' name; None: as it chooses."""
+        return self.hyperparameters.attn_implementation
 
     @property
     def learning_rate(self) -> float:

@@ -33,8 +33,11 @@ KEPT = (
 )
 
 
-def load_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
-    """A causal language model with every weight from the folder, in `dtype` (None: that of the files)."""
+def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | None = None) -> Any:
+    """A causal language model with every weight from the folder, in `dtype` (None: that of the files).
+
+    `attention`: how it is computed, by Transformers' name; None: as it chooses.
+    """
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         what = f"{folder.name}: an adapter, not a whole model"
         raise StageError(
@@ -45,6 +48,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
+            attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,

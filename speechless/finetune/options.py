@@ -1,8 +1,9 @@
-"""The flags of an objective's options, made from the table of objectives: `--dpo_beta`, `--kto_loss_type` and so on."""
+"""Flags that are made from settings: those of an objective's options, such as `--dpo_beta`, and of a few others."""
 
 import argparse
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -43,18 +44,40 @@ def add(parser: Parser) -> None:
         help="; ".join(f"{row.name.lower()}: {row.text.rstrip('.')}" for row in OBJECTIVES.values()),
     )
     for option in options():
-        kind, text = option.field.annotation, " ".join((option.field.description or "").split())
-        help_ = f"{option.objective}: {text[0].lower()}{text[1:].rstrip('.')}"
-        if kind is bool:
-            group.add_argument(f"--{option.flag}", action="store_true", default=None, help=help_)
-            continue
-        choices = get_args(kind) if get_origin(kind) is Literal else None
-        group.add_argument(
-            f"--{option.flag}",
-            type=str if choices else kind,
-            choices=choices,
-            help=f"{help_} (default: {option.field.default})",
-        )
+        add_field(group, option.flag, option.field, f"{option.objective}: ")
+
+
+def add_field(group: Any, flag: str, field: FieldInfo, whose: str = "") -> None:
+    """Add a flag for a field, with its documentation; not given, it is None."""
+    kind, choices = _kind(field.annotation)
+    text = " ".join((field.description or "").split()).rstrip(".")
+    text = f"{whose}{text[0].lower() if whose else text[0]}{text[1:]}"
+    if kind is bool and field.default is False:
+        group.add_argument(f"--{flag}", action="store_true", default=None, help=text)
+        return
+    default = "" if field.default is None else f" (default: {field.default})"
+    if kind is bool:
+        group.add_argument(f"--{flag}", type=_truth, metavar="true|false", help=f"{text}{default}")
+        return
+    group.add_argument(f"--{flag}", type=kind, choices=choices, help=f"{text}{default}")
+
+
+def _kind(annotation: Any) -> tuple[Any, tuple[Any, ...] | None]:
+    """What a value is made by, and the values that there are."""
+    if get_origin(annotation) in (Union, UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
+        return str, get_args(annotation)
+    return annotation, None
+
+
+def _truth(word: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if word.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{word!r} is neither true nor false")
+    return known[word.lower()]
 
 
 def misplaced(given: argparse.Namespace, objective: Objective) -> str:

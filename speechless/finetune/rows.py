@@ -96,6 +96,7 @@ def key(wanted: Wanted) -> str:
         "objective": encoding.objective.value,
         "maxLength": encoding.max_length,
         "skip": encoding.skip,
+        "packing": encoding.packing,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

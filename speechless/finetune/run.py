@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective
+from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective, Precision
 from speechless.data import Survey
 from speechless.errors import StageError
 from speechless.finetune import rows
-from speechless.finetune.job import Job, Outcome, Precision, Progress, Stopping, fingerprint
+from speechless.finetune.job import Job, Outcome, Progress, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
 from speechless.store import Checkpoints
@@ -85,7 +85,8 @@ def train(
 
     with Training(request.scratch, ranks) as training:
         limit = request.hyperparameters.max_length
-        how = Encoding(request.model, request.objective, limit, request.skip_bad_rows)
+        packing = request.hyperparameters.packing
+        how = Encoding(request.model, request.objective, limit, request.skip_bad_rows, packing)
         made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
         begin()
         checkpoint = request.checkpoints.newest(request.fingerprint)

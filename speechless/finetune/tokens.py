@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechless.contract import FailureReason, Objective
+from speechless.contract.objectives import OBJECTIVES, Packing
 from speechless.data import Placed
 from speechless.errors import StageError
 from speechless.finetune.job import Counts
@@ -23,6 +24,8 @@ class Encoding:
     """Tokens of a row."""
     skip: bool = False
     """A row that cannot be encoded is left out and counted; without it, it ends the work."""
+    packing: bool = False
+    """Several rows in one, where the objective knows how."""
 
 
 class Chunk(NamedTuple):
@@ -53,6 +56,8 @@ class Encoder:
         self._recipe = RECIPES[encoding.objective]
         self._module = self._recipe.load()
         self._encoding = encoding
+        how = OBJECTIVES[encoding.objective].packing
+        self._packs = how is Packing.ALWAYS or (encoding.packing and how is Packing.ASKED)
         self._encode = self._module.encoder(tokenizer)
 
     def chunk(self, rows: Sequence[Placed]) -> Chunk:
@@ -79,7 +84,7 @@ class Encoder:
             size = self._module.size(short)
             seen, learned = seen + size[0], learned + size[1]
             kept.append(short)
-        if self._recipe.packs:
+        if self._packs:
             kept = list(self._module.pack(kept, self._encoding.max_length))
             sizes = [self._module.size(row) for row in kept]
             seen, learned = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
@@ -97,7 +102,7 @@ class Encoder:
     def _arrow(self, kept: Sequence[Columns]) -> bytes:
         import pyarrow as pa
 
-        names = self._module.COLUMNS
+        names = self._module.PACKED if self._packs else self._module.COLUMNS
         arrays = [pa.array([row[name] for row in kept], pa.list_(pa.int32())) for name in names]
         batch = pa.record_batch(arrays, names=list(names))
         sink = pa.BufferOutputStream()

@@ -59,6 +59,20 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.interrupted = True
             raise StopEvaluation
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End the run where the loss on held-out rows falls no more."""
+        if self.exhausted(state):
+            control.should_training_stop = True
+            control.should_save = True
+
+    def exhausted(self, state: Any) -> bool:
+        """Whether the last evaluations brought nothing; told by the log alone, so a run that goes on knows it, too."""
+        patience = self._job.hyperparameters.early_stopping_patience
+        losses = [logged["eval_loss"] for logged in state.log_history if "eval_loss" in logged]
+        return (
+            patience is not None and bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+        )
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Have the checkpoint kept, once every rank has written its part."""
         barrier()

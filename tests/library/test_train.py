@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 import shlex
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from speechless.contract import FailureReason, FineTuneSettings, Method, Objective
+from speechless.contract import FailureReason, FineTuneSettings, Lora, Method, Objective
 from speechless.data.__main__ import main as check
 from speechless.errors import StageError
 from speechless.finetune import harness
 from speechless.finetune.finetune import main as train
-from speechless.finetune.recipes import RECIPES, dpo
+from speechless.finetune.recipes import RECIPES, dpo, sft
 from tests.docs.pages import blocks
 from tests.library.training import ROWS, SETTINGS, Record, digest, job, run
 
@@ -112,6 +114,82 @@ def test_the_last_step_is_kept_and_the_result_is_made_of_it_again(
     assert {metric.name: metric.value for metric in same.metrics} == {
         metric.name: metric.value for metric in outcome.metrics
     }
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "packing": {"packing": True},
+    "groups of one length": {"group_by_length": True},
+    "adafactor": {"optim": "adafactor"},
+    "noise": {"neftune_noise_alpha": 1},
+    "checkpointing": {"gradient_checkpointing": True},
+    "eager attention": {"attn_implementation": "eager"},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_learns_with_each_setting(model: Path, tmp_path: Path, name: str) -> None:
+    settings = SETTINGS.model_copy(update=VARIANTS[name])
+    told, _ = run(job(model, tmp_path, Objective.SFT, Method.LORA, hyperparameters=settings))
+    losses = told.losses()
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("lora", [Lora(r=8, use_rslora=True), Lora(r=8, use_dora=True)])
+def test_it_learns_with_each_kind_of_adapter(model: Path, tmp_path: Path, lora: Lora) -> None:
+    told, _ = run(job(model, tmp_path, Objective.SFT, Method.LORA, lora=lora))
+    losses = told.losses()
+    assert losses[-1] < 0.7 * losses[0]
+    saved = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (saved["use_rslora"], saved["use_dora"]) == (lora.use_rslora, lora.use_dora)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_row_has_the_same_loss_packed_and_alone(model: Path, attention: str) -> None:
+    """No token sees one of another row, and none is asked to predict the next row's first."""
+    import torch
+
+    from speechless.finetune.models import load_model
+
+    loaded = load_model(model, torch.float32, attention)
+    chance = random.Random(2)
+    rows = [
+        {"input_ids": ids, "labels": list(ids)}
+        for length in (5, 9, 3, 12, 7)
+        for ids in [[chance.randrange(5, 200) for _ in range(length)]]
+    ]
+    packed = list(sft.pack(rows, 16))
+    assert len(packed) < len(rows)
+    assert sorted(token for row in packed for token in row["input_ids"]) == sorted(
+        token for row in rows for token in row["input_ids"]
+    )
+
+    def losses(batch: dict[str, list[int]]) -> list[float]:
+        given = {name: torch.tensor([values]) for name, values in batch.items()}
+        labels = given.pop("labels")[0, 1:]
+        with torch.no_grad():
+            logits = loaded(**given, use_cache=False).logits[0, :-1]
+        return [
+            float(value)
+            for value in torch.nn.functional.cross_entropy(logits, labels, reduction="none")[labels != -100]
+        ]
+
+    alone = sorted(value for row in rows for value in losses(row))
+    together = sorted(value for row in packed for value in losses(row))
+    assert together == pytest.approx(alone, rel=1e-4)
+
+
+def test_a_run_ends_early_where_the_loss_on_held_out_rows_falls_no_more(model: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(
+        update={"learning_rate": 0.5, "early_stopping_patience": 2, "max_steps": 40}
+    )
+    more = {"hyperparameters": settings, "heldout": 4, "eval_steps": 1}
+    told, outcome = run(job(model, tmp_path, Objective.SFT, Method.LORA, **more))
+    assert outcome.steps < 40
+    assert told.kept == [outcome.steps]
+    (tmp_path / "out").rename(tmp_path / "before")
+    again, same = run(job(model, tmp_path, Objective.SFT, Method.LORA, **more))
+    assert (again.kept, same.steps) == ([], outcome.steps)
+    assert digest(tmp_path / "before") == digest(tmp_path / "out")
 
 
 class StopInEvaluation(Record):

@@ -184,5 +184,5 @@ def test_a_defect_of_the_process_that_trains_is_told(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "WORKER", "speechless.finetune.no_such_module")
-    with pytest.raises(RuntimeError, match="the process that trains ended with status 1"):
+    with pytest.raises(RuntimeError, match="the process that trains ended with status 2"):
         trained(model, tmp_path, Told())

@@ -45,10 +45,10 @@ def write(rows: list[dict[str, Any]], file: Path) -> Path:
     return file
 
 
-def encoded(model: Path, file: Path, objective: Objective, heldout: float = 0) -> Rows:
+def encoded(model: Path, file: Path, objective: Objective, heldout: float = 0, packing: bool = False) -> Rows:
     """The rows of a file as numbers, made in this process."""
     data = survey(file, seed=0, eval_rows=heldout)
-    encoder = Encoder(Encoding(model, objective, SETTINGS.max_length), load_tokenizer(model))
+    encoder = Encoder(Encoding(model, objective, SETTINGS.max_length, packing=packing), load_tokenizer(model))
     paths = {}
     for name in ("train", "heldout"):
         chunk = encoder.chunk(list(read_rows(data, heldout=name == "heldout")))
@@ -64,8 +64,10 @@ def job(model: Path, folder: Path, objective: Objective, method: Method, **more:
     """A run in a folder of its own, taken up from what is there."""
     file = write(ROWS[objective], folder / "rows.jsonl")
     newest = FolderCheckpoints(folder / "kept").newest(fingerprint(IDENTITY))
+    packing = more.get("hyperparameters", SETTINGS).packing
+    rows = encoded(model, file, objective, more.pop("heldout", 0), packing)
     settings = {
-        "model": model, "rows": encoded(model, file, objective, more.pop("heldout", 0)), "objective": objective,
+        "model": model, "rows": rows, "objective": objective,
         "method": method, "hyperparameters": SETTINGS, "lora": Lora(r=8, alpha=16), "out": folder / "out",
         "checkpoints": folder / "kept", "resume_from": newest.path if newest else None, "base_name": "base",
     }  # fmt: skip

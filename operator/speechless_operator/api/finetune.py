@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from speechless import contract
-from speechless.contract import objectives
+from speechless.contract import objectives, training
 from speechless_operator.api.base import Cel, rules
 from speechless_operator.api.common import DataSource, JobSpec, ModelSource, job_immutable
 from speechless_operator.api.status import JobStatus
@@ -17,17 +17,8 @@ class FineTuneSpec(JobSpec, contract.FineTuneSettings):
     """What to train, on what, and how. Immutable once created, but for suspend and ttlSecondsAfterFinished."""
 
     model_config = rules(
-        Cel(
-            rule="!has(self.lora) || self.method == 'LoRA'",
-            message="lora goes with method LoRA: remove lora, or set method: LoRA",
-            field_path=".lora",
-        ),
+        training.training_rules,
         objectives.objective_rules,
-        Cel(
-            rule="self.method == 'LoRA' || self.merge",
-            message="merge: false publishes an adapter, and method Full makes none: remove merge, or set method: LoRA",
-            field_path=".merge",
-        ),
         Cel(
             rule="!has(self.model.quantization)",
             message="a quantized model cannot be trained: name the model that it was made from",

@@ -24,6 +24,8 @@ class Module(Protocol):
 
     COLUMNS: tuple[str, ...]
     """The columns that a row becomes; each holds a list of integers."""
+    PACKED: tuple[str, ...]
+    """Those of several rows in one, where the objective knows packing."""
     METRICS: dict[str, str]
     """Metrics of the result beside the losses: name to what the trainer logs its last value as."""
 
@@ -40,7 +42,7 @@ class Module(Protocol):
         """(tokens that the model sees, tokens that it learns) of a row."""
 
     def pack(self, rows: Iterable[Columns], max_length: int) -> Iterator[Columns]:
-        """Where the table says so: several rows in one of at most `max_length` tokens."""
+        """Several rows in one of at most `max_length` tokens, where the objective knows packing."""
 
     def trainer(self, run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
         """A Transformers trainer for a `harness.Run`; `shared`: arguments that all trainers take."""
@@ -54,8 +56,6 @@ class Recipe:
     takes: tuple[type, ...]
     """The examples that it learns from."""
     module: str
-    packs: bool = False
-    """Whether its module has `pack(rows, max_length)`, which puts several rows into one."""
 
     def load(self) -> Module:
         """The module, which imports torch."""
@@ -74,6 +74,6 @@ RECIPES = {
         Recipe(Objective.DPO, takes=(Preference,), module="dpo"),
         Recipe(Objective.KTO, takes=(Rated,), module="kto"),
         Recipe(Objective.ORPO, takes=(Preference,), module="orpo"),
-        Recipe(Objective.PRETRAIN, takes=(Text,), module="pretrain", packs=True),
+        Recipe(Objective.PRETRAIN, takes=(Text,), module="pretrain"),
     )
 }

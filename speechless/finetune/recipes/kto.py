@@ -93,9 +93,8 @@ def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
         model=run.model,
         ref_model=None if run.adapters else sft.model(run.job, run.dtype),
         args=KTOConfig(
-            **shared,
+            **{**shared, "train_sampling_strategy": "sequential"},
             max_length=None,
-            train_sampling_strategy="sequential",
             beta=options.beta,
             desirable_weight=options.desirable_weight,
             undesirable_weight=options.undesirable_weight,

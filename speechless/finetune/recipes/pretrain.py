@@ -13,6 +13,7 @@ from speechless.data.render import encoder_for
 from speechless.finetune.recipes import Columns, sft
 
 COLUMNS = sft.COLUMNS
+PACKED = COLUMNS
 METRICS = sft.METRICS
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from speechless.contract.objectives import objective_rules
+from speechless.contract.training import training_rules
 from speechless_operator.api.base import VALIDATIONS
 from speechless_operator.crd import all_crds
 from speechless_operator.plan.drift import covers
@@ -114,7 +115,6 @@ REFUSED = {
     "a path upwards": ("FineTune", "dataset.uri", "pvc://claim/../x", "without `..`"),
     "a path that ends upwards": ("FineTune", "dataset.uri", "pvc://claim/x/..", "without `..`"),
     "a claim's name in capitals": ("FineTune", "output.uri", "pvc://Claim/x", "must be `pvc://<claim>/<path>`"),
-    "lora with method Full": ("FineTune", "method", "Full", "lora goes with method LoRA"),
     "a reference's name that cannot be": ("Evaluation", "model.fineTune.name", "No_Name", "spec.model.fineTune.name"),
     "training what is quantized": ("FineTune", "model", {"quantization": {"name": "q"}}, "cannot be trained"),
     "quantizing what is quantized": ("Quantization", "model", {"quantization": {"name": "q"}}, "not quantized again"),
@@ -158,13 +158,6 @@ def test_what_is_wrong_is_refused_with_what_to_do(kube: Kube, namespace: str, ca
 
     assert message in str(refused.value)
     assert refused.value.code in (400, 422)
-
-
-def test_merge_false_needs_adapters(kube: Kube, namespace: str) -> None:
-    obj = resources.fine_tune("x", namespace, method="Full", merge=False)
-
-    with pytest.raises(ApiError, match="merge: false publishes an adapter, and method Full makes none"):
-        kube.create(obj, dry_run=True)
 
 
 FIXED = [
@@ -238,8 +231,8 @@ def test_every_rule_is_tried_here() -> None:
 
     said = rules(list(all_crds().values()))
     tried = [message for _, _, _, message in REFUSED.values()]
-    tried += ["cannot change: a", "merge: false publishes an adapter"]
-    tried += [rule.message for rule in objective_rules()]  # by test_objectives.py
+    tried += ["cannot change: a"]
+    tried += [rule.message for rule in (*objective_rules(), *training_rules())]  # by test_objectives.py
     untried = {message for message in said if not any(part in message for part in tried)}
     assert untried == set()
 

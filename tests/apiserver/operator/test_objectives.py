@@ -8,7 +8,9 @@ import pytest
 
 from speechless.contract import DatasetFormat, Objective
 from speechless.contract.objectives import OBJECTIVES, ObjectiveKind, objective_rules
+from speechless.contract.training import CONFLICTS, Conflict
 from tests.support import resources
+from tests.support.conflicts import BREAKS
 from tests.support.kube import ApiError, Kube, Object
 
 ROWS = list(OBJECTIVES.values())
@@ -62,6 +64,13 @@ def test_what_does_not_go_together_is_refused(kube: Kube, namespace: str, said: 
     with pytest.raises(ApiError) as refused:
         kube.create(fine_tune(namespace, row, **more), dry_run=True)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda one: one.field)
+def test_settings_that_do_not_go_together_are_refused(kube: Kube, namespace: str, conflict: Conflict) -> None:
+    with pytest.raises(ApiError) as refused:
+        kube.create(resources.fine_tune("x", namespace, **BREAKS[conflict.field]), dry_run=True)
+    assert conflict.message in str(refused.value)
 
 
 def test_every_rule_is_tried_here() -> None:

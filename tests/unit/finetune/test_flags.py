@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import DatasetFormat, Dpo, Method, Objective, Pretrain
+from speechless.contract import DatasetFormat, Dpo, Method, Objective, Precision, Pretrain
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import places
@@ -54,7 +54,11 @@ def test_flags_reach_the_settings() -> None:
     assert flags.lora.target_modules == ("q_proj", "v_proj")
     assert (flags.hyperparameters.learning_rate, flags.hyperparameters.max_steps) == (1e-3, 7)
     full = parse([*NEEDED, "--full_finetune", "--bits", "32", "--dataset_format", "messages"])
-    assert (full.method, full.precision, full.dataset_format) == (Method.FULL, "32", DatasetFormat.MESSAGES)
+    assert (full.method, full.precision, full.dataset_format) == (
+        Method.FULL,
+        Precision.FP32,
+        DatasetFormat.MESSAGES,
+    )
 
 
 @pytest.mark.parametrize("objective", Objective)
@@ -95,6 +99,36 @@ def test_options_go_with_their_objective(capsys: pytest.CaptureFixture[str]) -> 
         with pytest.raises(SystemExit):
             parse([*NEEDED, *argv])
         assert said in capsys.readouterr().err
+
+
+def test_settings_reach_their_fields_and_those_that_do_not_go_together_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = [
+        "--packing",
+        "--optim",
+        "adafactor",
+        "--neftune_noise_alpha",
+        "5",
+        "--gradient_checkpointing",
+        "true",
+    ]
+    given = parse([*NEEDED, *told, "--attn_implementation", "eager", "--use_dora", "--use_rslora"])
+    found = given.hyperparameters
+    assert (found.packing, found.optim, found.neftune_noise_alpha) == (True, "adafactor", 5)
+    assert (found.gradient_checkpointing, found.attn_implementation) == (True, "eager")
+    assert (given.lora.use_dora, given.lora.use_rslora) == (True, True)
+    assert parse([*NEEDED, "--pure_bf16"]).precision is Precision.PURE_BF16
+    for argv, said in (
+        (["--packing", "--objective", "dpo"], "--packing: packing goes with objective SFT or Pretrain"),
+        (["--packing", "--group_by_length"], "--group_by_length: groupByLength goes with objective SFT"),
+        (["--early_stopping_patience", "2", "--eval_dataset_size", "0"], "needs held-out rows"),
+        (["--pure_bf16", "--bits", "32"], "--pure_bf16 goes with --bits 16"),
+        (["--full_finetune", "--use_dora"], "--use_dora has no effect with --full_finetune"),
+        (["--optim", "adam"], "invalid choice: 'adam'"),
+        (["--gradient_checkpointing", "perhaps"], "'perhaps' is neither true nor false"),
+    ):
+        assert said in refusal(capsys, *argv)
 
 
 def test_a_dataset_is_a_list_with_commas_or_one_place_whose_name_has_some(

@@ -1,0 +1,87 @@
+"""What of a training's settings does not go together: said once, for a spec, for flags and for the resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from speechless.contract.model import Rule
+from speechless.contract.objectives import OBJECTIVES, Method, Objective, Packing
+
+if TYPE_CHECKING:
+    from speechless.contract.finetune import FineTuneSettings
+
+_H = "self.hyperparameters"
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Settings that do not go together. `held_out`: whether rows are held out."""
+
+    field: str
+    """The field that is to be changed, by the wire's name, below the spec."""
+    message: str
+    breaks: Callable[[FineTuneSettings, bool], bool]
+    cel: str
+    """The same on a resource's spec (`self`): true where all is well."""
+
+
+def _packs(objective: Objective) -> bool:
+    return OBJECTIVES[objective].packing is not Packing.NEVER
+
+
+_PACKING = [row.name for row in OBJECTIVES.values() if row.packing is not Packing.NEVER]
+_GROUPED = [row.name for row in OBJECTIVES.values() if row.packing is Packing.ASKED]
+"""Packed rows have one length; the trainers of the others look for rows of one sequence."""
+
+
+def _cel(names: list[Objective]) -> str:
+    return "[" + ", ".join(f"'{name}'" for name in names) + "]"
+
+
+CONFLICTS = (
+    Conflict(
+        field="hyperparameters.packing",
+        message=f"packing goes with objective {' or '.join(_PACKING)}: other rows cannot stand in one",
+        breaks=lambda spec, _: spec.hyperparameters.packing and not _packs(spec.objective),
+        cel=f"!{_H}.packing || self.objective in {_cel(_PACKING)}",
+    ),
+    Conflict(
+        field="hyperparameters.groupByLength",
+        message=f"groupByLength goes with objective {' or '.join(_GROUPED)} and without packing",
+        breaks=lambda spec, _: (
+            spec.hyperparameters.group_by_length
+            and (spec.hyperparameters.packing or spec.objective not in _GROUPED)
+        ),
+        cel=f"!{_H}.groupByLength || (self.objective in {_cel(_GROUPED)} && !{_H}.packing)",
+    ),
+    Conflict(
+        field="hyperparameters.earlyStoppingPatience",
+        message="earlyStoppingPatience needs held-out rows: set dataset.evalFraction",
+        breaks=lambda spec, held_out: bool(spec.hyperparameters.early_stopping_patience) and not held_out,
+        cel=f"!has({_H}.earlyStoppingPatience) || self.dataset.evalFraction > 0.0",
+    ),
+    Conflict(
+        field="lora",
+        message=f"lora goes with method {Method.LORA}: remove lora, or set method: {Method.LORA}",
+        breaks=lambda spec, _: spec.lora is not None and spec.method is not Method.LORA,
+        cel=f"!has(self.lora) || self.method == '{Method.LORA}'",
+    ),
+    Conflict(
+        field="merge",
+        message="merge: false publishes an adapter, and method Full makes none: remove merge, or set method: LoRA",
+        breaks=lambda spec, _: not spec.merge and spec.method is Method.FULL,
+        cel=f"self.method == '{Method.LORA}' || self.merge",
+    ),
+)
+
+
+def conflict_of(spec: FineTuneSettings, *, held_out: bool) -> Conflict | None:
+    """The first settings that do not go together, if any."""
+    return next((one for one in CONFLICTS if one.breaks(spec, held_out)), None)
+
+
+def training_rules() -> list[Rule]:
+    """The same on a resource's spec."""
+    return [Rule(one.cel, one.message, f".{one.field}") for one in CONFLICTS]

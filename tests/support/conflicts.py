@@ -1,0 +1,17 @@
+"""Settings of a FineTune that do not go together, by the field that a message is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BREAKS: dict[str, dict[str, Any]] = {
+    "hyperparameters.packing": {
+        "objective": "DPO",
+        "dataset": {"uri": "pvc://models/rows", "format": "Preference"},
+        "hyperparameters": {"packing": True},
+    },
+    "hyperparameters.groupByLength": {"hyperparameters": {"packing": True, "groupByLength": True}},
+    "hyperparameters.earlyStoppingPatience": {"hyperparameters": {"earlyStoppingPatience": 2}},
+    "lora": {"method": "Full", "lora": {"r": 8}},
+    "merge": {"method": "Full", "merge": False},
+}
