@@ -18,6 +18,7 @@ from speechless.data.render import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.job import Job, Outcome, Starter
 from speechless.finetune.recipes import RECIPES
+from speechless.finetune.speed import Cost, Speed, peak_of
 
 if TYPE_CHECKING:
     from speechless.finetune.device import Device
@@ -106,6 +107,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     words = (job.objective, job.method, where.name, trainable, job.rows.counts.rows)
     log.info("%s, %s on %s, %d trainable parameters, %d rows", *words)
+    watch.speed = _speed(job, trainer, model, trainable, where)
     before = _steps(job, trainer, watch)
     if watch.interrupted:
         what = f"stopped by a signal at step {trainer.state.global_step} of {trainer.state.max_steps}"
@@ -157,6 +159,28 @@ def _steps(job: Job, trainer: Any, watch: Watch) -> int:
         trainer._save_checkpoint(trainer.model, trial=None)
         trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
     return int(before)
+
+
+def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) -> Speed:
+    """What measures the run: tokens of all ranks."""
+    import torch
+
+    counts, config = job.rows.counts, model.config.get_text_config()
+    tokens = counts.tokens / counts.rows
+    args = trainer.args
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = output is None or output.weight is embedding.weight
+    full = job.method is Method.FULL
+    frozen = sum(parameter.numel() for parameter in model.parameters()) - (0 if full else trainable)
+    used = frozen - (0 if tied else embedding.weight.numel())
+    cost = Cost(used, trainable, config.num_hidden_layers, heads * size, full)
+    peak = peak_of(torch.cuda.get_device_name()) if where.name == "cuda" else None
+    return Speed(
+        tokens, batch * args.world_size, cost.flops(tokens), peak * args.world_size if peak else None
+    )
 
 
 def _metrics(

@@ -29,6 +29,16 @@ COMPLETED, LATEST, LOG, RESULTS, RUN = (
     "run.json",
 )
 ADAPTER = "adapter_model"
+_LOGGED = (
+    "loss",
+    "eval_loss",
+    "learning_rate",
+    "grad_norm",
+    "epoch",
+    "tokens_per_second",
+    "mfu",
+    "memory_gb",
+)
 _PARTIAL = ".partial"
 _LOCK = ".lock"
 
@@ -136,11 +146,7 @@ class Outputs:
         line = {
             "current_steps": step,
             "total_steps": total,
-            **{
-                name: values[name]
-                for name in ("loss", "eval_loss", "learning_rate", "epoch")
-                if name in values
-            },
+            **{name: values[name] for name in _LOGGED if name in values},
             "percentage": round(100 * step / total, 2) if total else 0,
             "elapsed_time": round(passed, 1),
             "remaining_time": round(passed * (total - step) / done, 1) if done else None,

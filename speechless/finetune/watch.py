@@ -1,6 +1,8 @@
 """What watches a training run: progress, a loss that is no number, checkpoints, the request to stop."""
 
 import math
+import resource
+import sys
 from typing import Any
 
 from transformers import TrainerCallback
@@ -8,8 +10,12 @@ from transformers import TrainerCallback
 from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.finetune.job import Job, Starter
+from speechless.finetune.speed import Speed
 
-_SHOWN = ("loss", "learning_rate", "grad_norm", "epoch", "eval_loss", "rewards/accuracies", "rewards/margins")
+_SHOWN = (
+    *("loss", "learning_rate", "grad_norm", "epoch", "eval_loss", "rewards/accuracies", "rewards/margins"),
+    *("tokens_per_second", "mfu", "memory_gb"),
+)
 
 
 class StopEvaluation(Exception):  # noqa: N818 - nothing is wrong
@@ -26,6 +32,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Whether the run ended because it was asked to, with steps left."""
         self.last: dict[str, float] = {}
         """The latest value of everything that was logged."""
+        self.speed: Speed | None = None
+        """What measures how fast it is."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Show where the run starts."""
@@ -91,8 +99,20 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                     "lower learningRate, add warmupSteps, or look for broken rows in the dataset",
                 )
         self.last |= logs
+        if "loss" in logs and self.speed is not None:
+            logs = logs | self.speed.look(state.global_step) | {"memory_gb": peak_memory() / 1e9}
         shown = {name: float(logs[name]) for name in _SHOWN if name in logs}
         self._starter.progress(state.global_step, state.max_steps, shown)
+
+
+def peak_memory() -> float:
+    """Bytes that this rank has used at most: of its GPU, or of the machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    scale = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB on Linux
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
 
 
 def agreed(asked: bool, device: Any) -> bool:
