@@ -78,6 +78,8 @@ ROWS = (
     Row(r"make (bench-operator|test-more)", Cannot("an hour, or minutes on a quiet machine: by hand")),
     Row(r"\S*python -m benchmarks\.operator --help", Here("--resources")),
     Row(r"\S*python -m benchmarks\.store --help", Here("--megabytes")),
+    Row(r"\S*python -m benchmarks\.train --help", Here("--trl-defaults")),
+    Row(r"\S*python -m benchmarks\.train --steps .*", Cannot("it measures: minutes, by hand")),
     Row(r"\S*python -m benchmarks\.store --megabytes .*", Cannot("it measures: minutes, by hand")),
     Row(
         r"\S*python -m benchmarks\.operator --only \S+ .*",
