@@ -7,7 +7,7 @@ through or taken up from a checkpoint.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from speechless.contract import FailureReason, Lora, Method, Metric, Precision
 from speechless.data.render import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune.job import Job, Outcome, Starter
+from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.speed import Cost, Speed, peak_of
 
@@ -125,6 +125,7 @@ def train(job: Job, starter: Starter) -> Outcome:
         steps=trainer.state.global_step,
         metrics=_metrics(job, watch, _LAST | module.METRICS, trainer.state.global_step, trainable),
         resumed_from=before,
+        curve=curve_of(trainer.state.log_history),
         settings={
             "device": where.name,
             "precision": "bf16" if where.bf16 else "fp32",
@@ -181,6 +182,18 @@ def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) ->
     return Speed(
         tokens, batch * args.world_size, cost.flops(tokens), peak * args.world_size if peak else None
     )
+
+
+POINTS = 400
+"""Of a curve."""
+
+
+def curve_of(history: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
+    """The losses of a trainer's log, thinned out evenly; the last ones and those on held-out rows stay."""
+    held = [Point(step=one["step"], eval_loss=one["eval_loss"]) for one in history if "eval_loss" in one]
+    trained = [Point(step=one["step"], loss=one["loss"]) for one in history if "loss" in one]
+    every = -(-len(trained) // POINTS) or 1
+    return (*trained[::-1][::every][::-1], *held)
 
 
 def _metrics(

@@ -92,6 +92,15 @@ class Job(_Document):
         return self.hyperparameters.learning_rate or OBJECTIVES[self.objective].learning_rate[self.method]
 
 
+class Point(_Document):
+    """The losses that were logged at a step."""
+
+    step: int
+    loss: float | None = None
+    eval_loss: float | None = None
+    """On held-out rows."""
+
+
 class Outcome(_Document):
     """How it went."""
 
@@ -101,6 +110,8 @@ class Outcome(_Document):
     """The step of the checkpoint it was taken up from; 0: from the beginning."""
     settings: dict[str, JsonValue]
     """What the run chose itself: device, precision, learning rate, target modules."""
+    curve: tuple[Point, ...] = ()
+    """The losses over the steps, a few hundred points at most."""
 
 
 class Starter(Protocol):
