@@ -117,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(given: argparse.Namespace, out: Results) -> int:
     tokenizer = encoder = None
     if given.model is not None:
-        from speechless.data.render import encoder_for, load_tokenizer
+        from speechless.data.render import encoder_for
+        from speechless.data.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(models.locate_model(given.model).path)
         encoder = encoder_for(tokenizer)

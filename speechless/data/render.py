@@ -3,49 +3,30 @@
 A label is the token's own id where it is learned and -100 where it is not (PyTorch's `ignore_index`).
 
 Text: the prompt as the tokenizer encodes it alone (that is what the model is given later), then the text and the end of
-text; learned are the text and the end. Conversation: the tokenizer's chat template; learned are the assistant's turns,
-as marked by `{% generation %}` in the template, but for those that the row leaves out.
+text; learned are the text and the end. Conversation: the ids that the tokenizer's `apply_chat_template` makes, whatever
+its chat template; learned is what the assistant has to say in its turns, with the tokens that end them, but for those
+turns that the row leaves out (see `template.py`).
 """
 
+import dataclasses
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from speechless.contract import FailureReason
 from speechless.data.dataset import Placed
 from speechless.data.examples import Conversation, Message, Preference, Role, Text
+from speechless.data.masks import IGNORED, Tokens, encode
+from speechless.data.template import ChatTemplate, Tools
+from speechless.data.turns import alike
 from speechless.errors import StageError
 
 log = logging.getLogger(__name__)
 
-IGNORED = -100
-_TEMPLATE_HINT = (
-    "mark the assistant's words with {% generation %} and {% endgeneration %} in the chat template"
-)
+__all__ = ["IGNORED", "Renderer", "Tokens", "encoder_for", "open_prompt", "text", "turn_ends"]
 
-Tokens = tuple[list[int], list[int]]
-"""(ids, labels), of the same length."""
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder; StageError(MODEL_INVALID) if there is none or it knows no end of text."""
-    from transformers import AutoTokenizer
-
-    if not (folder / "config.json").is_file():
-        told = f"{folder.name}: no config.json: this is no Hugging Face model folder"
-        raise StageError(FailureReason.MODEL_INVALID, told, "name the folder that holds config.json")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().partition("\n")[0]
-        told = f"{folder.name}: the tokenizer cannot be loaded: {first[:300]}"
-        raise StageError(FailureReason.MODEL_INVALID, told, "check the model's files") from error
-    if tokenizer.eos_token_id is None:
-        what = f"{folder.name}: the tokenizer has no eos_token: the model could not learn to stop"
-        raise StageError(FailureReason.MODEL_INVALID, what, "set eos_token in tokenizer_config.json")
-    tokenizer.padding_side = "right"
-    return tokenizer
+Pair = tuple[list[int], list[int], list[int]]
+"""(prompt, chosen, rejected): token ids."""
 
 
 def encoder_for(tokenizer: Any) -> Callable[[Placed], Tokens]:
@@ -53,18 +34,16 @@ def encoder_for(tokenizer: Any) -> Callable[[Placed], Tokens]:
 
     Of a pair of answers it is the prompt with the longer one: what `maxLength` has to hold.
     """
-    templates: list[str] = []  # found when the first conversation comes
+    renderer = Renderer(tokenizer)
 
     def encoder(row: Placed) -> Tokens:
         match row.example:
             case Text() as example:
                 return text(example, tokenizer)
             case Conversation() as example:
-                if not templates:
-                    templates.append(training_template(tokenizer))
-                return conversation(example, tokenizer, templates[0], row.where)
+                return renderer.conversation(example, row.where)
             case Preference() as example:
-                prompt, chosen, rejected = preference(example, tokenizer, row.where)
+                prompt, chosen, rejected = renderer.preference(example, row.where)
                 answer = max(chosen, rejected, key=len)
                 return prompt + answer, [IGNORED] * len(prompt) + answer
             case other:
@@ -74,6 +53,105 @@ def encoder_for(tokenizer: Any) -> Callable[[Placed], Tokens]:
                 )
 
     return encoder
+
+
+class Renderer:
+    """Examples as token ids, by a tokenizer and its chat template (or `template`, in Jinja, in its place)."""
+
+    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
+        """Nothing is asked of a template before the first messages come: texts need none."""
+        self.tokenizer = tokenizer
+        self._template = template
+        self._templates: dict[str, ChatTemplate] = {}  # by source: a tokenizer may have one more for tools
+        self._told = False
+
+    def conversation(self, example: Conversation, where: str) -> Tokens:
+        """Ids as `apply_chat_template` makes them; labels for the assistant's turns that are to be trained.
+
+        StageError(DATASET_INVALID) with the row's place (`where`) where the template refuses the conversation or a turn
+        cannot be told from the rest; StageError(MODEL_INVALID) where there is no template, or it fits no conversation.
+        """
+        rendered = self._template_for(example.tools).conversation(example, where)
+        if rendered.hidden and not self._told:
+            self._told = True
+            log.warning(
+                "%s: the chat template leaves out or changes words of the assistant, such as its reasoning; "
+                "what is left out is not learned (told of the first such row only)",
+                where,
+            )
+        return encode(self.tokenizer, rendered.text, rendered.learned, where)
+
+    def completion(
+        self, prompt: tuple[Message, ...] | str, answer: tuple[Message, ...] | str, where: str
+    ) -> tuple[list[int], list[int]]:
+        """(prompt, answer): token ids. The prompt is open for the answer, which ends as a learned turn does.
+
+        Of messages the answer goes from its first learned token to its last; an answer of several turns has the
+        user's words between them, and an answer that shows nothing is empty. Errors as of `conversation`.
+        """
+        if isinstance(prompt, str):
+            if not isinstance(answer, str):
+                what = f"{where}: the prompt is a text, and an answer is messages"
+                raise StageError(FailureReason.DATASET_INVALID, what, "write all of them as one or the other")
+            opened = open_prompt(prompt, self.tokenizer)
+            ids = text(Text(answer, prompt), self.tokenizer)[0]
+            return opened, ids[len(opened) :]
+        said = (Message(Role.ASSISTANT, answer),) if isinstance(answer, str) else answer
+        asked = tuple(dataclasses.replace(message, trained=False) for message in prompt)
+        ids, labels = self.conversation(Conversation((*asked, *said)), where)
+        learned = [place for place, label in enumerate(labels) if label != IGNORED]
+        if not learned:
+            return ids, []
+        return ids[: learned[0]], ids[learned[0] : learned[-1] + 1]
+
+    def preference(self, example: Preference, where: str) -> Pair:
+        """(prompt, chosen, rejected): token ids of a prompt and of two answers, each as `completion` makes it.
+
+        Where the seam of one answer falls into a token, both begin at the token before it.
+        """
+        first, chosen = self.completion(example.prompt, example.chosen, where)
+        second, rejected = self.completion(example.prompt, example.rejected, where)
+        if not chosen or not rejected:
+            return (first if chosen else second), chosen, rejected
+        kept = alike(first, second)
+        return first[:kept], first[kept:] + chosen, second[kept:] + rejected
+
+    def _template_for(self, tools: Tools) -> ChatTemplate:
+        if not self._template and not self.tokenizer.chat_template:
+            what = "the tokenizer has no chat template, and the rows are messages"
+            raise StageError(
+                FailureReason.MODEL_INVALID, what, "add a chat template, or bring prompts and completions"
+            )
+        source: str = self.tokenizer.get_chat_template(self._template, list(tools) or None)
+        if source not in self._templates:
+            self._templates[source] = ChatTemplate(self.tokenizer, source, tools)
+            if not _ends(self.tokenizer, self._templates[source]):
+                log.warning(
+                    "the chat template ends an answer with no token of its own: the model may not stop"
+                )
+        return self._templates[source]
+
+
+def turn_ends(tokenizer: Any, template: str | None = None) -> tuple[int, ...]:
+    """Ids of the special tokens that end an answer by the tokenizer's chat template, or by `template` (Jinja).
+
+    It is the last token that is learned of an answer that ends a conversation; if that is no special token, of one that
+    the user goes on from. Empty: the template ends answers with words or with nothing, or there is no template.
+    StageError(MODEL_INVALID) if the template fits no conversation.
+    """
+    if not template and not tokenizer.chat_template:
+        return ()
+    return _ends(tokenizer, ChatTemplate(tokenizer, tokenizer.get_chat_template(template)))
+
+
+def _ends(tokenizer: Any, template: ChatTemplate) -> tuple[int, ...]:
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    for rendered in template.answers():
+        labels = encode(tokenizer, rendered.text, rendered.learned, "")[1]
+        last = next((token for token in reversed(labels) if token != IGNORED), None)
+        if last in special:
+            return (last,)
+    return ()
 
 
 def open_prompt(prompt: str, tokenizer: Any) -> list[int]:
@@ -105,131 +183,3 @@ def text(example: Text, tokenizer: Any) -> Tokens:
     if not completion or completion[-1] != tokenizer.eos_token_id:
         completion = [*completion, tokenizer.eos_token_id]
     return prompt + completion, [IGNORED] * len(prompt) + completion
-
-
-def conversation(example: Conversation, tokenizer: Any, template: str, where: str) -> Tokens:
-    """Tokens of a conversation by the chat template; learned are the assistant's turns that are to be trained.
-
-    StageError(DATASET_INVALID) with the row's place where the template refuses the conversation.
-    """
-    import jinja2
-
-    try:
-        encoded = tokenizer.apply_chat_template(
-            [message.to_template() for message in example.messages],
-            tools=list(example.tools) or None,
-            chat_template=template,
-            tokenize=True,
-            return_dict=True,
-            return_assistant_tokens_mask=True,
-        )
-    except (jinja2.TemplateError, TypeError) as error:
-        what = f"{where}: the chat template refuses the conversation: {error}"
-        raise StageError(
-            FailureReason.DATASET_INVALID, what, "correct the row, or bring another chat template"
-        ) from error
-    ids: list[int] = encoded["input_ids"]
-    mask = _chosen(encoded["assistant_masks"], example, where)
-    return ids, [token if learned else IGNORED for token, learned in zip(ids, mask, strict=True)]
-
-
-def _chosen(mask: Sequence[int], example: Conversation, where: str) -> Sequence[int]:
-    """The mask without the turns that the row leaves out: the n-th run of ones is the assistant's n-th turn."""
-    turns = [message.trained for message in example.messages if message.role is Role.ASSISTANT]
-    if all(turns):
-        return mask
-    chosen, run, before = list(mask), -1, 0
-    for place, marked in enumerate(mask):
-        run += marked and not before
-        before = marked
-        if marked and run < len(turns) and not turns[run]:
-            chosen[place] = 0
-    if run + 1 != len(turns):
-        what = f"{where}: the chat template shows {run + 1} of {len(turns)} turns of the assistant"
-        raise StageError(
-            FailureReason.DATASET_INVALID, what, "turns cannot be left out of training with this template"
-        )
-    return chosen
-
-
-def preference(example: Preference, tokenizer: Any, where: str) -> tuple[list[int], list[int], list[int]]:
-    """(prompt, chosen, rejected): token ids. Each answer goes on from the prompt and is closed, as `text` closes one.
-
-    Of messages, by the tokenizer's chat template; an answer begins where its tokens leave the prompt's.
-    """
-    if isinstance(example.prompt, str):
-        if not isinstance(example.chosen, str) or not isinstance(example.rejected, str):
-            what = f"{where}: the prompt is a text, and an answer is messages"
-            raise StageError(FailureReason.DATASET_INVALID, what, "write all of them as one or the other")
-        both = [
-            text(Text(answer, example.prompt), tokenizer)[0] for answer in (example.chosen, example.rejected)
-        ]
-        prompt = open_prompt(example.prompt, tokenizer)
-    else:
-        prompt = _rendered(example.prompt, tokenizer, where, answer=True)
-        both = [
-            _rendered((*example.prompt, *_messages(answer)), tokenizer, where, answer=False)
-            for answer in (example.chosen, example.rejected)
-        ]
-    kept = min(_common(prompt, ids) for ids in both)
-    return prompt[:kept], both[0][kept:], both[1][kept:]
-
-
-def _messages(answer: tuple[Message, ...] | str) -> tuple[Message, ...]:
-    return (Message(Role.ASSISTANT, answer),) if isinstance(answer, str) else answer
-
-
-def _rendered(messages: Sequence[Message], tokenizer: Any, where: str, *, answer: bool) -> list[int]:
-    """Token ids by the tokenizer's own chat template; `answer`: open for the assistant's answer."""
-    import jinja2
-
-    if not tokenizer.chat_template:
-        what = "the tokenizer has no chat template, and the rows are messages"
-        raise StageError(FailureReason.MODEL_INVALID, what, "add a chat template, or bring texts")
-    try:
-        ids: list[int] = tokenizer.apply_chat_template(
-            [message.to_template() for message in messages],
-            add_generation_prompt=answer,
-            tokenize=True,
-            return_dict=True,
-        )["input_ids"]
-    except (jinja2.TemplateError, TypeError) as error:
-        what = f"{where}: the chat template refuses the messages: {error}"
-        raise StageError(
-            FailureReason.DATASET_INVALID, what, "correct the row, or bring another chat template"
-        ) from error
-    return ids
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
-    return next(
-        (at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
-        min(len(one), len(other)),
-    )
-
-
-def training_template(tokenizer: Any) -> str:
-    """The tokenizer's chat template, or TRL's twin of it that marks the assistant's turns.
-
-    StageError(MODEL_INVALID) if there is no template, or one that does not mark them: such a run would look healthy and
-    learn nothing.
-    """
-    from trl.chat_template_utils import get_training_chat_template, is_chat_template_stop_token_trained
-
-    if not tokenizer.chat_template:
-        what = "the tokenizer has no chat template, and the rows are conversations"
-        raise StageError(
-            FailureReason.MODEL_INVALID, what, "add a chat template, or bring prompts and completions"
-        )
-    try:
-        patched = get_training_chat_template(tokenizer)
-    except ValueError as error:
-        what = "the chat template does not mark what the assistant says, so there is nothing to learn from"
-        raise StageError(FailureReason.MODEL_INVALID, what, _TEMPLATE_HINT) from error
-    if not is_chat_template_stop_token_trained(tokenizer, chat_template=patched):
-        log.warning(
-            "the chat template leaves the end of a turn out of what is learned: the model may not stop"
-        )
-    template: str = patched or tokenizer.chat_template
-    return template

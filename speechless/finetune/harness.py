@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from speechless.contract import FailureReason, Lora, Method, Metric, Precision
-from speechless.data.render import load_tokenizer
+from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES

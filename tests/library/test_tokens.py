@@ -9,6 +9,7 @@ import pytest
 from speechless.contract import FailureReason, Objective
 from speechless.data import Conversation, Message, Role, Text, read_rows, render, survey
 from speechless.data.__main__ import main as check
+from speechless.data.render import Renderer
 from speechless.errors import StageError
 from speechless.finetune.tokens import Encoder, Encoding
 
@@ -48,16 +49,16 @@ def test_the_assistants_turns_are_learned_but_for_those_left_out(tokenizer: Any)
         )
     )
     end = tokenizer.eos_token
-    assert learned(render.conversation(talk, tokenizer, TEMPLATE, "a:1"), tokenizer) == f"return 2{end}"
+    assert learned(Renderer(tokenizer, TEMPLATE).conversation(talk, "a:1"), tokenizer) == f"return 2{end}"
     every = Conversation(tuple(turn(message.role, message.content) for message in talk.messages))
     assert (
-        learned(render.conversation(every, tokenizer, TEMPLATE, "a:1"), tokenizer)
+        learned(Renderer(tokenizer, TEMPLATE).conversation(every, "a:1"), tokenizer)
         == f"return 1{end}return 2{end}"
     )
 
 
 def test_a_turn_that_the_template_hides_cannot_be_left_out(tokenizer: Any) -> None:
-    hiding = TEMPLATE.replace("message in messages", "message in messages[2:]")
+    hiding = TEMPLATE.replace("message in messages", "message in messages[-2:]")
     talk = Conversation(
         (
             turn(Role.USER, "sum x"),
@@ -66,16 +67,16 @@ def test_a_turn_that_the_template_hides_cannot_be_left_out(tokenizer: Any) -> No
             turn(Role.ASSISTANT, "return 2"),
         )
     )
-    with pytest.raises(StageError, match=r"rows.jsonl:7: the chat template shows 1 of 2 turns") as refused:
-        render.conversation(talk, tokenizer, hiding, "rows.jsonl:7")
+    with pytest.raises(StageError, match=r"rows.jsonl:7: turn 1 of the assistant cannot be told") as refused:
+        Renderer(tokenizer, hiding).conversation(talk, "rows.jsonl:7")
     assert refused.value.reason is FailureReason.DATASET_INVALID
 
 
 def test_a_template_that_refuses_a_conversation_is_told_with_the_rows_place(tokenizer: Any) -> None:
-    refusing = "{{ raise_exception('roles must alternate') }}"
+    refusing = TEMPLATE + "{% if messages[0].content == 'a' %}{{ raise_exception('not this') }}{% endif %}"
     talk = Conversation((turn(Role.USER, "a"), turn(Role.ASSISTANT, "b")))
-    with pytest.raises(StageError, match=r"rows.jsonl:7: the chat template refuses .*roles must alternate"):
-        render.conversation(talk, tokenizer, refusing, "rows.jsonl:7")
+    with pytest.raises(StageError, match=r"rows.jsonl:7: the chat template of tiny refuses .*not this"):
+        Renderer(tokenizer, refusing).conversation(talk, "rows.jsonl:7")
 
 
 def test_of_a_text_its_prompt_is_only_read(tokenizer: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from speechless.contract import Dpo
 from speechless.data import Placed
 from speechless.data.examples import Preference
-from speechless.data.render import preference
+from speechless.data.render import Renderer
 from speechless.finetune.recipes import Columns, sft
 
 COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -19,10 +19,11 @@ METRICS = {"train/reward_accuracy": "rewards/accuracies", "train/reward_margin":
 
 def encoder(tokenizer: Any) -> Callable[[Placed], Columns]:
     """Ids of a prompt and of two answers to it."""
+    renderer = Renderer(tokenizer)
 
     def encode(row: Placed) -> Columns:
         assert isinstance(row.example, Preference)
-        return dict(zip(COLUMNS, preference(row.example, tokenizer, row.where), strict=True))
+        return dict(zip(COLUMNS, renderer.preference(row.example, row.where), strict=True))
 
     return encode
 
