@@ -7,6 +7,7 @@ with `{% generation %}` is taken at its word (Transformers' assistant mask, in c
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -56,7 +57,7 @@ class ChatTemplate:
         self._marked = bool(_MARKS.search(source))
         self._closing = Closing()
         self._proven: list[Conversation] = []
-        self._try(tools, tokenizer.eos_token or "")
+        self._try(tools, tokenizer.bos_token or "")
 
     def render(self, messages: Messages, tools: Tools = (), *, answer: bool = False) -> str:
         """Messages as text; `answer`: open for the assistant's answer. Errors are Jinja's and the template's own."""
@@ -90,7 +91,12 @@ class ChatTemplate:
 
     def _conversation(self, example: Conversation, *, again: bool = True) -> Rendered:
         messages = [message.to_template() for message in example.messages]
-        text, marks = self._rendered(messages, example.tools)
+        try:
+            text, marks = self._rendered(messages, example.tools)
+        except TypeError:
+            # Some templates (DeepSeek-V3's) want what a tool is called with as a text.
+            messages = _with_arguments_as_text(messages)
+            text, marks = self._rendered(messages, example.tools)
         turns = Turns(
             lambda some, answer: self.render(some, example.tools, answer=answer),
             *(messages, text, self._closing, self._special),
@@ -129,7 +135,7 @@ class ChatTemplate:
         )
         return texts[0], [Span(*span) for span in spans[0] if span[1] > span[0]] if self._marked else []
 
-    def _try(self, tools: Tools, end_of_text: str) -> None:
+    def _try(self, tools: Tools, begin_of_text: str) -> None:
         """Render a question and its answer, and two of them, to see how an answer is closed and whether it is found."""
         import jinja2
 
@@ -150,7 +156,7 @@ class ChatTemplate:
         except (jinja2.TemplateError, TypeError):
             more = None  # a template for one question alone
         between = (ended if more is None else more).partition(_PROBE[2].content)[0]
-        self._closing = closing_of(ended, between, self._special, end_of_text)
+        self._closing = closing_of(ended, between, self._special, begin_of_text)
         # Marks that mark nothing are none.
         self._marked &= bool(
             self._rendered([message.to_template() for message in (*system, *_PROBE[:2])], tools)[1]
@@ -183,6 +189,21 @@ class ChatTemplate:
     @staticmethod
     def _unfit(what: str, hint: str = MARK_HINT) -> StageError:
         return StageError(FailureReason.MODEL_INVALID, what, hint)
+
+
+def _with_arguments_as_text(messages: Messages) -> list[dict[str, Any]]:
+    """Messages whose calls of tools have their arguments as JSON text, as OpenAI has them."""
+    changed = []
+    for message in map(dict, messages):
+        if calls := message.get("tool_calls"):
+            functions = [call["function"] for call in calls]
+            texts = [json.dumps(function["arguments"], ensure_ascii=False) for function in functions]
+            message["tool_calls"] = [
+                call | {"function": call["function"] | {"arguments": text}}
+                for call, text in zip(calls, texts, strict=True)
+            ]
+        changed.append(message)
+    return changed
 
 
 def _without(marks: list[Span], turns: dict[int, Span], trained: list[int]) -> list[Span]:

@@ -19,6 +19,7 @@ Messages = Sequence[Mapping[str, Any]]
 """As chat templates take them."""
 Render = Callable[[Messages, bool], str]
 """Messages to text; True: open for the assistant's answer."""
+_TAG = re.compile(r"</?\w+>")
 
 
 class Span(NamedTuple):
@@ -49,19 +50,18 @@ class Closing:
     """Where the user goes on."""
 
 
-def closing_of(ended: str, between: str, special: re.Pattern[str], end_of_text: str) -> Closing:
+def closing_of(ended: str, between: str, special: re.Pattern[str], begin_of_text: str) -> Closing:
     """Read off a closing: `ended` follows an answer at the end of the text, `between` one before the next question.
 
-    What both begin with closes a turn. If that is nothing, each place has a closing of its own (gpt-oss).
+    What both begin with closes a turn. If that is nothing, each place has a closing of its own (gpt-oss). Where only
+    `between` has a token, the model stops by saying that, be it the first one of the next question (GLM-4).
     """
-    shared = _shared(ended, between, special)
-    last = shared
-    if not shared.strip() and ended.strip():
+    last = shared = _shared(ended, between, special)
+    if not shared.strip():
         last = _first_special(ended, special) or ended
         shared = _first_special(between, special) or shared
-    elif not shared.strip() and end_of_text and between.lstrip().startswith(end_of_text):
-        # Only where somebody goes on is the answer closed.
-        shared = between[: between.index(end_of_text) + len(end_of_text)]
+        if begin_of_text and shared.endswith(begin_of_text):
+            shared = last
     last, shared = _without_blanks(last, special), _without_blanks(shared, special)
     return Closing(last, ended[len(last) :], shared)
 
@@ -117,13 +117,16 @@ class Turns:
         header = self._around(place, place - 1, self._messages[:place], answer=True)[1]
         if self._text.startswith(header, border):
             return border + len(header)
-        # The prompt for an answer has more than the conversation shows (DeepSeek's and Qwen's "<think>").
-        neutral = self._around(place, place, self._messages)[0]
-        shown = neutral[border:]
-        alike = neutral.startswith(self._text[:border]) and self._text.startswith(shown, border)
-        if not alike or not header.startswith(shown):
+        # The prompt for an answer ends otherwise than the turn begins, as by a "<think>" that the turn does not show.
+        # What both have is given to the model. It is more than the end of the message before, and the rest is marks.
+        given = _shared(header, self._text[border:], self._special)
+        closed = self._around(place, place - 1, self._messages[:place])[1]
+        if len(given) <= alike(header, closed) or not self._only_marks(header[len(given) :]):
             raise self._lost(place, "it does not begin as the template's prompt for an answer ends")
-        return border + len(shown)
+        return border + len(given)
+
+    def _only_marks(self, text: str) -> bool:
+        return not _TAG.sub("", self._special.sub("", text)).strip()
 
     def _end(self, place: int) -> int:
         close = self._closing
@@ -151,19 +154,24 @@ class Turns:
         return border + len(closed)
 
     def _around(self, turn: int, place: int, messages: Messages, *, answer: bool = False) -> tuple[str, str]:
-        """What stands before and behind a word that takes the place of a message's: of what it calls, if it calls."""
+        """What stands before and behind a word in a message's place: in its last call's name, if it calls tools."""
         word = next(word for number in range(10**6) if (word := f"qz{number}word") not in self._text)
+        message = messages[place]
         put = [*messages]
-        calls = messages[place].get("tool_calls")
-        if calls:
-            last = calls[-1] | {"function": calls[-1]["function"] | {"name": word}}
-            put[place] = {**messages[place], "tool_calls": [*calls[:-1], last]}
+        if calls := message.get("tool_calls"):
+            name = calls[-1]["function"]["name"]
+            function = calls[-1]["function"] | {"name": word}
+            put[place] = {**message, "tool_calls": [*calls[:-1], calls[-1] | {"function": function}]}
         else:
-            put[place] = {**messages[place], "content": word}
+            put[place] = {**message, "content": word}
         before, found, behind = self._render(put, answer).partition(word)
+        if calls:
+            behind = behind.replace(
+                word, name
+            )  # some templates name the function again where the tool answers
         if not found or word in behind:
-            times = "does not show" if not found else "shows twice"
-            raise self._lost(turn, f"the template {times} a message of the {messages[place]['role']}")
+            times = "twice" if found else "nowhere"
+            raise self._lost(turn, f"the template shows a message of the {message['role']} {times}")
         return before, behind
 
     def _lost(self, place: int, why: str) -> LostTurnError:
