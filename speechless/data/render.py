@@ -122,36 +122,46 @@ class Renderer:
             raise StageError(
                 FailureReason.MODEL_INVALID, what, "add a chat template, or bring prompts and completions"
             )
-        source: str = self.tokenizer.get_chat_template(self._template, list(tools) or None)
+        source = _source(self.tokenizer, self._template, tools)
         if source not in self._templates:
             self._templates[source] = ChatTemplate(self.tokenizer, source, tools)
-            if not _ends(self.tokenizer, self._templates[source]):
-                log.warning(
-                    "the chat template ends an answer with no token of its own: the model may not stop"
-                )
+            if not _ends(self.tokenizer, self._templates[source], last=True):
+                log.warning("the chat template ends an answer with no special token: the model may not stop")
         return self._templates[source]
 
 
 def turn_ends(tokenizer: Any, template: str | None = None) -> tuple[int, ...]:
     """Ids of the special tokens that end an answer by the tokenizer's chat template, or by `template` (Jinja).
 
-    It is the last token that is learned of an answer that ends a conversation; if that is no special token, of one that
-    the user goes on from. Empty: the template ends answers with words or with nothing, or there is no template.
+    One id: the last token that is learned of an answer that ends a conversation, or, where that is no special token, of
+    one that the user goes on from. None: the template ends answers with words or with nothing, or there is no template.
     StageError(MODEL_INVALID) if the template fits no conversation.
     """
     if not template and not tokenizer.chat_template:
         return ()
-    return _ends(tokenizer, ChatTemplate(tokenizer, tokenizer.get_chat_template(template)))
+    found = ChatTemplate(tokenizer, _source(tokenizer, template))
+    return _ends(tokenizer, found, last=True) or _ends(tokenizer, found, last=False)
 
 
-def _ends(tokenizer: Any, template: ChatTemplate) -> tuple[int, ...]:
+def _ends(tokenizer: Any, template: ChatTemplate, *, last: bool) -> tuple[int, ...]:
+    """The token that ends an answer, if it is a special one: an answer that ends a conversation (`last`), or not."""
+    rendered = template.answer(last=last)
+    if rendered is None:
+        return ()
+    labels = encode(tokenizer, rendered.text, rendered.learned, "")[1]
+    said = [label for label in labels if label != IGNORED]
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    for rendered in template.answers():
-        labels = encode(tokenizer, rendered.text, rendered.learned, "")[1]
-        last = next((token for token in reversed(labels) if token != IGNORED), None)
-        if last in special:
-            return (last,)
-    return ()
+    return tuple(said[-1:]) if said and said[-1] in special else ()
+
+
+def _source(tokenizer: Any, template: str | None, tools: Tools = ()) -> str:
+    """The Jinja of the template that a tokenizer takes."""
+    try:
+        source: str = tokenizer.get_chat_template(template, list(tools) or None)
+    except ValueError as error:
+        what = f"the tokenizer has no chat template to take: {error}"
+        raise StageError(FailureReason.MODEL_INVALID, what, "name a chat template") from error
+    return source
 
 
 def open_prompt(prompt: str, tokenizer: Any) -> list[int]:

@@ -73,7 +73,7 @@ class ChatTemplate:
 
         try:
             return self._conversation(example)
-        except (jinja2.TemplateError, TypeError) as error:
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
             what = f"{where}: {self._name} refuses the conversation: {error}"
             hint = "correct the row, or bring another chat template"
             raise StageError(FailureReason.DATASET_INVALID, what, hint) from error
@@ -81,13 +81,18 @@ class ChatTemplate:
             what = f"{where}: turn {lost.turn} of the assistant cannot be told in what {self._name} makes: {lost}"
             raise StageError(FailureReason.DATASET_INVALID, what, MARK_HINT) from lost
 
-    def answers(self) -> list[Rendered]:
-        """An answer that ends a conversation, and one that the user goes on from, if the template takes that."""
-        found = [self._conversation(example) for example in self._proven]
-        for at, rendered in enumerate(found[1:], 1):
-            border = rendered.text.index(_PROBE[2].content)
-            found[at] = rendered._replace(learned=[span for span in rendered.learned if span.end <= border])
-        return found
+    def answer(self, *, last: bool) -> Rendered | None:
+        """A plain answer that ends a conversation (`last`), or one that the user goes on from.
+
+        None: the template does not take two questions.
+        """
+        if last:
+            return self._conversation(self._proven[0])
+        if len(self._proven) == 1:
+            return None
+        rendered = self._conversation(self._proven[1])
+        border = rendered.text.find(_PROBE[2].content)
+        return rendered._replace(learned=[span for span in rendered.learned if span.end <= border])
 
     def _conversation(self, example: Conversation, *, again: bool = True) -> Rendered:
         messages = [message.to_template() for message in example.messages]
@@ -104,11 +109,12 @@ class ChatTemplate:
         trained = [place for place in turns.places if example.messages[place].trained]
         try:
             if not self._marked:
-                learned = [turns.span(place) for place in trained]
+                learned = turns.spans(trained)
             elif len(trained) == len(turns.places):
                 learned = marks
             else:
-                learned = _without(marks, {place: turns.span(place) for place in turns.places}, trained)
+                every = dict(zip(turns.places, turns.spans(turns.places), strict=True))
+                learned = _without(marks, every, trained)
         except LostTurnError:
             # A template may show the time, and that has gone on: once more.
             if again and self.render(messages, example.tools) != text:
@@ -142,18 +148,18 @@ class ChatTemplate:
         system: tuple[Message, ...] = ()
         try:
             ended = self._behind(_PROBE[:2], tools)
-        except (jinja2.TemplateError, TypeError) as error:
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
             system = (Message(Role.SYSTEM, "qzsystem"),)  # some template may want one
             try:
                 ended = self._behind((*system, *_PROBE[:2]), tools)
-            except (jinja2.TemplateError, TypeError):
+            except (jinja2.TemplateError, TypeError, ValueError):
                 what = f"{self._name} refuses a question and its answer: {error}"
                 raise self._unfit(what, "bring another one") from error
         if ended is None:
             raise self._unfit(f"{self._name} does not show what the assistant says", "bring another one")
         try:
             more = self._behind((*system, *_PROBE), tools)
-        except (jinja2.TemplateError, TypeError):
+        except (jinja2.TemplateError, TypeError, ValueError):
             more = None  # a template for one question alone
         between = (ended if more is None else more).partition(_PROBE[2].content)[0]
         self._closing = closing_of(ended, between, self._special, begin_of_text)
@@ -162,7 +168,7 @@ class ChatTemplate:
             self._rendered([message.to_template() for message in (*system, *_PROBE[:2])], tools)[1]
         )
         self._prove(Conversation((*system, *_PROBE[:2]), tuple(tools)))
-        if more is not None:
+        if more is not None:  # the first answer is shown, and so are all
             self._prove(Conversation((*system, *_PROBE), tuple(tools)))
 
     def _behind(self, messages: tuple[Message, ...], tools: Tools) -> str | None:

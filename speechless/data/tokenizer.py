@@ -54,12 +54,11 @@ def _refuse_unless_one_token(tokenizer: Any, token: str, name: str) -> None:
     what = f"eos_token: {token!r} is no token of {name}"
     if ids and known is None:
         what += f": its tokenizer makes {len(ids)} of it"
-    likely = difflib.get_close_matches(token, tokenizer.all_special_tokens, n=1)
-    hint = (
-        f"there is {likely[0]!r}"
-        if likely
-        else f"special tokens are {', '.join(tokenizer.all_special_tokens[:8])}"
+    special = dict.fromkeys(
+        (*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values()))
     )
+    likely = difflib.get_close_matches(token, special, n=1)
+    hint = f"there is {likely[0]!r}" if likely else f"special tokens are {', '.join([*special][:8])}"
     raise StageError(FailureReason.INVALID_SPEC, what, hint)
 
 
@@ -76,6 +75,8 @@ def _check_template(source: str, more: set[str]) -> None:
         what = f"chat_template: line {error.lineno}: {error.message}"
         raise StageError(FailureReason.INVALID_SPEC, what, "it has to be a Jinja template") from error
     known = _GIVEN | more | set(environment.globals)
+    # A name that is set in one branch is known in the others.
+    known |= {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
     unknown = jinja2.meta.find_undeclared_variables(tree) - known
     # Names like `enable_thinking` are optional: a template asks first whether they are there, or tests them.
     asking = (nodes.Test, nodes.Compare, nodes.Operand, nodes.Not, nodes.And, nodes.Or)

@@ -87,11 +87,20 @@ class Turns:
         """Which of the messages are the assistant's."""
         return list(self._numbers)
 
-    def span(self, place: int) -> Span:
-        """What the model has to say in the turn at a place among the messages, with what closes it.
+    def spans(self, places: Sequence[int]) -> list[Span]:
+        """What the model has to say in the turns at some places among the messages, with what closes each.
 
-        LostTurnError if its borders cannot be told, or if it does not show a tool's name that it calls.
+        LostTurnError if the borders of one cannot be told, or if it does not show a tool's name that it calls.
         """
+        found = []
+        for place in places:
+            span = self._span(place)
+            if found and span.start < found[-1].end:
+                raise self._lost(place, "it begins before the turn before it ends")
+            found.append(span)
+        return found
+
+    def _span(self, place: int) -> Span:
         start, end = self._start(place), self._end(place)
         if end < start:
             raise self._lost(place, "it ends before it begins")
@@ -115,15 +124,17 @@ class Turns:
         if border < len(before) or not self._text.startswith(before) or not self._text.endswith(behind):
             raise self._lost(place, "the message before it changes what stands around it")
         header = self._around(place, place - 1, self._messages[:place], answer=True)[1]
+        if not given.endswith(header):
+            raise self._lost(place, "the message before it changes the template's prompt for an answer")
         if self._text.startswith(header, border):
             return border + len(header)
         # The prompt for an answer ends otherwise than the turn begins, as by a "<think>" that the turn does not show.
         # What both have is given to the model. It is more than the end of the message before, and the rest is marks.
-        given = _shared(header, self._text[border:], self._special)
+        both = len(_shared(header, self._text[border:], self._special))
         closed = self._around(place, place - 1, self._messages[:place])[1]
-        if len(given) <= alike(header, closed) or not self._only_marks(header[len(given) :]):
+        if both <= alike(header, closed) or not self._only_marks(header[both:]):
             raise self._lost(place, "it does not begin as the template's prompt for an answer ends")
-        return border + len(given)
+        return border + both
 
     def _only_marks(self, text: str) -> bool:
         return not _TAG.sub("", self._special.sub("", text)).strip()

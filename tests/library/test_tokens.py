@@ -12,6 +12,7 @@ from speechless.data.__main__ import main as check
 from speechless.data.render import Renderer
 from speechless.errors import StageError
 from speechless.finetune.tokens import Encoder, Encoding
+from tests.library import chat_fixtures
 
 pytest_plugins = ("tests.library.model_fixtures",)
 TEMPLATE = (
@@ -20,6 +21,13 @@ TEMPLATE = (
     "{% elif message.role == 'forbidden' %}{{ raise_exception('no') }}"
     "{% else %}{{ message.role[0] | upper }}:{{ message.content }}{% endif %}\n{% endfor %}"
 )
+
+ASKED: list[dict[str, Any]] = [
+    {"role": "user", "content": "sum x"},
+    {"role": "assistant", "content": "return 1"},
+    {"role": "user", "content": "max x"},
+    {"role": "assistant", "content": "return 2"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +91,27 @@ def test_of_a_text_its_prompt_is_only_read(tokenizer: Any) -> None:
     end = tokenizer.eos_token
     assert learned(render.text(Text(" return 1", "sum x"), tokenizer), tokenizer) == f" return 1{end}"
     assert learned(render.text(Text("return 1"), tokenizer), tokenizer) == f"return 1{end}"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"messages": ASKED, "system": "for x"}, ["return 1</s>", "return 2</s>"]),
+        ({"messages": ASKED, "system_prompt": "for x"}, ["return 1</s>", "return 2</s>"]),
+        ({"messages": [ASKED[0], ASKED[1] | {"weight": 0}, *ASKED[2:]]}, ["return 2</s>"]),
+        ({"messages": [*ASKED[:3], ASKED[3] | {"train": False}]}, ["return 1</s>"]),
+        ({"messages": [*ASKED[:3], ASKED[3] | {"weight": 1}]}, ["return 1</s>", "return 2</s>"]),
+    ],
+)
+def test_what_a_row_says_about_its_turns_reaches_the_labels(
+    row: dict[str, Any], said: list[str], tokenizer: Any, tmp_path: Path
+) -> None:
+    """The tokenizer's own template, which marks nothing."""
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    (placed,) = read_rows(survey(tmp_path / "rows.jsonl", seed=0), heldout=False)
+    encoded = render.encoder_for(tokenizer)(placed)
+    assert chat_fixtures.learned(tokenizer, encoded) == said
+    assert tokenizer.decode(encoded[0]).startswith("<|system|>for x</s>") == bool(row.keys() - {"messages"})
 
 
 def test_rows_without_an_answer_are_refused_by_the_objective(tokenizer: Any, tmp_path: Path) -> None:
