@@ -15,7 +15,7 @@ from typing import Any
 
 from speechless.contract import FailureReason
 from speechless.data.dataset import Placed
-from speechless.data.examples import Conversation, Message, Preference, Role, Text
+from speechless.data.examples import Conversation, Message, Preference, Rated, Role, Text
 from speechless.data.masks import IGNORED, Tokens, encode
 from speechless.data.template import ChatTemplate, Tools
 from speechless.data.turns import alike
@@ -46,6 +46,8 @@ def encoder_for(tokenizer: Any) -> Callable[[Placed], Tokens]:
                 prompt, chosen, rejected = renderer.preference(example, row.where)
                 answer = max(chosen, rejected, key=len)
                 return prompt + answer, [IGNORED] * len(prompt) + answer
+            case Rated() as example:
+                return encoder(Placed(row.where, example.answer))
             case other:
                 what = f"{row.where}: a row of the kind {type(other).__name__} holds no answer to learn from"
                 raise StageError(

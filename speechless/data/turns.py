@@ -20,6 +20,8 @@ Messages = Sequence[Mapping[str, Any]]
 Render = Callable[[Messages, bool], str]
 """Messages to text; True: open for the assistant's answer."""
 _TAG = re.compile(r"</?\w+>")
+_BORDER = re.compile(r"\s|<[^<>\s]+>")
+"""White space, or a mark that the tokenizer may not know as a special token."""
 
 
 class Span(NamedTuple):
@@ -177,9 +179,7 @@ class Turns:
             put[place] = {**message, "content": word}
         before, found, behind = self._render(put, answer).partition(word)
         if calls:
-            behind = behind.replace(
-                word, name
-            )  # some templates name the function again where the tool answers
+            behind = behind.replace(word, name)  # the tool's answer may name the function again
         if not found or word in behind:
             times = "twice" if found else "nowhere"
             raise self._lost(turn, f"the template shows a message of the {message['role']} {times}")
@@ -204,12 +204,8 @@ def _shared(one: str, other: str, special: re.Pattern[str]) -> str:
                 size = token.start()
     if size == len(one):
         return one
-    ends = [0, *(token.end() for token in special.finditer(one[:size])), *_after_blanks(one[:size])]
-    return one[: max(ends)]
-
-
-def _after_blanks(text: str) -> list[int]:
-    return [match.end() for match in re.finditer(r"\s", text)]
+    ends = [found.end() for pattern in (special, _BORDER) for found in pattern.finditer(one[:size])]
+    return one[: max(ends, default=0)]
 
 
 def _first_special(text: str, special: re.Pattern[str]) -> str:

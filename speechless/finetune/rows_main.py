@@ -8,7 +8,7 @@ import pickle
 import sys
 from typing import BinaryIO
 
-from speechless.data.render import load_tokenizer
+from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.tokens import Chunk, Encoder, Encoding, Refused
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from speechless.contract import Hyperparameters, Lora, Method, Objective
 from speechless.data import read_rows, survey
-from speechless.data.render import load_tokenizer
+from speechless.data.tokenizer import load_tokenizer
 from speechless.finetune import harness
 from speechless.finetune.job import Job, Outcome, Rows, fingerprint
 from speechless.finetune.run import Request
