@@ -1,6 +1,6 @@
 """What the library and the operator share: stage specs, results, progress, artifacts, exit codes, failure reasons."""
 
-from speechless.contract import engines, objectives, storage, suites
+from speechless.contract import engines, needs, objectives, storage, suites
 from speechless.contract.artifact import (
     MANIFEST_NAME,
     Artifact,
@@ -24,6 +24,7 @@ from speechless.contract.finetune import (
     Lora,
 )
 from speechless.contract.model import unknown_fields
+from speechless.contract.modelinfo import AdapterInfo, BaseModelInfo, ModelInfo, QuantizationInfo
 from speechless.contract.objectives import Dpo, Kto, Method, Objective, Orpo, Precision, Pretrain
 from speechless.contract.progress import Progress, ProgressPhase
 from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
@@ -50,8 +51,10 @@ __all__ = [
     "RETRIABLE",
     "STAGE_IMAGES",
     "TERMINATION_MESSAGE_LIMIT",
+    "AdapterInfo",
     "Artifact",
     "BadRows",
+    "BaseModelInfo",
     "Checkpoints",
     "DataSource",
     "DatasetFormat",
@@ -75,6 +78,7 @@ __all__ = [
     "Manifest",
     "Method",
     "Metric",
+    "ModelInfo",
     "Objective",
     "Orpo",
     "Outcome",
@@ -83,6 +87,7 @@ __all__ = [
     "Progress",
     "ProgressPhase",
     "Publishing",
+    "QuantizationInfo",
     "QuantizeSettings",
     "QuantizeSpec",
     "RunIdentity",
@@ -102,6 +107,7 @@ __all__ = [
     "Verify",
     "decisive",
     "engines",
+    "needs",
     "objectives",
     "parse_spec",
     "storage",

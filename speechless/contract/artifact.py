@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, SerializerFunctionWrapHandler, StringConstraints
 from pydantic.functional_serializers import WrapSerializer
 
-from speechless.contract.model import ContractModel, WholeText
+from speechless.contract.model import ContractModel, Digest, WholeText
+from speechless.contract.modelinfo import ToldModel
 
 MANIFEST_NAME = "speechless.json"
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 
 
 class Format(StrEnum):
@@ -112,6 +112,8 @@ class Artifact(ContractModel):
     digest: Digest
     size_bytes: int = Field(ge=0)
     format: Format
+    model: ToldModel = None
+    """What model it holds, in short: `ModelInfo.summary`."""
 
 
 class Manifest(ContractModel):
@@ -122,6 +124,8 @@ class Manifest(ContractModel):
     digest: Digest
     files: tuple[FileEntry, ...]
     """Sorted by path."""
+    model: ToldModel = None
+    """What model it holds. Not part of the digest, like everything here but the files."""
     inputs: tuple[InputRecord, ...] = ()
     """Lineage: every input with its digest."""
     parameters: dict[str, JsonValue] = {}

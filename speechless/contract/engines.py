@@ -14,6 +14,7 @@ from enum import StrEnum
 from speechless.contract.artifact import Format
 from speechless.contract.llamacpp import ARGUMENTS, RESERVED
 from speechless.contract.model import Rule
+from speechless.contract.modelinfo import GGUF
 
 _NUMBER = "^-[0-9]+([.][0-9]+)?$"
 
@@ -35,6 +36,9 @@ class Engine:
     """What it is, in one line."""
     formats: tuple[Format, ...]
     """The formats of artifacts that it serves."""
+    quantizations: tuple[str, ...]
+    """The methods of quantization (`QuantizationInfo.method`) whose weights it serves, beside those that are not
+    quantized: what the packages of its image read, and nothing that was not tried."""
     image: str
     """The folder of images/ that it comes in, and the name of the operator's flag: `--image-<image>`."""
     offered: bool
@@ -83,6 +87,7 @@ ENGINES: dict[str, Engine] = {
             name="LlamaCpp",
             text="llama.cpp's server, for GGUF.",
             formats=(Format.GGUF,),
+            quantizations=(GGUF,),
             image="serve-llamacpp",
             offered=True,
             needs_gpu=False,
@@ -94,6 +99,8 @@ ENGINES: dict[str, Engine] = {
             name="Transformers",
             text="Transformers in this project's own server, for Hugging Face's folders.",
             formats=(Format.HUGGING_FACE,),
+            # Each needs a package beside Transformers; FP8 and MXFP4 need accelerate.
+            quantizations=(),
             image="serve-transformers",
             offered=False,
             needs_gpu=False,

@@ -131,9 +131,8 @@ def _shorter(result: StageResult, gate_metrics: Sequence[str]) -> Iterator[Stage
     values = tuple(known.get(name) for name in gate_metrics)
     first = first.model_copy(update={"metrics": (), "gate_values": values})
     yield first
-    yield StageResult(
-        outcome=first.outcome, artifact=first.artifact, failure=first.failure, gate_values=values
-    )
+    artifact = first.artifact and first.artifact.model_copy(update={"model": None})
+    yield StageResult(outcome=first.outcome, artifact=artifact, failure=first.failure, gate_values=values)
 
 
 def _as_many_metrics(result: StageResult, least: int) -> StageResult:

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from speechless.contract import storage
-from speechless.contract.artifact import Digest
-from speechless.contract.model import ATOMIC, ContractModel
+from speechless.contract.model import ATOMIC, ContractModel, Digest
 
 Uri = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+://.+$", max_length=2048)]
 

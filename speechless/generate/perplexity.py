@@ -169,7 +169,7 @@ def _by_transformers(
     The weights are those of the file, as they were rounded. llama.cpp rounds what flows between them, too, so that its
     own figure is another one, in the third digit or so.
     """
-    from speechless.generate.llamacpp.gguf import read_header
+    from speechless.models.gguf import read_header
     from speechless.generate.llamacpp.server import LlamaServer
     from speechless.generate.llamacpp.tools import find_server
 
@@ -214,7 +214,7 @@ SHORTEST_TIMING = 0.5
 def _with_tool(
     binary: Path, model: Path, text: Path, most: int | None, progress: Progress, stopping: Callable[[], bool]
 ) -> Perplexity:
-    from speechless.generate.llamacpp.gguf import read_header
+    from speechless.models.gguf import read_header
     from speechless.generate.llamacpp.tools import run_tool, tail
 
     limit = read_header(model).context_length

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from speechless.contract import FailureReason, GgufType
 from speechless.errors import StageError
-from speechless.generate.llamacpp.gguf import read_header
+from speechless.models.gguf import read_header
 from speechless.generate.llamacpp.tools import run_tool, tail
 from speechless.quant import fetch
 

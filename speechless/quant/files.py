@@ -10,7 +10,7 @@ from typing import NamedTuple
 from speechless.contract import GgufType, Metric, ProgressPhase
 from speechless.errors import StageError
 from speechless.generate import ModelFiles, ModelKind, find_model
-from speechless.generate.llamacpp.gguf import read_header
+from speechless.models.gguf import read_header
 from speechless.progress import showing
 from speechless.quant.convert import convert
 from speechless.quant.llamacpp import quantize

@@ -9,7 +9,7 @@ import pytest
 from speechless.contract import FailureReason, GgufType, Metric
 from speechless.errors import StageError
 from speechless.generate import find_model
-from speechless.generate.llamacpp.gguf import read_header
+from speechless.models.gguf import read_header
 from speechless.generate.perplexity import measure
 from speechless.quant.llamacpp import quantize, round_to
 from tests.library import random_model

@@ -20,7 +20,7 @@ from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.generate.base import Completion, Message, Sampling, ignore_progress, never
 from speechless.generate.http import NoAnswerError, ask
-from speechless.generate.llamacpp.gguf import read_header
+from speechless.models.gguf import read_header
 from speechless.generate.llamacpp.tools import stop_process, tail
 
 START_SECONDS = 600

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechless.errors import StageError
-from speechless.generate.llamacpp.gguf import Tensor, read_header
+from speechless.models.gguf import Tensor, read_header
 from tests.support.gguf import write_gguf
 
 
