@@ -69,19 +69,21 @@ class Need:
         )
 
 
-NEEDS: dict[StageName, Need | None] = {
-    StageName.FETCH: None,
-    StageName.FINETUNE: Need("training takes", {Format.HUGGING_FACE: ()}),
-    StageName.QUANTIZE: Need("quantizing takes", {Format.HUGGING_FACE: (), Format.GGUF: ()}),
-    StageName.EVALUATE: Need(
-        "evaluating takes",
-        {
-            Format.HUGGING_FACE: ENGINES[ServeEngine.TRANSFORMERS].quantizations,
-            Format.GGUF: ENGINES[ServeEngine.LLAMA_CPP].quantizations,
-        },
-    ),
+TRAINING = Need("training takes", {Format.HUGGING_FACE: ()})
+QUANTIZING = Need("quantizing takes", {Format.HUGGING_FACE: (), Format.GGUF: ()})
+EVALUATING = Need(
+    "evaluating takes",
+    {
+        Format.HUGGING_FACE: ENGINES[ServeEngine.TRANSFORMERS].quantizations,
+        Format.GGUF: ENGINES[ServeEngine.LLAMA_CPP].quantizations,
+    },
+)
+NEEDS: dict[StageName, Need] = {
+    StageName.FINETUNE: TRAINING,
+    StageName.QUANTIZE: QUANTIZING,
+    StageName.EVALUATE: EVALUATING,
 }
-"""What each stage takes as its `model`; None: it has none, or copies whatever it is. Serving: see `serving_problem`."""
+"""What each stage takes as its `model`. To fetch has none: it copies whatever it is. Serving: `serving_problem`."""
 
 
 def serving_problem(engine: Engine, form: Format, info: ModelInfo | None) -> Problem | None:

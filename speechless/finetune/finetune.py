@@ -13,6 +13,7 @@ from types import FrameType
 from pydantic import JsonValue
 
 from speechless.contract import BadRows, FailureReason, ProgressPhase
+from speechless.contract.needs import TRAINING
 from speechless.data import survey
 from speechless.data.files import Part, Place
 from speechless.data.places import places
@@ -26,6 +27,7 @@ from speechless.openmp import spin_briefly
 from speechless.output import results
 from speechless.progress import Reporter, showing
 from speechless.store import FolderCheckpoints, digest_tree, sampled_digest
+from speechless.store.modelcheck import check_model
 from speechless.store.models import locate_model
 
 log = logging.getLogger("speechless.finetune")
@@ -124,6 +126,7 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.model}")
     # After the rows: it may be a download.
     base = locate_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
+    check_model(base.path, base.said, TRAINING.problem_of, tokens=flags.hyperparameters.max_length)
     digests = [json.dumps(told) for place in dataset for told in _told(place)]
     return Request(
         model=base.path,

@@ -169,9 +169,9 @@ def _by_transformers(
     The weights are those of the file, as they were rounded. llama.cpp rounds what flows between them, too, so that its
     own figure is another one, in the third digit or so.
     """
-    from speechless.models.gguf import read_header
     from speechless.generate.llamacpp.server import LlamaServer
     from speechless.generate.llamacpp.tools import find_server
+    from speechless.models.gguf import read_header
 
     with LlamaServer(model, program=find_server()) as server:
         ids = server.tokenize(words, parse_special=False)
@@ -214,8 +214,8 @@ SHORTEST_TIMING = 0.5
 def _with_tool(
     binary: Path, model: Path, text: Path, most: int | None, progress: Progress, stopping: Callable[[], bool]
 ) -> Perplexity:
-    from speechless.models.gguf import read_header
     from speechless.generate.llamacpp.tools import run_tool, tail
+    from speechless.models.gguf import read_header
 
     limit = read_header(model).context_length
     size = window_for(2 * CONTEXT, limit, text.name)

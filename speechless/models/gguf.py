@@ -124,13 +124,21 @@ def _numbers(file: BinaryIO, layout: str) -> tuple[Any, ...]:
 
 
 def _string(file: BinaryIO) -> str:
-    [size] = _numbers(file, "Q")
-    if size > LONGEST:
-        raise ValueError(f"a text of {size} bytes")
-    raw = file.read(size)
-    if len(raw) != size:
-        raise ValueError("it ends within a text")
-    return raw.decode(errors="replace")
+    return _strings(file, 1)[0]
+
+
+def _strings(file: BinaryIO, count: int) -> list[str]:
+    """Texts one after the other. A vocabulary has hundreds of thousands: as few calls as possible for each."""
+    read, length, found = file.read, int.from_bytes, []
+    for _ in range(count):
+        size = length(prefix := read(8), "little")
+        if size > LONGEST:
+            raise ValueError(f"a text of {size} bytes")
+        raw = read(size)
+        if len(prefix) != 8 or len(raw) != size:
+            raise ValueError("it ends within a text")
+        found.append(raw.decode(errors="replace"))
+    return found
 
 
 def _value(file: BinaryIO, kind: int, size: int, depth: int = 0) -> Any:
@@ -143,6 +151,8 @@ def _value(file: BinaryIO, kind: int, size: int, depth: int = 0) -> Any:
             raise ValueError(f"a list of {count} values")
         if item in SCALARS:
             return list(struct.unpack(f"<{count}{SCALARS[item]}", file.read(count * BYTES[item])))
+        if item == STRING:
+            return _strings(file, count)
         return [_value(file, item, size, depth + 1) for _ in range(count)]
     if kind not in SCALARS:
         raise ValueError(f"a value of unknown type {kind}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from speechless.arguments import Parser, number
 from speechless.contract import GgufType
+from speechless.contract.needs import QUANTIZING
 from speechless.data import places
 from speechless.entry import run
 from speechless.errors import StageError
@@ -18,6 +19,7 @@ from speechless.output import Document, Results, results
 from speechless.quant import fetch
 from speechless.quant.files import llamacpp
 from speechless.store import models
+from speechless.store.modelcheck import check_model
 
 TYPES = {gguf_type.value.lower(): gguf_type for gguf_type in GgufType}
 IGNORED = ("--skip-unknown", "--litellm_port")
@@ -143,6 +145,7 @@ def _llamacpp(parser: Parser, given: argparse.Namespace, words: Sequence[str], o
     with tempfile.TemporaryDirectory(prefix="speechless-quant-") as folder:
         text = given.verify_text and places.file_of(given.verify_text, part, Path(folder), text=True)
         place = models.locate_model(given.model_path)
+        check_model(place.path, place.said, QUANTIZING.problem_of)
         made = llamacpp(
             model=place.path,
             name=place.name.removesuffix(".gguf"),

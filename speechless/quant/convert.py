@@ -10,8 +10,8 @@ from pathlib import Path
 
 from speechless.contract import FailureReason, GgufType
 from speechless.errors import StageError
-from speechless.models.gguf import read_header
 from speechless.generate.llamacpp.tools import run_tool, tail
+from speechless.models.gguf import read_header
 from speechless.quant import fetch
 
 CONVERTER = "convert_hf_to_gguf.py"

@@ -14,9 +14,9 @@ from pathlib import Path
 from speechless.contract import FailureReason, GgufType, Metric
 from speechless.errors import StageError
 from speechless.generate import ModelFiles, ModelKind, find_model
-from speechless.models.gguf import Tensor, read_header
 from speechless.generate.llamacpp.tools import find_tool, run_tool, tail
 from speechless.generate.perplexity import Perplexity, measure
+from speechless.models.gguf import Tensor, read_header
 from speechless.quant.convert import convert, follow
 
 log = logging.getLogger(__name__)

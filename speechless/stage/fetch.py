@@ -18,7 +18,10 @@ def sources(spec: FetchSpec) -> Mapping[str, Source]:
 def work(spec: FetchSpec, inputs: Mapping[str, Opened], folder: Path, reporter: Reporter) -> StageOutput:
     """Nothing to do but to tell what it is: publishing copies it."""
     opened = inputs["source"]
-    return StageOutput(opened.path, opened.manifest.format if opened.manifest else format_of(opened.path))
+    told = opened.manifest
+    return StageOutput(
+        opened.path, told.format if told else format_of(opened.path), model=told.model if told else None
+    )
 
 
 STAGE = Definition(sources, work)

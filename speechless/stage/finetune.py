@@ -5,7 +5,6 @@ from pathlib import Path
 
 from speechless.contract import (
     BadRows,
-    FailureReason,
     FineTuneSpec,
     Format,
     Lora,
@@ -17,7 +16,6 @@ from speechless.contract import (
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import survey
 from speechless.data.splits import chosen
-from speechless.errors import StageError
 from speechless.finetune.run import Request, train
 from speechless.progress import Reporter
 from speechless.stage import provenance
@@ -34,12 +32,6 @@ def sources(spec: FineTuneSpec) -> Mapping[str, Source]:
 def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporter: Reporter) -> StageOutput:
     """Check every row, train, and merge what was trained."""
     model, rows = inputs["model"], inputs["dataset"]
-    if model.manifest and model.manifest.format is not Format.HUGGING_FACE:
-        raise StageError(
-            FailureReason.MODEL_INVALID,
-            f"{spec.model.uri}: the artifact's format is {model.manifest.format}, not {Format.HUGGING_FACE}",
-            "train a whole model: one that was merged (merge: true) and not quantized",
-        )
     seed = spec.hyperparameters.seed
     part = DataPart(spec.dataset.config, spec.dataset.split)
     data = survey(
@@ -66,6 +58,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         rows=Path(spec.work_dir) / "rows",
         every_steps=spec.checkpoints.every_steps,
         keep=spec.checkpoints.keep,
+        precision=spec.precision,
         base_name=spec.model.uri,
         skip_bad_rows=spec.dataset.bad_rows is BadRows.SKIP,
         identity={

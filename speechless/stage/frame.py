@@ -18,6 +18,7 @@ from pydantic import JsonValue
 
 from speechless.contract import (
     Artifact,
+    BaseModelInfo,
     EvaluateSpec,
     FailureReason,
     FetchSpec,
@@ -26,6 +27,7 @@ from speechless.contract import (
     InputRecord,
     Manifest,
     Metric,
+    ModelInfo,
     Outcome,
     ProgressPhase,
     Publishing,
@@ -34,12 +36,15 @@ from speechless.contract import (
     Stage,
     StageResult,
 )
+from speechless.contract.modelinfo import LONGEST_TEXT
+from speechless.contract.needs import NEEDS
 from speechless.errors import StageError
 from speechless.openmp import spin_briefly
 from speechless.progress import Reporter
 from speechless.stage import provenance
 from speechless.stage.waiting import await_source
 from speechless.store import Access, Checkpoints, ManifestFields, Opened, Published, Store, hub, store_for
+from speechless.store.modelcheck import check_model, described
 
 log = logging.getLogger("speechless.stage")
 
@@ -59,6 +64,8 @@ class StageOutput:
     seed: int | None = None
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
     """Settings that the work chose itself; recorded beside the spec's, under `used`."""
+    model: ModelInfo | None = None
+    """What model it is, where that is known already; else its files say it."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +93,14 @@ def run(spec: Spec, stage: Definition[Spec], reporter: Reporter) -> StageResult:
         store.prepare(spec.output)
         with scratch(spec.work_dir, spec.stage.value) as folder:
             inputs, records = fetch(stage.sources(spec), access(spec), folder / "inputs", reporter)
+            base = check(spec, inputs)
             reporter.enter(ProgressPhase.WORKING)
             work = folder / "work"
             work.mkdir()
             output = stage.work(spec, inputs, work, reporter)
             reporter.enter(ProgressPhase.PUBLISHING, spec.output)
             fields = _fields(spec, stage, output, records)
+            fields["model"] = _described(output, inputs, records, base)
             published = store.publish(output.folder, spec.output, fields)
     if stage.checkpoints:
         checkpoints(spec, Path(spec.work_dir)).clear()
@@ -149,6 +158,34 @@ def fetch(
     # From here on: stages read what they were given and nothing else; a library must not look for more on a network.
     hub.go_offline()
     return inputs, tuple(records)
+
+
+def check(spec: Spec, inputs: Mapping[str, Opened]) -> ModelInfo | None:
+    """What is known of the input `model`, if there is one. StageError(MODEL_INVALID): the stage does not take it."""
+    model = inputs.get("model")
+    if model is None or isinstance(spec, FetchSpec):
+        return None
+    tokens = spec.hyperparameters.max_length if isinstance(spec, FineTuneSpec) else None
+    judge = NEEDS[spec.stage].problem_of
+    return check_model(model.path, spec.model.uri, judge, manifest=model.manifest, tokens=tokens)
+
+
+def _described(
+    output: StageOutput,
+    inputs: Mapping[str, Opened],
+    records: Sequence[InputRecord],
+    base: ModelInfo | None,
+) -> ModelInfo | None:
+    """What model the output is. Made of another, it has that one's licence, and its name and digest."""
+    made = output.model or described(output.folder, output.format)
+    if made is None or "model" not in inputs:
+        return made
+    known = next(record for record in records if record.name == "model")
+    update = {
+        "base_model": BaseModelInfo(name=known.uri[:LONGEST_TEXT], digest=known.digest),
+        "license": (base.license if base else None) or made.license,
+    }
+    return made.model_copy(update=update)
 
 
 @contextmanager

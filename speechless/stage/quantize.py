@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechless.contract import FailureReason, Format, QuantizeSpec, Source, Verify
+from speechless.contract import Format, QuantizeSpec, Source, Verify
 from speechless.data.splits import one_file
-from speechless.errors import StageError
 from speechless.progress import Reporter
 from speechless.stage.frame import Definition, StageOutput
 from speechless.store import Opened
@@ -22,12 +21,6 @@ def work(spec: QuantizeSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     from speechless.quant.llamacpp import quantize
 
     model = inputs["model"]
-    if model.manifest and model.manifest.format is not Format.HUGGING_FACE:
-        raise StageError(
-            FailureReason.MODEL_INVALID,
-            f"{spec.model.uri}: the artifact's format is {model.manifest.format}, not {Format.HUGGING_FACE}",
-            "quantize the merged model (FineTune: merge: true)",
-        )
     out = folder / "quantized"
     out.mkdir()
     metrics = quantize(

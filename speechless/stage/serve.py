@@ -5,15 +5,18 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from speechless.api import supervise
 from speechless.api.supervise import Asked
 from speechless.contract import FailureReason, Format, ServeSpec, engines
+from speechless.contract.needs import serving_problem
 from speechless.errors import StageError
 from speechless.stage.frame import access, source_store
 from speechless.stage.waiting import await_source
 from speechless.store import Opened
+from speechless.store.modelcheck import check_model
 
 log = logging.getLogger("speechless.stage")
 
@@ -71,20 +74,15 @@ def engine_environment(row: engines.Engine, environment: Mapping[str, str]) -> d
 
 
 def model_path(spec: ServeSpec, opened: Opened) -> Path:
-    """What the engine is given: the one GGUF file, or a model's folder."""
+    """What the engine is given: the one GGUF file, or a model's folder. StageError if it does not serve that model."""
     row = engines.ENGINES[spec.engine]
-    held = opened.manifest.format if opened.manifest else None
-    if held not in (None, *row.formats):
-        others = engines.serving(held)
-        raise StageError(
-            FailureReason.MODEL_INVALID,
-            f"{spec.model.uri}: the artifact's format is {held}, {spec.engine} serves {' and '.join(row.formats)}",
-            "; or ".join(
-                (["quantize the model"] if held is Format.HUGGING_FACE else [])
-                + [f"choose the engine {name}" for name in others]
-            )
-            or "merge the adapter into its base model (FineTune: merge: true)",
-        )
+    judge = partial(serving_problem, row)
+    info = check_model(opened.path, spec.model.uri, judge, manifest=opened.manifest)
+    limit = info.context_length if info else None
+    if limit and spec.context_length and spec.context_length > limit:
+        what = f"contextLength: {spec.context_length}, and {spec.model.uri} was trained for {limit} tokens"
+        hint = f"leave contextLength out, or set {limit} at most: the engine would give no more"
+        raise StageError(FailureReason.INVALID_SPEC, what, hint)
     if Format.GGUF not in row.formats or opened.path.is_file():
         return opened.path
     files = sorted(opened.path.glob("*.gguf"))

@@ -21,6 +21,7 @@ from speechless.store.cache import machine_cache
 from speechless.store.cache_folder import FOLDER, SIZE, Entry, gb
 from speechless.store.choice import Choice
 from speechless.store.formats import format_of
+from speechless.store.modelcheck import described
 from speechless.store.words import uri_of
 
 AUTO = "auto"
@@ -188,7 +189,9 @@ def _publish(given: argparse.Namespace, out: Results) -> int:
     uri = uri_of(given.uri)
     store = store_for(uri)
     store.prepare(uri)
-    fields = ManifestFields(format=form, created_by="speechless store publish")
+    fields = ManifestFields(
+        format=form, model=described(given.source, form), created_by="speechless store publish"
+    )
     with showing() as reporter:
         made = store.publish(given.source, uri, fields, tick=reporter.reading(f"writing {uri}"))
     put = Put(

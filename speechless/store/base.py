@@ -16,6 +16,7 @@ from speechless.contract import (
     InputRecord,
     Manifest,
     Metric,
+    ModelInfo,
     Source,
     storage,
 )
@@ -27,6 +28,7 @@ class ManifestFields(TypedDict):
     """What a publisher says of an artifact; its files and digest are made from the bytes that are written."""
 
     format: Format
+    model: NotRequired[ModelInfo | None]
     inputs: NotRequired[tuple[InputRecord, ...]]
     parameters: NotRequired[dict[str, JsonValue]]
     versions: NotRequired[dict[str, str]]
@@ -86,8 +88,14 @@ class Published:
     @classmethod
     def of(cls, uri: str, manifest: Manifest, *, reused: bool) -> Published:
         """The artifact that a manifest describes, at its place."""
-        size, form = manifest.size_bytes, manifest.format
-        return cls(Artifact(uri=uri, digest=manifest.digest, size_bytes=size, format=form), manifest, reused)
+        artifact = Artifact(
+            uri=uri,
+            digest=manifest.digest,
+            size_bytes=manifest.size_bytes,
+            format=manifest.format,
+            model=manifest.model.summary() if manifest.model else None,
+        )
+        return cls(artifact, manifest, reused)
 
 
 @dataclass(frozen=True)

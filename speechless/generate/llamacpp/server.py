@@ -20,8 +20,8 @@ from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.generate.base import Completion, Message, Sampling, ignore_progress, never
 from speechless.generate.http import NoAnswerError, ask
-from speechless.models.gguf import read_header
 from speechless.generate.llamacpp.tools import stop_process, tail
+from speechless.models.gguf import read_header
 
 START_SECONDS = 600
 """A large model on a slow disk takes minutes to load."""

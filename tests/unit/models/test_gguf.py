@@ -1,5 +1,6 @@
 """The header of a GGUF file."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -49,4 +50,34 @@ def test_an_absurd_length_is_refused(tmp_path: Path) -> None:
     raw[24:32] = b"\xff" * 8
     file.write_bytes(raw)
     with pytest.raises(StageError, match="a text of"):
+        read_header(file)
+
+
+@pytest.mark.parametrize("item", [0, 4, 8, 9, 12])
+def test_a_list_that_is_longer_than_the_file_is_refused_before_it_is_read(tmp_path: Path, item: int) -> None:
+    file = write_gguf(tmp_path / "m.gguf", metadata={"a": ["b"]})
+    raw = file.read_bytes()
+    place = raw.index(struct.pack("<IIQ", 9, 8, 1))
+    for count in (1 << 60, (1 << 30) - 1):
+        file.write_bytes(raw[:place] + struct.pack("<IIQ", 9, item, count) + raw[place + 16 :])
+        with pytest.raises(StageError, match="a list of"):
+            read_header(file)
+
+
+def test_lists_in_lists_have_an_end(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "m.gguf", metadata={"a": ["b"]})
+    raw = file.read_bytes()
+    place = raw.index(struct.pack("<IIQ", 9, 8, 1)) + 4
+    file.write_bytes(raw[:place] + struct.pack("<IQ", 9, 1) * 100_000)
+    with pytest.raises(StageError, match="a list of"):
+        read_header(file)
+
+
+def test_a_tensor_of_too_many_dimensions_is_refused(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "m.gguf", [("tensor", (8, 8), "F16")])
+    raw = bytearray(file.read_bytes())
+    place = raw.index(b"tensor") + 6
+    raw[place : place + 4] = b"\xff" * 4
+    file.write_bytes(raw)
+    with pytest.raises(StageError, match="dimensions"):
         read_header(file)
