@@ -9,26 +9,48 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from speechless.api import supervise
-from speechless.contract import FailureReason, Format, ServeEngine, ServeSpec, Source, StageResult, engines
+from speechless.contract import (
+    BaseModelInfo,
+    FailureReason,
+    Format,
+    ModelInfo,
+    QuantizationInfo,
+    ServeEngine,
+    ServeSpec,
+    Source,
+    StageResult,
+    engines,
+    needs,
+)
 from speechless.errors import StageError
 from speechless.generate.llamacpp.tools import BIN_VARIABLE
 from speechless.stage import serve
 from speechless.store import Access, ManifestFields, store_for
+from tests.support.gguf import write_gguf
+from tests.support.model_files import AWQ as QUANTIZED
+from tests.support.model_files import write_model
 from tests.support.ports import free_port
 from tests.unit.store import NOWHERE
 
 
-def published(tmp_path: Path, name: str, held: Format) -> ServeSpec:
-    """A spec to serve an artifact that holds one file."""
+def published(
+    tmp_path: Path, name: str, held: Format, model: ModelInfo | None = None, content: str | None = None
+) -> ServeSpec:
+    """A spec to serve an artifact that holds one file; `model`: what its manifest says of it."""
     (tmp_path / "work").mkdir()
-    (tmp_path / "work" / name).write_text("weights")
+    write_gguf(tmp_path / "work" / name) if held is Format.GGUF else (tmp_path / "work" / name).write_text(
+        "{}"
+    )
+    if content is not None:
+        (tmp_path / "work" / name).write_text(content)
     uri = (tmp_path / "model").as_uri()
-    store_for(uri).publish(tmp_path / "work", uri, ManifestFields(format=held))
+    store_for(uri).publish(tmp_path / "work", uri, ManifestFields(format=held, model=model))
     return ServeSpec(model=Source(uri=uri), model_name="tiny")
 
 
@@ -63,12 +85,54 @@ def test_a_format_that_the_engine_does_not_serve_is_refused(
     assert hint in caught.value.hint
 
 
+AWQ = ModelInfo(
+    quantization=QuantizationInfo(method="awq", bits=4), base_model=BaseModelInfo(name="org/base")
+)
+
+
+def test_a_quantization_that_the_engine_does_not_serve_is_refused(tmp_path: Path) -> None:
+    spec = published(tmp_path, "config.json", Format.HUGGING_FACE, AWQ)
+    with pytest.raises(StageError, match=r"quantized already \(awq, 4 bits\), Transformers serves") as caught:
+        opened_path(spec.model_copy(update={"engine": ServeEngine.TRANSFORMERS}))
+    assert caught.value.reason is FailureReason.MODEL_INVALID
+    assert "org/base" in caught.value.hint
+
+
+def test_a_folder_that_is_no_artifact_is_looked_at_as_well(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", quantization_config=dict(QUANTIZED))
+    spec = ServeSpec(model=Source(uri=folder.as_uri()), model_name="m", engine=ServeEngine.TRANSFORMERS.value)
+    with pytest.raises(StageError, match="awq"):
+        opened_path(spec)
+    (folder / "config.json").write_text("{}")
+    assert opened_path(spec) == folder
+
+
+def test_another_engine_that_serves_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = engines.ENGINES
+    other = replace(rows["Transformers"], name="Other", quantizations=("awq",))
+    monkeypatch.setitem(rows, "Other", other)
+    problem = needs.serving_problem(rows["Transformers"], Format.HUGGING_FACE, AWQ)
+    assert problem
+    assert problem.hint.endswith("; or choose the engine Other")
+    assert needs.serving_problem(other, Format.HUGGING_FACE, AWQ) is None
+
+
+def test_a_context_that_the_model_does_not_have_is_refused(tmp_path: Path) -> None:
+    spec = published(tmp_path, "tiny.gguf", Format.GGUF)
+    assert opened_path(spec.model_copy(update={"context_length": 256})).is_file()
+    with pytest.raises(
+        StageError, match=r"contextLength: 257, and file:.* was trained for 256 tokens"
+    ) as caught:
+        opened_path(spec.model_copy(update={"context_length": 257}))
+    assert caught.value.reason is FailureReason.INVALID_SPEC
+
+
 def never(*_: object, **__: object) -> None:
     pytest.fail("an engine was started")
 
 
 def test_an_altered_model_never_reaches_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = published(tmp_path, "tiny.gguf", Format.GGUF)
+    spec = published(tmp_path, "tiny.gguf", Format.GGUF, content="weights")
     (tmp_path / "model" / "tiny.gguf").write_text("poison")
     monkeypatch.setattr(serve.os, "execvpe", never)
     monkeypatch.setattr("speechless.api.supervise.run", never)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import StageResult
+from speechless.contract import ModelInfo, StageResult
+from tests.support.model_files import AWQ, write_model
 
 
 def run(
@@ -164,6 +165,52 @@ def test_a_termination_log_that_cannot_be_written_does_not_hide_the_result(
     )
     assert done.returncode == 0
     assert StageResult.model_validate_json(done.stdout).artifact
+
+
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [
+        ("finetune", {"dataset": {"uri": "pvc://claim/rows"}}),
+        ("quantize", {}),
+        ("evaluate", {"suites": [{"name": "p", "type": "Perplexity", "data": {"uri": "pvc://claim/rows"}}]}),
+    ],
+)
+def test_a_quantized_model_is_refused_before_anything_is_loaded(
+    spec: dict[str, Any], tmp_path: Path, stage: str, more: dict[str, Any]
+) -> None:
+    write_model(tmp_path / "claim" / "awq", quantization_config=dict(AWQ))
+    told = {key: spec[key] for key in ("mounts", "workDir", "output")} | {"stage": stage} | more
+    status, result, log = run(told | {"model": {"uri": "pvc://claim/awq"}}, tmp_path, stage=stage)
+    assert status == 65, log
+    assert result.failure
+    assert result.failure.reason == "ModelInvalid"
+    assert result.failure.message.startswith(
+        "pvc://claim/awq: its weights are quantized already (awq, 4 bits), "
+    )
+    assert "take the model that it was made from" in result.failure.hint
+
+
+def test_what_is_fetched_says_what_model_it_is(spec: dict[str, Any], tmp_path: Path) -> None:
+    write_model(tmp_path / "claim" / "model", card="---\nlicense: mit\n---\n")
+    status, result, log = run(spec | {"source": {"uri": "pvc://claim/model"}}, tmp_path)
+    assert status == 0, log
+    manifest = json.loads((tmp_path / "claim" / "out" / "rows" / "speechless.json").read_text())
+    assert manifest["model"]["license"] == "mit"
+    assert result.artifact
+    assert result.artifact.model == ModelInfo(architecture="LlamaForCausalLM", parameters=32832)
+    again = {"source": {"uri": "pvc://claim/out/rows"}, "output": "pvc://claim/two"}
+    assert run(spec | again, tmp_path)[0] == 0
+    second = json.loads((tmp_path / "claim" / "two" / "speechless.json").read_text())
+    assert (second["model"], second["digest"]) == (manifest["model"], manifest["digest"])
+
+
+def test_a_broken_model_is_fetched_as_it_is(spec: dict[str, Any], tmp_path: Path) -> None:
+    (write_model(tmp_path / "claim" / "model") / "config.json").write_text("?")
+    status, result, log = run(spec | {"source": {"uri": "pvc://claim/model"}}, tmp_path)
+    assert status == 0, log
+    assert "nothing is known of the model: model/config.json: no JSON" in log
+    assert result.artifact
+    assert result.artifact.model is None
 
 
 def test_strings_reach_the_result_unchanged(spec: dict[str, Any], tmp_path: Path) -> None:
