@@ -34,7 +34,7 @@ class QuantizationInfo(ContractModel):
     mxfp4. Of a GGUF file: gguf."""
     type: Word | None = None
     """What the method calls this kind of it: Q4_K_M (GGUF's file type), nf4 (bitsandbytes), e4m3 (FP8)."""
-    bits: Annotated[int | float, Field(gt=0, le=64, allow_inf_nan=False)] | None = None
+    bits: Annotated[float, Field(gt=0, le=64, allow_inf_nan=False)] | None = None
     """Bits that a quantized weight takes, without its scales. Of a GGUF file: the mean over all weights, with them."""
     group_size: Annotated[int, Field(ge=1)] | None = None
     """Weights that share a scale."""

@@ -8,9 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from pydantic import field_serializer
 
 from speechless.arguments import Parser
-from speechless.contract import FailureReason, Format, storage
+from speechless.contract import FailureReason, Format, ModelInfo, storage
 from speechless.entry import run
 from speechless.errors import StageError, words_of
 from speechless.output import Document, Results, results
@@ -49,8 +52,14 @@ class Put(Document):
     """Bytes of its files."""
     format: Format
     """What kind of files it has."""
+    model: ModelInfo | None
+    """What model it holds, as its manifest has it; null: it holds none, or nothing is known of it."""
     reused: bool
     """Whether it was there already."""
+
+    @field_serializer("model")
+    def _as_in_the_manifest(self, value: ModelInfo | None) -> dict[str, Any] | None:
+        return value.to_plain() if value else None
 
 
 class CachedSource(Document):
@@ -199,10 +208,12 @@ def _publish(given: argparse.Namespace, out: Results) -> int:
         digest=made.artifact.digest,
         size_bytes=made.artifact.size_bytes,
         format=made.artifact.format,
+        model=made.manifest.model,
         reused=made.reused,
     )
     there = " (it was there already)" if put.reused else ""
-    out.show(put, f"{put.uri}: {put.digest}, {put.size_bytes / 1e6:.2f} MB{there}")
+    lines = [f"{put.uri}: {put.digest}, {put.size_bytes / 1e6:.2f} MB{there}"]
+    out.show(put, "\n".join(lines + ([f"{put.format}: {put.model.said()}"] if put.model else [])))
     return 0
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from speechless.contract import MANIFEST_NAME, FailureReason, FileEntry, Manifest
+from speechless.contract import MANIFEST_NAME, FailureReason, FileEntry, Manifest, ModelInfo
+from speechless.contract.modelinfo import param_size
 from speechless.errors import StageError
 from speechless.store.registry import MANIFEST_TYPE
 
@@ -22,6 +23,8 @@ CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 CHECKPOINT_TYPE = "application/vnd.speechless.checkpoint.v1+json"
 NAMES = ("org.cncf.model.filepath", "org.opencontainers.image.title")
 """Annotations of a layer that name its file; the first that is there counts."""
+PRECISION = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64"}
+"""What ModelPack calls torch's types."""
 TREE = "dev.speechless.digest"
 """Annotation of a manifest: the artifact's digest, for people."""
 _PREFIX = "application/vnd.cncf.model."
@@ -66,11 +69,22 @@ def kind_of(name: str) -> str:
 
 
 def config_of(manifest: Manifest) -> bytes:
-    """ModelPack's configuration of an artifact."""
+    """ModelPack's configuration of an artifact (docs/config.md of the specification); licences as the card has them."""
     files = [f"sha256:{entry.sha256}" for entry in manifest.files]
+    model = manifest.model or ModelInfo()
+    about = {
+        "createdAt": manifest.created_at,
+        "licenses": [model.license] if model.license else None,
+    }
+    technical = {
+        "format": str(manifest.format),
+        "paramSize": param_size(model.parameters) if model.parameters else None,
+        "precision": PRECISION.get(model.dtype, model.dtype) if model.dtype else None,
+        "quantization": model.quantization.method if model.quantization else None,
+    }
     told = {
-        "descriptor": {"createdAt": manifest.created_at} if manifest.created_at else {},
-        "config": {"format": str(manifest.format)},
+        "descriptor": {name: value for name, value in about.items() if value},
+        "config": {name: value for name, value in technical.items() if value},
         "modelfs": {"type": "layers", "diffIds": files},
     }
     return json.dumps(told, sort_keys=True).encode()

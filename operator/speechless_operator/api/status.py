@@ -52,6 +52,8 @@ class InputStatus(ApiModel):
     """Its digest: known in advance for an artifact, computed by the run for a plain uri."""
     format: Word | None = None
     """What kind of files it has, if it is an artifact of another resource."""
+    quantization: Word | None = None
+    """The method by which its weights were quantized, if it is an artifact of another resource."""
     size_bytes: int | None = None
     """Bytes of all its files, if it is an artifact of another resource."""
     wait_seconds: int | None = None
@@ -89,6 +91,17 @@ class RunStatus(ApiModel):
     """The Secret that writing the output needs."""
 
 
+class ModelStatus(ApiModel):
+    """A model, in short. Its manifest says more."""
+
+    architecture: Word | None = None
+    """Such as LlamaForCausalLM; of a GGUF file, such as llama."""
+    parameters: Annotated[int, Field(ge=1)] | None = None
+    """How many weights it has."""
+    quantization: Word | None = None
+    """The method by which its weights were quantized, such as gguf or awq. Missing: they were not."""
+
+
 class ArtifactStatus(ApiModel):
     """The result."""
 
@@ -100,6 +113,8 @@ class ArtifactStatus(ApiModel):
     """Bytes of all its files."""
     format: Format
     """What kind of files it has."""
+    model: ModelStatus | None = None
+    """What model it holds, if it holds one and its files say so."""
 
 
 class MetricStatus(ApiModel):

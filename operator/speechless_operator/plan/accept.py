@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from speechless.contract import Outcome, Progress, StageResult
+from speechless.contract import ModelInfo, Outcome, Progress, StageResult
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired.inputs import Run
 from speechless_operator.desired.objects import Object
@@ -102,6 +102,7 @@ def result(said: object, run: Run, *, first: Sequence[str] = ()) -> Accepted | R
             "digest": artifact.digest,
             "sizeBytes": min(artifact.size_bytes, _INT64),
             "format": artifact.format.value,
+            **_model(artifact.model),
         },
         metrics=metrics(found, first),
         inputs={
@@ -113,6 +114,19 @@ def result(said: object, run: Run, *, first: Sequence[str] = ()) -> Accepted | R
         reused=found.reused,
         provenance=_provenance(found),
     )
+
+
+def _model(info: ModelInfo | None) -> Object:
+    """What model the artifact holds, as status.artifact has it; its names are short and plain already."""
+    if info is None:
+        return {}
+    told: Object = {
+        "architecture": info.architecture,
+        "parameters": info.parameters and min(info.parameters, _INT64),
+        "quantization": info.quantization and info.quantization.method,
+    }
+    kept = {name: value for name, value in told.items() if value is not None}
+    return {"model": kept} if kept else {}
 
 
 def metrics(found: StageResult, first: Sequence[str] = ()) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from speechless.contract import Format, StageName, suites
+from speechless.contract.needs import EVALUATING
 from speechless_operator.api.evaluation import EvaluationSpec
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired import stage
@@ -37,6 +38,7 @@ def _check(spec: EvaluationSpec, model: Input, settings: Settings) -> None:
         )
         raise resolve.Blocked(Reason.CODE_EXECUTION_NOT_ALLOWED, message, stalled=True)
     resolve.need_format(model, (Format.HUGGING_FACE, Format.GGUF), "an Evaluation scores whole models")
+    resolve.need_quantization(model, EVALUATING.problem_of)
 
 
 def _needed(spec: EvaluationSpec) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from speechless.contract import Format, StageName
+from speechless.contract.needs import TRAINING
 from speechless_operator.api.finetune import FineTuneSpec
 from speechless_operator.desired import stage
 from speechless_operator.desired.inputs import Input
@@ -20,6 +21,7 @@ def _data(spec: FineTuneSpec, settings: Settings) -> tuple[Input, ...]:
 
 def _check(spec: FineTuneSpec, model: Input, settings: Settings) -> None:
     resolve.need_format(model, (Format.HUGGING_FACE,), "a FineTune trains HuggingFace models")
+    resolve.need_quantization(model, TRAINING.problem_of)
 
 
 def _judge(spec: FineTuneSpec, result: Accepted) -> tuple[list[Aspect], Object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from speechless.contract import Format, StageName
+from speechless.contract.needs import QUANTIZING
 from speechless_operator.api.quantization import QuantizationSpec
 from speechless_operator.desired import stage
 from speechless_operator.desired.inputs import Input
@@ -22,6 +23,7 @@ def _data(spec: QuantizationSpec, settings: Settings) -> tuple[Input, ...]:
 
 def _check(spec: QuantizationSpec, model: Input, settings: Settings) -> None:
     resolve.need_format(model, (Format.HUGGING_FACE,), "a Quantization starts from HuggingFace models")
+    resolve.need_quantization(model, QUANTIZING.problem_of)
 
 
 def _judge(spec: QuantizationSpec, result: Accepted) -> tuple[list[Aspect], Object]:

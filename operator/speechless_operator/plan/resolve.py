@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import ValidationError
 
-from speechless.contract import Format, SecretReference, storage
+from speechless.contract import Format, ModelInfo, QuantizationInfo, SecretReference, storage
+from speechless.contract.needs import Problem
 from speechless_operator.api.common import DataSource, ModelSource, Output
 from speechless_operator.api.pod import PodSettings
 from speechless_operator.api.reasons import Reason
@@ -91,6 +92,7 @@ def model(source: ModelSource, owner: Owner, references: References, settings: S
             "resource": name,
             "uid": meta["uid"],
             "generation": meta.get("generation"),
+            "quantization": (artifact.get("model") or {}).get("quantization"),
             "secret": (status.get("run") or {}).get("outputSecret"),
         }
     )
@@ -203,6 +205,21 @@ def _plain(role: str, uri: str, source: ModelSource | DataSource, path: str, set
 def _why(status: Object, kind: str) -> str:
     found = find(status, kind) or {}
     return f"{found.get('reason', '')}: {found.get('message', '')}"[:512]
+
+
+def need_quantization(model: Input, judge: Callable[[Format, ModelInfo | None], Problem | None]) -> None:
+    """An artifact whose weights are quantized by a method that is not taken is told before a pod starts for it.
+
+    Raises:
+        Blocked: `judge`, of a row of `speechless.contract.needs`, has a problem with it.
+    """
+    try:
+        info = ModelInfo(quantization=QuantizationInfo.model_validate({"method": model.quantization}))
+        problem = judge(Format(model.format), info)
+    except ValueError:  # it is not known, or no word that we know: the pod will look
+        return
+    if problem:
+        raise invalid(f"spec.model: {model.kind} {model.resource}: {problem.what}: {problem.hint}")
 
 
 def need_format(model: Input, formats: tuple[Format, ...], why: str) -> None:

@@ -8,11 +8,13 @@ moved on change nothing of what serves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import ValidationError
 
 from speechless.contract import ServeSpec, decisive
 from speechless.contract.engines import ENGINES, Engine
+from speechless.contract.needs import serving_problem
 from speechless_operator.api.inferenceservice import InferenceServiceSpec
 from speechless_operator.desired import configmap, deployment, service, stage
 from speechless_operator.desired.children import (
@@ -71,6 +73,7 @@ def wanted(observed: Observed, spec: InferenceServiceSpec, model: Input) -> Revi
     settings, owner = observed.settings, observed.owner
     engine = _engine(spec)
     resolve.need_format(model, engine.formats, f"engine {engine.name} serves {' or '.join(engine.formats)}")
+    resolve.need_quantization(model, partial(serving_problem, engine))
     image = spec.pod.image or settings.images.get(engine.image)
     if not image:
         raise resolve.invalid(

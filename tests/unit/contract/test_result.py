@@ -17,8 +17,10 @@ from speechless.contract import (
     Format,
     InputRecord,
     Metric,
+    ModelInfo,
     Outcome,
     Progress,
+    QuantizationInfo,
     StageResult,
 )
 
@@ -38,12 +40,19 @@ INPUTS = st.lists(
     ),
     max_size=18,
 ).map(tuple)
+LARGEST_MODEL = ModelInfo(
+    architecture="A" * 64,
+    parameters=2**63 - 1,
+    quantization=QuantizationInfo(method="m" * 64, type="t" * 64, bits=1 / 3, group_size=2**63 - 1),
+)
+"""A summary cannot be longer."""
 ARTIFACTS = st.builds(
     Artifact,
     uri=st.integers(1, 1100).map(lambda n: "pvc://c/" + "p" * n),
     digest=st.just(DIGEST),
     size_bytes=st.integers(0, 2**63),
     format=st.sampled_from(Format),
+    model=st.none() | st.just(LARGEST_MODEL),
 )
 RESULTS = st.builds(
     StageResult,
@@ -74,7 +83,9 @@ def test_a_result_fits_and_can_be_read(result: StageResult, judged: tuple[str, .
         assert read.failure
         assert read.failure.reason is result.failure.reason
     if result.artifact and read.outcome is result.outcome:
-        assert read.artifact == result.artifact
+        assert read.artifact
+        assert read.artifact.model in (result.artifact.model, None)
+        assert read.artifact.model_copy(update={"model": result.artifact.model}) == result.artifact
 
 
 @given(ARTIFACTS, INPUTS, METRICS, st.data())

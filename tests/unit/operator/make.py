@@ -11,6 +11,7 @@ from speechless.contract import (
     Format,
     InputRecord,
     Metric,
+    ModelInfo,
     Outcome,
     StageResult,
 )
@@ -84,11 +85,15 @@ def a_service(name: str = "chat") -> Maker:
     return Maker("InferenceService", name).on("Quantization/small")
 
 
-def a_result(digest: str = A, form: Format = Format.HUGGING_FACE, **metrics: float) -> StageResult:
+def a_result(
+    digest: str = A, form: Format = Format.HUGGING_FACE, model: ModelInfo | None = None, **metrics: float
+) -> StageResult:
     """What a stage says that went well."""
     return StageResult(
         outcome=Outcome.SUCCEEDED,
-        artifact=Artifact(uri=f"pvc://artifacts/{digest[7:11]}", digest=digest, size_bytes=7, format=form),
+        artifact=Artifact(
+            uri=f"pvc://artifacts/{digest[7:11]}", digest=digest, size_bytes=7, format=form, model=model
+        ),
         inputs=(InputRecord(name="model", uri="pvc://models/base", digest=D),)
         if form is not Format.REPORT
         else (),

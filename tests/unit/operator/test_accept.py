@@ -57,6 +57,14 @@ def test_a_good_result_is_taken() -> None:
     assert found.provenance == {"versions": {"torch": "2"}, "seed": 42}
 
 
+def test_what_model_it_is_is_told_in_short() -> None:
+    told = {"architecture": "llama", "parameters": 2**70, "quantization": {"method": "gguf", "type": "Q8_0"}}
+    found = accepted(result(**artifact(model=told | {"license": "mit"}))).artifact["model"]
+    assert found == {"architecture": "llama", "parameters": 2**63 - 1, "quantization": "gguf"}
+    for garbage in ({"architecture": "a\nb"}, {"quantization": "x"}, {}, 7, None):
+        assert "model" not in accepted(result(**artifact(model=garbage))).artifact
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
