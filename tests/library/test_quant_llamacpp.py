@@ -9,8 +9,8 @@ import pytest
 from speechless.contract import FailureReason, GgufType, Metric
 from speechless.errors import StageError
 from speechless.generate import find_model
-from speechless.models.gguf import read_header
 from speechless.generate.perplexity import measure
+from speechless.models.gguf import read_header
 from speechless.quant.llamacpp import quantize, round_to
 from tests.library import random_model
 from tests.library.needs import needs_converter, needs_tool, needs_wheel
