@@ -1,10 +1,13 @@
 """The trainer's command line before it trains: what is not there is one line."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from speechless.finetune import finetune
+from tests.support.gguf import write_gguf
+from tests.support.model_files import AWQ, write_adapter, write_model
 
 
 @pytest.mark.parametrize("dataset", ["nosuch.jsonl", "nosuch.jsonl,b.jsonl"])
@@ -17,3 +20,27 @@ def test_rows_that_are_not_there_are_named(
     assert finetune.main(argv) == 1
     told = capsys.readouterr().err
     assert told.endswith("speechless finetune: nosuch.jsonl: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda folder: write_model(folder, quantization_config=dict(AWQ)), "model: its weights are quantized already"),
+        (write_adapter, "model: its format is Adapter, training takes HuggingFace (merge the adapter"),
+        (lambda folder: write_gguf(folder / "m.gguf"), "model: its format is GGUF, training takes HuggingFace"),
+        (lambda folder: folder.mkdir(), "model: neither a model nor a dataset"),
+    ],
+)  # fmt: skip
+def test_a_model_that_cannot_be_trained_is_one_line(
+    made: Callable[[Path], object],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path / "model")
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 8)
+    argv = ["--model_name_or_path", "model", "--dataset", "rows.jsonl", "--output_dir", "out"]
+    assert finetune.main(argv) == 1
+    assert f"speechless finetune: {said}" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from speechless.quant.llamacpp import ROUNDED as TENSOR
 from speechless.quant.llamacpp import fallbacks, quantize
 from tests.support.commands import status_of
 from tests.support.gguf import write_gguf
+from tests.support.model_files import AWQ, write_model
 
 FLOATS = [("token_embd.weight", (256, 400), "F16"), ("norm.weight", (256,), "F32")]
 ROUNDED = [("token_embd.weight", (256, 400), "Q8_0"), ("norm.weight", (256,), "F32")]
@@ -155,6 +156,13 @@ def test_mistakes_are_one_line(
     errors = capsys.readouterr().err
     assert told in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_a_model_that_is_quantized_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_model(tmp_path / "awq", quantization_config=dict(AWQ))
+    assert main(["llamacpp", "--model_path", str(folder)]) == 1
+    assert "awq: its weights are quantized already (awq, 4 bits), quantizing takes" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["awq"]
 
 
 def test_the_command_names_its_files(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
