@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import FailureReason, Format, Metric, ModelInfo, QuantizationInfo, parse_spec
+from speechless.contract import FailureReason, Format, Metric, parse_spec
 from speechless.contract.spec import FineTuneSpec, QuantizeSpec
 from tests.unit.operator.make import (
     A,
@@ -22,8 +22,6 @@ from tests.unit.operator.make import (
     an_evaluation,
 )
 from tests.unit.operator.world import SETTINGS, World, container
-
-AWQ = ModelInfo(quantization=QuantizationInfo(method="awq", bits=4))
 
 
 @pytest.fixture
@@ -326,39 +324,6 @@ def test_an_artifact_of_the_wrong_format_starts_no_pod(
     kind = world.put(made.obj())["kind"]
     world.settle()
     assert advice in world.condition(kind, "small", "Stalled")["message"]
-
-
-@pytest.mark.parametrize(
-    ("made", "work"),
-    [
-        (a_quantization(), "quantizing takes"),
-        (a_finetune("small").on("FineTune/tuned"), "training takes"),
-        (an_evaluation("small").on("FineTune/tuned"), "evaluating takes"),
-    ],
-)
-def test_an_artifact_of_quantized_weights_starts_no_pod(world: World, made: Any, work: str) -> None:
-    world.put(a_finetune().obj())
-    world.succeed("FineTune", "tuned", a_result(A, model=AWQ))
-    kind = world.put(made.obj())["kind"]
-    world.settle()
-    assert world.reason(kind, "small") == "InvalidSpec"
-    message = world.condition(kind, "small", "Stalled")["message"]
-    assert f"FineTune tuned: its weights are quantized already (awq), {work}" in message
-    assert "take the model that it was made from" in message
-
-
-def test_what_model_an_artifact_holds_is_in_the_status_and_decides_no_run(world: World) -> None:
-    for name, model in (("tuned", ModelInfo(architecture="llama", parameters=7)), ("other", None)):
-        world.put(a_finetune(name).with_(hyperparameters={"seed": len(name)}).obj())
-        world.succeed("FineTune", name, a_result(A, model=model))
-    assert world.status("FineTune", "tuned")["artifact"]["model"] == {
-        "architecture": "llama",
-        "parameters": 7,
-    }
-    assert "model" not in world.status("FineTune", "other")["artifact"]
-    world.put(a_quantization().obj())
-    world.settle()
-    assert world.reason("Quantization", "small") == "Starting"
 
 
 def test_an_upstream_that_failed_stalls_and_its_replacement_mends(world: World) -> None:
