@@ -213,6 +213,8 @@ def need_quantization(model: Input, judge: Callable[[Format, ModelInfo | None], 
     Raises:
         Blocked: `judge`, of a row of `speechless.contract.needs`, has a problem with it.
     """
+    if model.format is None:
+        return
     try:
         info = ModelInfo(quantization=QuantizationInfo.model_validate({"method": model.quantization}))
         problem = judge(Format(model.format), info)
