@@ -126,8 +126,6 @@ class Turns:
         if border < len(before) or not self._text.startswith(before) or not self._text.endswith(behind):
             raise self._lost(place, "the message before it changes what stands around it")
         header = self._around(place, place - 1, self._messages[:place], answer=True)[1]
-        if not given.endswith(header):
-            raise self._lost(place, "the message before it changes the template's prompt for an answer")
         if self._text.startswith(header, border):
             return border + len(header)
         # The prompt for an answer ends otherwise than the turn begins, as by a "<think>" that the turn does not show.

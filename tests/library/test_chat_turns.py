@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from speechless.contract import FailureReason
 from speechless.data import Conversation, Message, Role
 from speechless.data.render import Renderer, turn_ends
 from speechless.data.template import ChatTemplate
+from speechless.data.turns import Closing, closing_of
 from speechless.errors import StageError
 from tests.library.chat_fixtures import DEEPSEEK_END, EOS, applied, learned, talk, tokenizer
 
@@ -211,6 +213,14 @@ def test_an_answer_may_be_closed_otherwise_at_the_end(closing: str, want: list[s
     assert turn_ends(made, template) == tuple(made.convert_tokens_to_ids(token) for token in ends)
 
 
+def test_closings_are_compared_in_whole_special_tokens() -> None:
+    special = re.compile("<end of turn>|<end of text>|<user>")
+    found = closing_of("<end of text>\n", "<end of turn>\n<user>", special, "")
+    assert found == Closing(last="<end of text>", rest="\n", between="<end of turn>")
+    found = closing_of("</s>\n<end of text>", "</s>\n<user>", special, "")
+    assert found == Closing(last="</s>\n", rest="<end of text>", between="</s>\n")
+
+
 @pytest.mark.parametrize(
     ("template", "what"),
     [
@@ -224,6 +234,14 @@ def test_an_answer_may_be_closed_otherwise_at_the_end(closing: str, want: list[s
         (
             MARKED.replace("m.role == 'assistant'", "m.role == 'user'"),
             "shows what the user says inside the assistant's turns",
+        ),
+        (
+            CHATML.replace("prompt %}<|im_start|>assistant", "prompt %}<|im_start|>bot"),
+            "it does not begin as the template's prompt for an answer ends",
+        ),
+        (
+            CHATML.replace("prompt %}<|im_start|>assistant", "prompt %}</s>"),
+            "it does not begin as the template's prompt for an answer ends",
         ),
         (
             "{% for m in messages[::-1] %}{{ m.content }}{% endfor %}",
