@@ -24,6 +24,7 @@ PARSERS = {
     ("cluster",): "cluster.__main__",
     ("benchmarks.operator",): "benchmarks.operator.__main__",
     ("benchmarks.store",): "benchmarks.store.__main__",
+    ("benchmarks.train",): "benchmarks.train.__main__",
     ("hack/push.py",): "push",
 }
 """The first words of a command, without `python -m`, to the module that has its parser: `build_parser` or `parser`."""
