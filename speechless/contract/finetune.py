@@ -160,7 +160,7 @@ class FineTuneSpec(FineTuneSettings, Publishing):
     @model_validator(mode="after")
     def _fits(self) -> FineTuneSpec:
         if conflict := conflict_of(self, held_out=self.dataset.eval_fraction > 0):
-            raise ValueError(f"{conflict.field}: {conflict.message}")
+            raise ValueError(conflict.message)
         options = {row.options: getattr(self, row.options) for row in OBJECTIVES.values() if row.options}
         batch = self.hyperparameters.per_device_train_batch_size
         if problem := problem_of(self.objective, self.method, self.dataset.format, batch, options):

@@ -17,6 +17,6 @@ def test_every_conflict_is_tried() -> None:
 @pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda one: one.field)
 def test_what_does_not_go_together_is_refused(conflict: object) -> None:
     (one,) = (each for each in CONFLICTS if each is conflict)
-    with pytest.raises(ValueError, match=f"{one.field}: ") as refused:
+    with pytest.raises(ValueError, match=one.field.rpartition(".")[2]) as refused:
         parse_spec(json.dumps(SPEC | BREAKS[one.field]))
     assert one.message in str(refused.value)

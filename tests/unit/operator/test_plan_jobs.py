@@ -278,7 +278,7 @@ def test_a_resource_goes_when_its_time_has_come(world: World) -> None:
         ({"model": {}}, "spec.model: set exactly one of"),
         ({"hyperparameters": {"learningRate": 2}}, "spec.hyperparameters.learningRate: "),
         ({"backoffLimit": "many"}, "spec.backoffLimit: "),
-        ({"method": "Full", "lora": {}}, "lora is set, but method is Full"),
+        ({"method": "Full", "lora": {}}, "lora goes with method LoRA"),
     ],
 )
 def test_a_spec_that_is_wrong_stalls_with_the_fields_path(world: World, spec: Any, path: str) -> None:
