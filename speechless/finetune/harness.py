@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from speechless.contract import FailureReason, Lora, Method, Metric, Precision
+from speechless.contract import FailureReason, Method, Metric, Precision
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
+from speechless.finetune.adapters import adapters_of
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.speed import Cost, Speed, peak_of
@@ -256,35 +257,6 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         "disable_tqdm": True,
         "report_to": "none",
     }
-
-
-def adapters_of(model: Any, lora: Lora) -> Any:
-    """The `peft.LoraConfig` for a model, with the names of the layers that get an adapter.
-
-    StageError(INVALID_SPEC) if a name means no linear layer, or the output's.
-    """
-    import torch
-    from peft import LoraConfig
-
-    output = model.get_output_embeddings()
-    names = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not output
-    }
-    for wanted in lora.target_modules:
-        if wanted not in names:
-            what = f"lora.targetModules: {wanted} is no linear layer of this model that can be adapted"
-            raise StageError(FailureReason.INVALID_SPEC, what, f"there are {', '.join(sorted(names))}")
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=sorted(lora.target_modules or names),
-        use_rslora=lora.use_rslora,
-        use_dora=lora.use_dora,
-        task_type="CAUSAL_LM",
-    )
 
 
 def _check(starter: Starter) -> None:

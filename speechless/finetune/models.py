@@ -3,25 +3,26 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
+from speechless.finetune import weights
 
 log = logging.getLogger(__name__)
 
 # Everything that is neither weights nor documentation: copied byte by byte, so that the tokenizer, the chat template
 # and the generation settings are the base model's own whatever a library would write today.
-KEPT = (
-    "config.json",
-    "generation_config.json",
+CONFIG, GENERATION = "config.json", "generation_config.json"
+TOKENIZER = (
     "tokenizer*",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -31,32 +32,58 @@ KEPT = (
     "*.tiktoken",
     "chat_template*",
 )
+KEPT = (CONFIG, GENERATION, *TOKENIZER)
+
+QUANTIZED = {
+    "quantization_config": "an unknown method",
+    "compression_config": "compressed-tensors",
+    "quantization": "mlx",
+}
+"""Keys of config.json that only quantized models have, and the method where the key's value names none."""
+QUANTIZED_BESIDE = {
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+    "hf_quant_config.json": "modelopt",
+    "quanto_qmap.json": "quanto",
+    "qmodel.pt": "hqq",
+}
+"""Files by which older tools tell that a folder's weights are quantized, and the method."""
+TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | None = None) -> Any:
     """A causal language model with every weight from the folder, in `dtype` (None: that of the files).
 
-    `attention`: how it is computed, by Transformers' name; None: as it chooses.
+    `attention`: how it is computed, by Transformers' name; None: as it chooses. It can be saved: whatever generation_config.json says. StageError(MODEL_INVALID), in one line and before the
+    weights are read, for an adapter, for weights that are torn, missing, pickled or quantized, for a
+    generation_config.json that cannot be read. No code and no pickle of the folder is run.
     """
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        what = f"{folder.name}: an adapter, not a whole model"
-        raise StageError(
-            FailureReason.MODEL_INVALID, what, "merge it into its base model first (merge: true)"
-        )
+    _refuse_adapter(folder)
     _refuse_quantized(folder)
+    _check_generation(folder)
     with _loading(folder, "the model"):
+        tensors = weights.read_headers(folder)
+        if found := weights.quantized(tensors):
+            raise _quantized_already(folder, found)
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
             attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
+            use_safetensors=True,
             output_loading_info=True,
         )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         what = f"{folder.name}: {len(missing)} weights are missing, such as {missing[0]}"
         raise StageError(FailureReason.MODEL_INVALID, what, "they would be random; bring the whole model")
+    if info["unexpected_keys"]:
+        spare = sorted(info["unexpected_keys"])
+        log.warning(
+            "%s: %d weights have no place in the model, such as %s", folder.name, len(spare), spare[0]
+        )
+    _make_saveable(model, folder)
     return model
 
 
@@ -65,38 +92,146 @@ def new_model(folder: Path, dtype: torch.dtype) -> Any:
     with _loading(folder, "the configuration"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+def _refuse_adapter(folder: Path) -> None:
+    if not (folder / "adapter_config.json").is_file():
+        return
+    if (folder / CONFIG).is_file():
+        # Transformers would load the model that adapter_config.json names, wherever that is, instead of this one.
+        what = f"{folder.name}: it holds config.json and adapter_config.json: a model, or an adapter?"
+        raise StageError(
+            FailureReason.MODEL_INVALID, what, "move the adapter's files to a folder of their own"
+        )
+    what = f"{folder.name}: an adapter, not a whole model"
+    raise StageError(FailureReason.MODEL_INVALID, what, "merge it into its base model first (merge: true)")
 
 
 def _refuse_quantized(folder: Path) -> None:
     """StageError(MODEL_INVALID) for weights that were quantized: what is saved would not fit their config.json."""
+    if beside := next((name for name in QUANTIZED_BESIDE if (folder / name).is_file()), None):
+        raise _quantized_already(folder, f"{QUANTIZED_BESIDE[beside]}, by {beside}")
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / CONFIG).read_text())
         parts = [config, *(part for part in config.values() if isinstance(part, dict))]
-        found = next((part["quantization_config"] for part in parts if part.get("quantization_config")), None)
+        found = next(((key, part[key]) for part in parts for key in QUANTIZED if part.get(key)), None)
     except (OSError, ValueError, AttributeError):
         return  # told by who loads it
     if found is not None:
-        method = found.get("quant_method", "an unknown method") if isinstance(found, dict) else found
-        what = f"{folder.name}: its weights are quantized already ({method})"
-        hint = "take the model that it was made from, with weights as bfloat16, float16 or float32"
-        raise StageError(FailureReason.MODEL_INVALID, what, hint)
+        key, told = found
+        method = told.get("quant_method") if isinstance(told, dict) else told
+        raise _quantized_already(folder, str(method or QUANTIZED[key]))
+
+
+def _quantized_already(folder: Path, method: str) -> StageError:
+    what = f"{folder.name}: its weights are quantized already ({method})"
+    hint = "take the model that it was made from, with weights as bfloat16, float16 or float32"
+    return StageError(FailureReason.MODEL_INVALID, what, hint)
+
+
+def _check_generation(folder: Path) -> None:
+    if not (folder / GENERATION).is_file():
+        return
+    try:
+        GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        what = f"{folder.name}/{GENERATION}: it cannot be read: {first[:300]}"
+        raise StageError(FailureReason.MODEL_INVALID, what, "correct the file, or remove it") from error
+
+
+def _make_saveable(model: Any, folder: Path) -> None:
+    """Transformers reads generation settings that contradict each other, and refuses to save them: after the training.
+
+    Llama 2 came with such (a temperature without sampling). The base's file is copied as it is, so the model itself
+    needs no more of it than its tokens.
+    """
+    settings = model.generation_config
+    try:
+        settings.validate(strict=True)
+    except (ValueError, TypeError) as error:
+        first = str(error).strip().partition("\n")[0].rstrip(":")
+        log.warning("%s: generation settings are kept as they are, with their fault: %s", folder.name, first)
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        model.generation_config = GenerationConfig(**{name: getattr(settings, name) for name in names})
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """The type in which a model folder keeps its weights: what a model made from it is saved in, too."""
+    """The type in which a model folder keeps its weights: what a model made from it is saved in, too.
+
+    That of config.json; where it names none, the type that most of the weights have.
+    """
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    named = getattr(config, "dtype", None)
-    return named if isinstance(named, torch.dtype) else torch.float32
+    for part in (config, config.get_text_config()):
+        if isinstance(named := getattr(part, "dtype", None), torch.dtype):
+            return named
+    return _most(weights.read_headers(folder)) or torch.float32
 
 
-def save_model(model: Any, base: Path, out: Path) -> None:
-    """Write the weights in the base model's type, with everything else as the base model has it."""
-    model.to(stored_dtype(base)).save_pretrained(out)
-    copy_kept(base, out)
+def _most(tensors: dict[str, weights.Stored]) -> torch.dtype | None:
+    taken: Counter[str] = Counter()
+    for stored in tensors.values():
+        taken[stored.dtype] += stored.bits if stored.dtype in TYPES else 0
+    return TYPES.get(taken.most_common(1)[0][0]) if taken else None
 
 
-def save_adapter(model: Any, base: Path, base_name: str, out: Path) -> None:
-    """Write a PEFT adapter whose bytes depend on nothing but the training, and the tokenizer beside it."""
+def round_to_base(model: Any, base: Path, *, keep: bool = False) -> None:
+    """Give every weight the type that it has in the base's files, in place. `keep`: round it, but keep the type it has.
+
+    A few weights that the base keeps in float32 beside 16-bit ones (routers, biases of experts) stay in float32.
+    StageError(MODEL_INVALID) for a weight that is no number or too large for its type (float16 ends at 65504).
+    """
+    default, tensors = stored_dtype(base), weights.read_headers(base)
+    wide = set()
+    if default != torch.float32 and _most(tensors) != torch.float32:
+        wide = {_tail(name) for name, stored in tensors.items() if stored.dtype == "F32"}
+    for name, tensor in saved_tensors(model):
+        dtype = torch.float32 if _tail(name) in wide else default
+        rounded = tensor.data.to(dtype)
+        # A buffer may hold infinity on purpose: masks do.
+        if isinstance(tensor, torch.nn.Parameter) and not torch.isfinite(rounded).all():
+            what = f"{name}: a weight is no number, or too large for {str(dtype).removeprefix('torch.')}"
+            hint = "lower the learning rate, or set dtype in the base's config.json to float32 or bfloat16"
+            raise StageError(FailureReason.MODEL_INVALID, what, hint)
+        tensor.grad = None  # it would have the former type
+        tensor.data = rounded.to(tensor.dtype) if keep else rounded
+
+
+def saved_tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """What is saved of a model, a tied weight once: parameters and persistent buffers that are no whole numbers."""
+    seen = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen and tensor.is_floating_point():
+            seen.add(id(tensor))
+            yield name, tensor
+
+
+def _tail(name: str) -> str:
+    """A weight's name without its first word: files of GPT-2 and others leave it out, or have another."""
+    first, _, rest = name.partition(".")
+    return rest if first in ("model", "transformer", "language_model") else name
+
+
+def save_model(
+    model: Any, base: Path, out: Path, stop: Sequence[int] = (), tokenizer: Path | None = None
+) -> None:
+    """Write the weights in the base model's types, with everything else as the base model has it.
+
+    But for what differs from the base in truth: a vocabulary of another size and embeddings that are not tied any more
+    are told in config.json. `stop`: see `add_stop`. `tokenizer`: the folder whose tokenizer it is, if not the base.
+    """
+    round_to_base(model, base)
+    model.save_pretrained(out)
+    copy_kept(base, out, KEPT if tokenizer is None else (CONFIG, GENERATION))
+    if tokenizer is not None:
+        copy_kept(tokenizer, out, TOKENIZER)
+    _tell_changes(model, base, out)
+    add_stop(out, stop)
+
+
+def save_adapter(model: Any, base: Path, base_name: str, out: Path, stop: Sequence[int] = ()) -> None:
+    """Write a PEFT adapter whose bytes depend on nothing but the training, and the tokenizer beside it.
+
+    `stop`: see `add_stop`; `merge` passes them on to the merged model.
+    """
     model.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
     config_file = out / "adapter_config.json"
@@ -105,21 +240,65 @@ def save_adapter(model: Any, base: Path, base_name: str, out: Path) -> None:
     config["target_modules"] = sorted(config["target_modules"])
     config["base_model_name_or_path"] = base_name
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    copy_kept(base, out, but=("config.json",))
+    copy_kept(base, out, (GENERATION, *TOKENIZER))
+    add_stop(out, stop, base)
 
 
-def copy_kept(base: Path, out: Path, but: tuple[str, ...] = ()) -> None:
+def copy_kept(base: Path, out: Path, patterns: Sequence[str] = KEPT) -> None:
     """Copy the base model's small files; those that a library has just written are replaced."""
-    for pattern in KEPT:
+    for pattern in patterns:
         for path in sorted(base.glob(pattern)):
-            if path.is_file() and path.name not in but:
+            if path.is_file():
                 shutil.copyfile(path, out / path.name)
+
+
+def stop_tokens(folder: Path) -> list[int]:
+    """The ids that end an answer: of generation_config.json, else of config.json; [] if neither says."""
+    for name in (GENERATION, CONFIG):
+        if (folder / name).is_file():
+            config = json.loads((folder / name).read_text())
+            named = config.get("eos_token_id", (config.get("text_config") or {}).get("eos_token_id"))
+            if named is not None:
+                return named if isinstance(named, list) else [named]
+    return []
+
+
+def add_stop(folder: Path, stop: Sequence[int], base: Path | None = None) -> None:
+    """Add ids that end a turn to those of a folder's generation_config.json, which keeps all else that it says.
+
+    The base's own come first, then the new ones, each once. Without new ones the file is not touched. `base`: where
+    config.json is, if not in the folder.
+    """
+    known = stop_tokens(folder) or (stop_tokens(base) if base else [])
+    ids = list(dict.fromkeys([*known, *stop]))
+    if ids == known:
+        return
+    file = folder / GENERATION
+    config = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps({**config, "eos_token_id": ids}, indent=2) + "\n")
+
+
+def _tell_changes(model: Any, base: Path, out: Path) -> None:
+    was = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    config = json.loads((out / CONFIG).read_text())
+    changed = False
+    for key in ("vocab_size", "tie_word_embeddings"):
+        for now, before, part in (
+            (model.config, was, config),
+            (model.config.get_text_config(), was.get_text_config(), config.get("text_config")),
+        ):
+            value = getattr(now, key, None)
+            if part is not None and value != getattr(before, key, None):
+                part[key] = value
+                changed = True
+    if changed:
+        (out / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
 @contextmanager
 def _loading(folder: Path, what: str) -> Iterator[None]:
     """Turn what a library says of a broken folder into StageError(MODEL_INVALID)."""
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         told = f"{folder.name}: no config.json: this is no Hugging Face model folder"
         raise StageError(FailureReason.MODEL_INVALID, told, "name the folder that holds config.json")
     try:

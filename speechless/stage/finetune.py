@@ -82,7 +82,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     from speechless.finetune.merge import merge
 
     merged = folder / "merged"
-    metrics = (*outcome.metrics, *merge(model.path, trained, merged))
+    metrics = (*outcome.metrics, *merge(model.path, trained, merged, reporter.stopping))
     return StageOutput(merged, Format.HUGGING_FACE, metrics, seed, settings)
 
 
