@@ -1,5 +1,6 @@
 """`python -m speechless.finetune.finetune`: the trainer's command line. Exit status 0 done, 1 failed, 2 wrong usage."""
 
+import hashlib
 import json
 import logging
 import signal
@@ -12,7 +13,7 @@ from types import FrameType
 
 from pydantic import JsonValue
 
-from speechless.contract import BadRows, FailureReason, ProgressPhase
+from speechless.contract import BadRows, FailureReason, Format, Method, ProgressPhase
 from speechless.contract.needs import TRAINING
 from speechless.data import survey
 from speechless.data.files import Part, Place
@@ -20,6 +21,7 @@ from speechless.data.places import places
 from speechless.entry import run
 from speechless.environment import caches
 from speechless.errors import StageError, words_of
+from speechless.finetune import card
 from speechless.finetune.flags import Flags, parse
 from speechless.finetune.outputs import Outputs
 from speechless.finetune.run import Request, train
@@ -27,7 +29,7 @@ from speechless.openmp import spin_briefly
 from speechless.output import results
 from speechless.progress import Reporter, showing
 from speechless.store import FolderCheckpoints, digest_tree, sampled_digest
-from speechless.store.modelcheck import check_model
+from speechless.store.modelcheck import check_model, described
 from speechless.store.models import locate_model
 
 log = logging.getLogger("speechless.finetune")
@@ -106,6 +108,7 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> bool:
 
         reporter.enter(ProgressPhase.FETCHING, "making tokens of the rows")
         outcome = train(request, progress, reporter.stopping, encoding=reporter.progress, begin=begin)
+        card.write(outputs.partial, _card(flags, request), outcome)
         result = outputs.finish(outcome, flags.method)
         reporter.enter(ProgressPhase.DONE, str(result))
         return True
@@ -149,6 +152,26 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         base_name=base.said,
         skip_bad_rows=flags.bad_rows is BadRows.SKIP,
         identity=_identity(flags, base.path, digests),
+    )
+
+
+def _card(flags: Flags, request: Request) -> card.Card:
+    """What the model card says beside the numbers."""
+    told = dict(request.identity)
+    model = str(told.pop("model"))
+    digests = "\n".join(request.digests)
+    told.pop("dataset")
+    info = described(request.model, Format.HUGGING_FACE)
+    return card.Card(
+        base=request.base_name,
+        base_digest=f"{model} (of a sample)",
+        data=flags.dataset,
+        data_digest=hashlib.sha256(digests.encode()).hexdigest(),
+        objective=flags.objective,
+        method=flags.method,
+        settings=told,
+        licence=(info.license if info else None) or "",
+        adapter=flags.method is Method.LORA,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from speechless.contract import FailureReason, Method, Metric, Precision
+from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.adapters import adapters_of
@@ -118,10 +119,12 @@ def train(job: Job, starter: Starter) -> Outcome:
 
     # The result.
     if trainer.is_world_process_zero():
+        # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
+        stop = turn_ends(tokenizer) if job.rows.counts.conversations else ()
         if full:
-            models.save_model(trainer.model, job.model, job.out)
+            models.save_model(trainer.model, job.model, job.out, stop)
         else:
-            models.save_adapter(trainer.model, job.model, job.base_name, job.out)
+            models.save_adapter(trainer.model, job.model, job.base_name, job.out, stop)
     return Outcome(
         steps=trainer.state.global_step,
         metrics=_metrics(job, watch, _LAST | module.METRICS, trainer.state.global_step, trainable),

@@ -34,6 +34,8 @@ class Counts(_Document):
     """Rows longer than the limit: their end was cut off."""
     dropped: int = 0
     """Rows with nothing left to learn after the cut."""
+    conversations: int = 0
+    """Rows that went through the model's chat template."""
     bad: int = 0
     """Rows that the model's chat template refuses, left out where bad rows are skipped."""
 

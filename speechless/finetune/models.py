@@ -54,9 +54,10 @@ TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16
 def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | None = None) -> Any:
     """A causal language model with every weight from the folder, in `dtype` (None: that of the files).
 
-    `attention`: how it is computed, by Transformers' name; None: as it chooses. It can be saved: whatever generation_config.json says. StageError(MODEL_INVALID), in one line and before the
-    weights are read, for an adapter, for weights that are torn, missing, pickled or quantized, for a
-    generation_config.json that cannot be read. No code and no pickle of the folder is run.
+    `attention`: how it is computed, by Transformers' name; None: as it chooses. The model can be saved, whatever
+    generation_config.json says. StageError(MODEL_INVALID), in one line and before the weights are read, for an adapter,
+    for weights that are torn, missing, pickled or quantized, for a generation_config.json that cannot be read. No code
+    and no pickle of the folder is run.
     """
     _refuse_adapter(folder)
     _refuse_quantized(folder)
@@ -92,6 +93,8 @@ def new_model(folder: Path, dtype: torch.dtype) -> Any:
     with _loading(folder, "the configuration"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+
+
 def _refuse_adapter(folder: Path) -> None:
     if not (folder / "adapter_config.json").is_file():
         return

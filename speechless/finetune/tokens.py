@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from speechless.contract import FailureReason, Objective
 from speechless.contract.objectives import OBJECTIVES, Packing
 from speechless.data import Placed
+from speechless.data.examples import Conversation, Example, Preference, Rated
 from speechless.errors import StageError
 from speechless.finetune.job import Counts
 from speechless.finetune.recipes import RECIPES, Columns
@@ -66,7 +67,7 @@ class Encoder:
         A row of a kind that the objective does not learn from is never skipped: it is not the row that is wrong.
         """
         kept, refused = list[Columns](), list[str]()
-        seen = learned = cut = dropped = 0
+        seen = learned = cut = dropped = conversations = 0
         for row in rows:
             self._check(row)
             try:
@@ -83,13 +84,20 @@ class Encoder:
                 continue
             size = self._module.size(short)
             seen, learned = seen + size[0], learned + size[1]
+            conversations += uses_template(row.example)
             kept.append(short)
         if self._packs:
             kept = list(self._module.pack(kept, self._encoding.max_length))
             sizes = [self._module.size(row) for row in kept]
             seen, learned = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
         counts = Counts(
-            rows=len(kept), tokens=seen, learned=learned, cut=cut, dropped=dropped, bad=len(refused)
+            rows=len(kept),
+            tokens=seen,
+            learned=learned,
+            cut=cut,
+            dropped=dropped,
+            conversations=conversations,
+            bad=len(refused),
         )
         return Chunk(len(rows), self._arrow(kept), counts, tuple(refused))
 
@@ -109,3 +117,14 @@ class Encoder:
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
         return bytes(sink.getvalue().to_pybytes())
+
+
+def uses_template(example: Example) -> bool:
+    """Whether an example goes through the chat template."""
+    match example:
+        case Rated():
+            return uses_template(example.answer)
+        case Preference():
+            return not isinstance(example.prompt, str)
+        case _:
+            return isinstance(example, Conversation)

@@ -16,11 +16,13 @@ from speechless.contract import (
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import survey
 from speechless.data.splits import chosen
+from speechless.finetune import card
 from speechless.finetune.run import Request, train
 from speechless.progress import Reporter
 from speechless.stage import provenance
 from speechless.stage.frame import Definition, StageOutput, checkpoints
 from speechless.store import Opened
+from speechless.store.modelcheck import described
 from speechless.store.words import DataPart
 
 
@@ -76,6 +78,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     settings = {**outcome.settings, "resumedFrom": outcome.resumed_from}
     if spec.method is Method.FULL or not spec.merge:
         held = Format.HUGGING_FACE if spec.method is Method.FULL else Format.ADAPTER
+        card.write(trained, _card(spec, inputs, adapter=held is Format.ADAPTER), outcome)
         return StageOutput(trained, held, outcome.metrics, seed, settings)
     # What was trained is in the last checkpoint: a new attempt takes it up, and merges.
     reporter.check()
@@ -83,7 +86,26 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
 
     merged = folder / "merged"
     metrics = (*outcome.metrics, *merge(model.path, trained, merged, reporter.stopping))
+    card.write(merged, _card(spec, inputs, adapter=False), outcome)
     return StageOutput(merged, Format.HUGGING_FACE, metrics, seed, settings)
+
+
+def _card(spec: FineTuneSpec, inputs: Mapping[str, Opened], *, adapter: bool) -> card.Card:
+    """What the model card says beside the numbers."""
+    model, rows = inputs["model"], inputs["dataset"]
+    info = (model.manifest.model if model.manifest else None) or described(model.path, Format.HUGGING_FACE)
+    told = {name: value for name, value in decisive(spec).items() if name not in ("model", "dataset")}
+    return card.Card(
+        base=spec.model.uri,
+        base_digest=model.digest,
+        data=spec.dataset.uri,
+        data_digest=rows.digest,
+        objective=spec.objective,
+        method=spec.method,
+        settings=told,
+        licence=(info.license if info else None) or "",
+        adapter=adapter,
+    )
 
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shlex
+import shutil
 import traceback
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import yaml
 
 from speechless.contract import FailureReason, FineTuneSettings, Lora, Method, Objective
 from speechless.data.__main__ import main as check
+from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune import harness
 from speechless.finetune.finetune import main as train
 from speechless.finetune.recipes import RECIPES, dpo, sft
 from tests.docs.pages import blocks
-from tests.library.training import ROWS, SETTINGS, Record, digest, job, run
+from tests.library.training import ROWS, SETTINGS, Record, digest, encoded, job, run, write
 
 pytest_plugins = ("tests.library.model_fixtures",)
 METHODS = [(objective, method) for objective in ROWS for method in Method]
@@ -71,6 +73,9 @@ def test_the_commands_and_the_resource_of_an_objectives_page(
     folder = Path(trained[trained.index("--output_dir") + 1])
     numbers = json.loads((folder / "train_results.json").read_text())
     assert {"train/loss", "train/tokens", *RECIPES[objective].load().METRICS} <= set(numbers)
+    result = folder if "--full_finetune" in trained else folder / "latest" / "adapter_model"
+    assert f"{objective}: " in (result / "README.md").read_text()
+    assert (result / "loss.svg").read_text().startswith("<svg")
     (resource,) = of_page(objective.lower(), "yaml")
     spec = yaml.safe_load(resource)["spec"]
     assert spec["objective"] == objective
@@ -141,6 +146,26 @@ def test_it_learns_with_each_kind_of_adapter(model: Path, tmp_path: Path, lora: 
     assert losses[-1] < 0.7 * losses[0]
     saved = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (saved["use_rslora"], saved["use_dora"]) == (lora.use_rslora, lora.use_dora)
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_what_learned_to_end_its_turns_is_stopped_by_that_token(
+    model: Path, tmp_path: Path, method: Method
+) -> None:
+    """A base whose chat template ends turns with another token than its end of text."""
+    base = tmp_path / "base"
+    shutil.copytree(model, base)
+    template = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|system|>{% endfor %}"
+    (base / "chat_template.jinja").write_text(
+        template + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    talk = [{"role": "user", "content": "sum of x"}, {"role": "assistant", "content": "return x"}]
+    rows = encoded(base, write([{"messages": talk}] * 4, tmp_path / "rows.jsonl"), Objective.SFT)
+    settings = SETTINGS.model_copy(update={"max_steps": 1})
+    run(job(base, tmp_path, Objective.SFT, method, rows=rows, hyperparameters=settings))
+    saved = json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"]
+    tokenizer = load_tokenizer(base)
+    assert saved == [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|system|>")]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
