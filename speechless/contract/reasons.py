@@ -18,6 +18,7 @@ class FailureReason(StrEnum):
     STORE_FULL = "StoreFull"
     OUT_OF_MEMORY = "OutOfMemory"
     LOSS_NOT_FINITE = "LossNotFinite"
+    LOSS_DIVERGED = "LossDiverged"
     NOTHING_SCORED = "NothingScored"
     CODE_EXECUTION_NOT_ALLOWED = "CodeExecutionNotAllowed"
     PERPLEXITY_INCREASED = "PerplexityIncreased"
@@ -37,6 +38,7 @@ _EXIT = {
     FailureReason.MODEL_INVALID: ExitCode.BAD_DATA,
     FailureReason.DIGEST_MISMATCH: ExitCode.BAD_DATA,
     FailureReason.LOSS_NOT_FINITE: ExitCode.BAD_DATA,
+    FailureReason.LOSS_DIVERGED: ExitCode.BAD_DATA,
     FailureReason.NOTHING_SCORED: ExitCode.BAD_DATA,
     FailureReason.PERPLEXITY_INCREASED: ExitCode.BAD_DATA,
     FailureReason.INPUT_NOT_FOUND: ExitCode.INPUT_MISSING,

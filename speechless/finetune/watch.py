@@ -32,6 +32,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Whether the run ended because it was asked to, with steps left."""
         self.last: dict[str, float] = {}
         """The latest value of everything that was logged."""
+        self._losses: list[float] = []
         self.speed: Speed | None = None
         """What measures how fast it is."""
 
@@ -44,6 +45,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Take what an earlier attempt logged."""
         for logged in state.log_history:
             self.last |= logged
+        self._losses = [logged["loss"] for logged in state.log_history if "loss" in logged]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save on schedule, when asked to stop, and always after the last step."""
@@ -81,6 +83,18 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             patience is not None and bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
         )
 
+    def _check_divergence(self, loss: float, state: Any) -> None:
+        """End a run that unlearns: more steps would only cost more."""
+        self._losses.append(loss)
+        first, recent = self._losses[0], self._losses[-DIVERGED:]
+        if len(recent) == DIVERGED and min(recent) > max(first + NATS, first * TIMES):
+            raise StageError(
+                FailureReason.LOSS_DIVERGED,
+                f"loss rose from {first:.3g} to {loss:.3g} and stayed there: step {state.global_step} of "
+                f"{state.max_steps}",
+                "lower learningRate, or add warmupSteps",
+            )
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Have the checkpoint kept, once every rank has written its part."""
         barrier()
@@ -99,10 +113,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                     "lower learningRate, add warmupSteps, or look for broken rows in the dataset",
                 )
         self.last |= logs
+        if "loss" in logs:
+            self._check_divergence(logs["loss"], state)
         if "loss" in logs and self.speed is not None:
             logs = logs | self.speed.look(state.global_step) | {"memory_gb": peak_memory() / 1e9}
         shown = {name: float(logs[name]) for name in _SHOWN if name in logs}
         self._starter.progress(state.global_step, state.max_steps, shown)
+
+
+DIVERGED, NATS, TIMES = 10, 3.0, 1.5
+"""A run diverges where so many logged losses in a row are so many nats above the first one, and so many times it."""
 
 
 def peak_memory() -> float:

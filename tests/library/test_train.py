@@ -217,6 +217,13 @@ def test_a_run_ends_early_where_the_loss_on_held_out_rows_falls_no_more(model: P
     assert digest(tmp_path / "before") == digest(tmp_path / "out")
 
 
+def test_a_run_that_unlearns_ends_with_a_reason(model: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"learning_rate": 1.0, "max_steps": 40})
+    with pytest.raises(StageError, match=r"loss rose from .* and stayed there: step \d+ of 40") as ended:
+        run(job(model, tmp_path, Objective.SFT, Method.FULL, hyperparameters=settings))
+    assert ended.value.reason is FailureReason.LOSS_DIVERGED
+
+
 class StopInEvaluation(Record):
     """Asks the run to end once it measures the loss on held-out rows."""
 

@@ -249,9 +249,14 @@ class Reason(StrEnum):
     More memory, or a smaller batch, length or model. Create the resource again.
     """
     LOSS_NOT_FINITE = FailureReason.LOSS_NOT_FINITE.value
-    """Training diverged.
+    """A loss or a gradient is no number any more.
 
     Lower learningRate, add warmupSteps, or look for broken rows.
+    """
+    LOSS_DIVERGED = FailureReason.LOSS_DIVERGED.value
+    """The loss rose far above where it began, and stayed there.
+
+    Lower learningRate, or add warmupSteps.
     """
     NOTHING_SCORED = FailureReason.NOTHING_SCORED.value
     """The evaluation has no sample that counts.
