@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from speechless.contract import FailureReason, Precision
 from speechless.cpus import usable_cpus
 from speechless.errors import StageError
+from speechless.finetune.job import TRACKERS
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,28 @@ def check_optimizer(name: str, where: Device) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         what = f"optim {name} needs the package bitsandbytes, which is not installed"
         raise StageError(FailureReason.INVALID_SPEC, what, "pip install bitsandbytes, or use adamw_torch")
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """StageError(INVALID_SPEC) for a tracker whose package is not installed."""
+    for name in names:
+        packages = TRACKERS[name]
+        if packages and not any(importlib.util.find_spec(package) for package in packages):
+            what = f"--report_to {name} needs the package {packages[0]}, which is not installed"
+            raise StageError(FailureReason.INVALID_SPEC, what, f"pip install {packages[0]}, or leave it out")
+
+
+def limit_memory(megabytes: int | None, where: Device) -> None:
+    """Let this process take no more of its GPU; without a GPU there is nothing to limit."""
+    if megabytes is None:
+        return
+    if where.name != "cuda":
+        log.warning(
+            "--max_memory_MB is a limit of a GPU's memory, and this runs on a CPU: nothing is limited"
+        )
+        return
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, megabytes * 1e6 / total))
 
 
 def attention(asked: str | None, where: Device) -> str | None:

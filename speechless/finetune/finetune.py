@@ -3,11 +3,13 @@
 import hashlib
 import json
 import logging
+import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -21,7 +23,7 @@ from speechless.data.places import places
 from speechless.entry import run
 from speechless.environment import caches
 from speechless.errors import StageError, words_of
-from speechless.finetune import card
+from speechless.finetune import card, context
 from speechless.finetune.flags import Flags, parse
 from speechless.finetune.outputs import Outputs
 from speechless.finetune.run import Request, train
@@ -39,6 +41,15 @@ SAME_SIGNAL_SECONDS = 2.0
 def main(argv: Sequence[str]) -> int:
     """Train by flags and return the exit status."""
     flags = parse(argv)
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        what = "started by torchrun as one of several processes: training on several GPUs is not offered yet"
+        print(f"speechless finetune: {what} (start one: NUM_GPUS=1)", file=sys.stderr)
+        return 2
+    return run_flags(flags)
+
+
+def run_flags(flags: Flags) -> int:
+    """Train, by flags or by what stands for them, and return the exit status."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", force=True)
     outputs = Outputs(flags.output_dir)
     with results(flags.output) as out:
@@ -83,10 +94,16 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> bool:
     Nothing of an earlier run is touched before everything that this one needs was read.
     """
     spin_briefly()
-    with outputs.held(), tempfile.TemporaryDirectory(prefix="speechless-finetune-") as scratch:
+    with (
+        ExitStack() as stack,
+        outputs.held(),
+        tempfile.TemporaryDirectory(prefix="speechless-finetune-") as scratch,
+    ):
         if outputs.completed_before and not flags.restart:
             return False
         outputs.refuse_foreign()
+        if flags.task:
+            stack.enter_context(_logged(outputs.log_file(flags.task)))
         request = _request(flags, outputs, reporter, Path(scratch))
         done = outputs.completed and not flags.restart
         if not flags.restart and (other := outputs.difference(request.identity)):
@@ -130,6 +147,7 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
     # After the rows: it may be a download.
     base = locate_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
     check_model(base.path, base.said, TRAINING.problem_of, tokens=flags.hyperparameters.max_length)
+    context.check(base.path, flags.of_the_model)
     digests = [json.dumps(told) for place in dataset for told in _told(place)]
     return Request(
         model=base.path,
@@ -151,7 +169,8 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         precision=flags.precision,
         base_name=base.said,
         skip_bad_rows=flags.bad_rows is BadRows.SKIP,
-        identity=_identity(flags, base.path, digests),
+        extras=flags.extras,
+        identity=identity_of(flags, base.path, digests),
     )
 
 
@@ -175,9 +194,9 @@ def _card(flags: Flags, request: Request) -> card.Card:
     )
 
 
-def _identity(flags: Flags, folder: Path, digests: Sequence[str]) -> dict[str, JsonValue]:
+def identity_of(flags: Flags, folder: Path, digests: Sequence[str]) -> dict[str, JsonValue]:
     """What makes this run another run."""
-    return {
+    told: dict[str, JsonValue] = {
         "model": sampled_digest(folder),
         "dataset": list(digests),
         "rows": [flags.dataset_format.value, flags.bad_rows.value],
@@ -188,6 +207,22 @@ def _identity(flags: Flags, folder: Path, digests: Sequence[str]) -> dict[str, J
         "precision": flags.precision.value,
         "samples": [flags.max_train_samples, flags.eval_dataset_size, flags.max_eval_samples],
     }
+    # Only where there are some: runs of earlier versions go on.
+    return told | ({"extras": flags.extras.deciding} if flags.extras.deciding else {})
+
+
+@contextmanager
+def _logged(file: Path) -> Iterator[None]:
+    """Write the log to a file, too."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def _told(place: Place) -> list[JsonValue]:

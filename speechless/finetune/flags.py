@@ -1,11 +1,13 @@
 """The trainer's flags, by the names that task directories have used for years.
 
-A flag is offered when it has an effect. `--bits 4` and its like are refused with a reason rather than ignored.
+A flag is offered when it has an effect. `--bits 4` and its like are refused with a reason rather than ignored; older
+spellings are in `older.py`.
 """
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +28,14 @@ from speechless.contract import (
 from speechless.contract.objectives import OBJECTIVES, problem_of
 from speechless.contract.training import conflict_of
 from speechless.data import FLAGS
-from speechless.data.places import TAKEN, add_part, part_of
+from speechless.data.places import part_of
 from speechless.errors import StageError
-from speechless.finetune import options
-from speechless.finetune.outputs import Summary
-from speechless.store import models
+from speechless.finetune import older, options
+from speechless.finetune.job import TRACKERS, Extras
+from speechless.finetune.parser import EVAL_ROWS, SAVE_STEPS, build_parser
 from speechless.store.words import DataPart
 
+__all__ = ["Flags", "build_parser", "parse"]
 _QUANTIZED = {"4", "8"}
 _BITS = {"auto": Precision.AUTO, "16": Precision.BF16, "32": Precision.FP32}
 
@@ -65,138 +68,24 @@ class Flags(NamedTuple):
     eval_steps: int | None
     restart: bool
     output: str
-
-
-def build_parser() -> Parser:
-    """The command line."""
-    parser = Parser(
-        prog="python -m speechless.finetune.finetune", description="Fine-tune a model on rows of text."
-    )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model_name_or_path",
-        required=True,
-        metavar="MODEL",
-        help=f"the base model: a folder, {models.TAKEN}",
-    )
-    model.add_argument("--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto")
-    model.add_argument(
-        "--pure_bf16", action="store_true", help="weights in bfloat16, too: a whole model in half the memory"
-    )
-    model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
-    model.add_argument("--lora_r", type=int, help="rank of the adapters (default: 64)")
-    model.add_argument("--lora_alpha", type=int, help="scale of the adapters (default: 16)")
-    model.add_argument("--lora_dropout", type=float, help="dropout within the adapters (default: 0)")
-    for name in ("use_rslora", "use_dora"):
-        options.add_field(model, name, Lora.model_fields[name])
-    model.add_argument(
-        "--lora_modules",
-        help="linear layers that get adapters: all, or names separated by commas (default: all)",
-    )
-
-    options.add(parser)
-
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--dataset",
-        required=True,
-        metavar="PATH[,PATH]",
-        help="files of rows (.jsonl, .json, .csv, .tsv, .parquet; also with .gz or .zst) or folders of them, with "
-        f"commas between them; {TAKEN}",
-    )
-    add_part(data)
-    data.add_argument(
-        "--dataset_format", default="auto", metavar="FORMAT", help=f"of the rows: {', '.join(FLAGS)}"
-    )
-    data.add_argument(
-        "--bad_rows",
-        choices=[each.value.lower() for each in BadRows],
-        default="stop",
-        help="a row that does not fit its format: stop before training, or skip and count it",
-    )
-    for name in ("packing", "group_by_length"):
-        options.add_field(data, name, Hyperparameters.model_fields[name])
-    data.add_argument("--model_max_length", type=int, default=2048, help="the longest row, in tokens")
-    data.add_argument(
-        "--max_train_samples",
-        type=float,
-        default=0,
-        help="rows to train on: 0 = all, below 1 = that fraction, from 1 = that many",
-    )
-    data.add_argument(
-        "--eval_dataset_size",
-        type=float,
-        default=0.02,
-        help="rows held out: below 1 = that fraction, from 1 = that many",
-    )
-    data.add_argument("--max_eval_samples", type=int, help="rows held out at most (default: no limit)")
-
-    run = parser.add_argument_group("run")
-    run.add_argument(
-        "--output_dir",
-        type=Path,
-        default=Path("outputs"),
-        metavar="DIR",
-        help="checkpoints, logs and the result",
-    )
-    run.add_argument(
-        "--learning_rate",
-        type=float,
-        help="peak learning rate (default: what is usual; "
-        + "; ".join(
-            f"{row.name.lower()} {row.learning_rate[Method.LORA]:g}, "
-            f"with --full_finetune {row.learning_rate[Method.FULL]:g}"
-            for row in OBJECTIVES.values()
-        )
-        + ")",
-    )
-    run.add_argument("--num_train_epochs", type=float, default=3, help="passes over the rows")
-    run.add_argument("--max_steps", type=int, help="optimizer steps instead of epochs")
-    run.add_argument(
-        "--per_device_train_batch_size", type=int, help="rows at a time on a device (default: 1; kto 2)"
-    )
-    run.add_argument("--gradient_accumulation_steps", type=int, default=16, help="batches before a step")
-    run.add_argument(
-        "--lr_scheduler_type",
-        default="constant",
-        help="learning rate over the steps: linear, cosine, constant or constant_with_warmup",
-    )
-    run.add_argument(
-        "--warmup_steps", type=int, default=0, help="steps in which the learning rate rises to its peak"
-    )
-    for name in (
-        "optim",
-        "neftune_noise_alpha",
-        "gradient_checkpointing",
-        "attn_implementation",
-        "early_stopping_patience",
-    ):
-        options.add_field(run, name, Hyperparameters.model_fields[name])
-    run.add_argument("--weight_decay", type=float, default=0, help="AdamW's weight decay")
-    run.add_argument("--max_grad_norm", type=float, default=0.3, help="gradients are clipped to this norm")
-    run.add_argument("--seed", type=int, default=10042, help="seed of the order of rows and of new weights")
-    run.add_argument("--logging_steps", type=int, default=1, help="steps between two lines of the log")
-    run.add_argument(
-        "--eval_steps", type=int, help="steps between two evaluations (default: after every epoch)"
-    )
-    run.add_argument(
-        "--save_steps",
-        type=int,
-        default=250,
-        help="steps between two checkpoints; 0 = only when interrupted",
-    )
-    run.add_argument("--save_total_limit", type=int, default=1, help="checkpoints that are kept")
-    run.add_argument("--restart", action="store_true", help="train again although the run is complete")
-    parser.add_output(Summary)
-    return parser
+    extras: Extras
+    task: str
+    """The label of the run; empty: none."""
+    of_the_model: Mapping[str, float]
+    """Settings of the model's configuration that its own must be equal to."""
+    dry_run: bool
 
 
 def parse(argv: Sequence[str]) -> Flags:
     """The meaning of a command line; one line on standard error and exit status 2 if it has none."""
     parser = build_parser()
-    given = parser.parse([_renamed(word) for word in argv])
+    try:
+        given = parser.parse(older.translate(argv))
+    except older.Problem as problem:
+        parser.error(str(problem))
     _check_precision(parser, given)
     _check_objective(parser, given)
+    _check_strategies(parser, given)
     _check_numbers(parser, given)
     try:
         flags = _flags(given)
@@ -265,10 +154,51 @@ def _check_settings(parser: Parser, flags: Flags) -> None:
         parser.error(f"--{name}: {conflict.message}")
 
 
-def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
-    """Numbers that mean something."""
+def _check_strategies(parser: Parser, given: argparse.Namespace) -> None:
+    """When the loss is measured and a checkpoint kept. Sets what was not given."""
+    if given.eval_strategy == "no" and given.eval_dataset_size:
+        parser.error(
+            "--eval_strategy no: rows that are held out would not be measured: leave out --eval_dataset_size"
+        )
+    if given.eval_dataset_size is None:
+        given.eval_dataset_size = 0 if given.eval_strategy == "no" else EVAL_ROWS
+    if given.eval_strategy == "steps" and given.eval_steps is None:
+        parser.error("--eval_strategy steps needs --eval_steps")
+    # Task directories have always said both.
+    for name, strategy in (("eval_steps", given.eval_strategy), ("save_steps", given.save_strategy)):
+        if strategy in ("no", "epoch") and getattr(given, name) is not None:
+            flag = f"--{name.replace('steps', 'strategy')} {strategy}"
+            print(f"--{name} {getattr(given, name)} has no effect with {flag}", file=sys.stderr)
+            setattr(given, name, None)
+    if given.save_steps is None:
+        given.save_steps = SAVE_STEPS if given.save_strategy == "steps" else 0
     if given.eval_steps is not None and not given.eval_dataset_size:
         parser.error("--eval_steps has no effect without held-out rows: set --eval_dataset_size")
+
+
+def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
+    """Numbers that mean something."""
+    for name in _trackers(given.report_to):
+        if name not in TRACKERS:
+            known = ("none", *TRACKERS)
+            parser.error(
+                f"--report_to {name} is not offered{did_you_mean(name, known)}; one of {', '.join(known)}"
+            )
+    if given.task_name is not None and not re.fullmatch(r"[\w.+@ -]+", given.task_name):
+        parser.error(
+            f"--task_name {given.task_name!r}: letters, digits, '.', '_' and '-'; it is a part of a file's name"
+        )
+    if given.warmup_ratio is not None and (given.warmup_steps or given.warmup_ratio == 1):
+        parser.error("--warmup_ratio: below 1, and without --warmup_steps")
+    early = given.num_early_stopping_train_epochs
+    if early is not None and given.max_steps is not None:
+        parser.error(
+            "--num_early_stopping_train_epochs counts epochs, and --max_steps steps: leave one of them out"
+        )
+    if early is not None and early > given.num_train_epochs:
+        parser.error(
+            f"--num_early_stopping_train_epochs {early:g}: more than --num_train_epochs {given.num_train_epochs:g}"
+        )
     for name, least in (("logging_steps", 1), ("save_steps", 0), ("save_total_limit", 1), ("eval_steps", 1)):
         if getattr(given, name) is not None and getattr(given, name) < least:
             parser.error(f"--{name}: at least {least}")
@@ -335,13 +265,29 @@ def _flags(given: argparse.Namespace) -> Flags:
         eval_steps=given.eval_steps,
         restart=given.restart,
         output=given.output,
+        extras=_extras(given),
+        task=given.task_name or "",
+        of_the_model={name: told for name in OWN if (told := getattr(given, name)) is not None},
+        dry_run=given.dry_run,
     )
 
 
-def _renamed(word: str) -> str:
-    """The one short form that was ever documented."""
-    name, equals, value = word.partition("=")
-    if name != "--model_max_len":
-        return word
-    print("--model_max_len is deprecated: use --model_max_length", file=sys.stderr)
-    return f"--model_max_length{equals}{value}"
+OWN = ("rope_theta", "sliding_window")
+"""Flags that repeat what the model's configuration says."""
+
+
+def _extras(given: argparse.Namespace) -> Extras:
+    early = given.num_early_stopping_train_epochs
+    return Extras(
+        warmup_ratio=given.warmup_ratio or None,
+        stop_after_epochs=early if early != given.num_train_epochs else None,
+        save_every_epoch=given.save_strategy == "epoch",
+        remove_long_rows=given.force_remove_overlength_samples,
+        report_to=_trackers(given.report_to),
+        run_name=given.task_name or "",
+        max_memory_mb=given.max_memory_MB,
+    )
+
+
+def _trackers(word: str) -> tuple[str, ...]:
+    return tuple(name for name in word.split(",") if name and name != "none")

@@ -71,6 +71,8 @@ def train(job: Job, starter: Starter) -> Outcome:
     # Where and how to compute.
     where = device.choose(job.precision)
     device.check_optimizer(job.hyperparameters.optim, where)
+    device.check_trackers(job.extras.report_to)
+    device.limit_memory(job.extras.max_memory_mb, where)
     chosen = device.attention(job.hyperparameters.attn_implementation, where)
     given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
     job = job.model_copy(update={"hyperparameters": given})
@@ -107,8 +109,9 @@ def train(job: Job, starter: Starter) -> Outcome:
     trainer.args._n_gpu = min(1, trainer.args.n_gpu)
     _without_printing(trainer)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-    words = (job.objective, job.method, where.name, trainable, job.rows.counts.rows)
-    log.info("%s, %s on %s, %d trainable parameters, %d rows", *words)
+    attention = model.config._attn_implementation
+    words = (job.objective, job.method, where.name, attention, trainable, job.rows.counts.rows)
+    log.info("%s, %s on %s with attention %s, %d trainable parameters, %d rows", *words)
     watch.speed = _speed(job, trainer, model, trainable, where)
     before = _steps(job, trainer, watch)
     if watch.interrupted:
@@ -133,7 +136,7 @@ def train(job: Job, starter: Starter) -> Outcome:
         settings={
             "device": where.name,
             "precision": "bf16" if where.bf16 else "fp32",
-            "attention": model.config._attn_implementation,
+            "attention": attention,
             "learningRate": job.learning_rate,
             "targetModules": list[JsonValue](sorted(adapters.target_modules) if adapters else []),
         },
@@ -152,7 +155,7 @@ def _steps(job: Job, trainer: Any, watch: Watch) -> int:
         state = TrainerState.load_from_json(str(job.resume_from / "trainer_state.json"))
         before = state.global_step
         log.info("going on from step %d of %d", before, state.max_steps)
-        if before >= state.max_steps or watch.exhausted(state):
+        if before >= state.max_steps or watch.exhausted(state) or watch.over(state):
             # The trainer would take one step more before it sees that there is none.
             trainer._load_from_checkpoint(str(job.resume_from))
             trainer.state = state
@@ -214,6 +217,8 @@ def _metrics(
         "train/rows_bad": job.rows.bad + counts.bad,
         "train/parameters": trainable,
     }
+    if job.extras.remove_long_rows:
+        numbers["train/rows_removed"] = counts.removed
     return tuple(Metric(name=name, value=value) for name, value in numbers.items())
 
 
@@ -232,7 +237,8 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         "per_device_train_batch_size": given.per_device_train_batch_size,
         "per_device_eval_batch_size": given.per_device_train_batch_size,
         "gradient_accumulation_steps": given.gradient_accumulation_steps,
-        "warmup_steps": given.warmup_steps,
+        # Below 1, Transformers takes it for a part of all steps.
+        "warmup_steps": given.warmup_steps if job.extras.warmup_ratio is None else job.extras.warmup_ratio,
         "lr_scheduler_type": given.lr_scheduler_type,
         "weight_decay": given.weight_decay,
         "max_grad_norm": given.max_grad_norm,
@@ -258,7 +264,8 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         # The default shows the loss before it became NaN.
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
-        "report_to": "none",
+        "report_to": list(job.extras.report_to) or "none",
+        "run_name": job.extras.run_name or None,
     }
 
 

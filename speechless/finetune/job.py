@@ -32,6 +32,8 @@ class Counts(_Document):
     """Tokens that are learned."""
     cut: int = 0
     """Rows longer than the limit: their end was cut off."""
+    removed: int = 0
+    """Rows longer than the limit, left out where such rows are not cut."""
     dropped: int = 0
     """Rows with nothing left to learn after the cut."""
     conversations: int = 0
@@ -54,6 +56,46 @@ class Rows(_Document):
     """Of the rows to train on."""
     bad: int = 0
     """Rows of the dataset that were left out because they do not fit its format."""
+
+
+TRACKERS: dict[str, tuple[str, ...]] = {
+    "all": (),
+    "wandb": ("wandb",),
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
+    "swanlab": ("swanlab",),
+    "comet_ml": ("comet_ml",),
+}
+"""What logged values may be reported to, by Transformers' names, and the packages of which one is needed."""
+
+
+class Extras(_Document):
+    """What a command line can say beside the settings of a FineTune."""
+
+    warmup_ratio: float | None = None
+    """The part of all steps in which the learning rate rises, below 1; None: `hyperparameters.warmup_steps` counts."""
+    stop_after_epochs: float | None = None
+    """The run ends after so many epochs, while the learning rate is planned over all of them."""
+    save_every_epoch: bool = False
+    """A checkpoint after every epoch, instead of every so many steps."""
+    remove_long_rows: bool = False
+    """Rows longer than the limit are left out, not cut."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that get what is logged, by Transformers' names; `all`: those that are installed."""
+    run_name: str = ""
+    """What trackers call the run."""
+    max_memory_mb: int | None = None
+    """Megabytes that a GPU gives at most."""
+
+    @property
+    def deciding(self) -> dict[str, JsonValue]:
+        """Those that decide the result and are set."""
+        told = self.model_dump(exclude_defaults=True)
+        return {name: value for name, value in told.items() if name in _DECIDE}
+
+
+_DECIDE = ("warmup_ratio", "stop_after_epochs", "remove_long_rows")
 
 
 class Job(_Document):
@@ -82,6 +124,7 @@ class Job(_Document):
     precision: Precision = Precision.AUTO
     base_name: str = ""
     """What an adapter calls its base model."""
+    extras: Extras = Extras()
 
     @property
     def attention(self) -> str | None:

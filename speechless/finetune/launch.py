@@ -5,6 +5,7 @@ The first rank speaks over a socket (`channel.py`). This process has the stores 
 
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,10 @@ from speechless.store import Checkpoints
 log = logging.getLogger(__name__)
 
 WORKER = "speechless.finetune.worker"
+_TORCHRUN = re.compile(
+    r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|GROUP_WORLD_SIZE|MASTER_(ADDR|PORT)|TORCHELASTIC_.*"
+)
+"""What torchrun sets. Task directories may start this program by it, as one process; the trainer is started by us."""
 _LOOK_SECONDS = 0.2
 """How soon a request to stop is passed on."""
 _END_SECONDS = 10.0
@@ -40,6 +45,8 @@ class Training:
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         environment = dict(os.environ)
+        if ranks == 1:
+            environment = {name: environment[name] for name in environment if not _TORCHRUN.fullmatch(name)}
         if ranks > 1:
             # torchrun would give each rank one thread.
             environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cpus() // ranks)))

@@ -57,7 +57,7 @@ def add_field(group: Any, flag: str, field: FieldInfo, whose: str = "") -> None:
         return
     default = "" if field.default is None else f" (default: {field.default})"
     if kind is bool:
-        group.add_argument(f"--{flag}", type=_truth, metavar="true|false", help=f"{text}{default}")
+        group.add_argument(f"--{flag}", type=truth, metavar="true|false", help=f"{text}{default}")
         return
     group.add_argument(f"--{flag}", type=kind, choices=choices, help=f"{text}{default}")
 
@@ -73,7 +73,8 @@ def _kind(annotation: Any) -> tuple[Any, tuple[Any, ...] | None]:
     return annotation, None
 
 
-def _truth(word: str) -> bool:
+def truth(word: str) -> bool:
+    """A flag's value that is true or false."""
     known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if word.lower() not in known:
         raise argparse.ArgumentTypeError(f"{word!r} is neither true nor false")

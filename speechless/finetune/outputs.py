@@ -1,8 +1,8 @@
 """The files that a training run leaves in its output folder, by the names that task directories have used for years.
 
 `checkpoint-<step>/adapter_model/` the adapter, `latest` a link to that checkpoint; with `--full_finetune` the model in
-the folder itself. `trainer_log.jsonl` a line a step, `train_results.json` the numbers, `run.json` what the run is made
-of, `completed` written last.
+the folder itself. `trainer_log.jsonl` a line a step, `logs/` what a run with a label said, `train_results.json` the
+numbers, `run.json` what the run is made of, `completed` written last.
 """
 
 import json
@@ -29,6 +29,7 @@ COMPLETED, LATEST, LOG, RESULTS, RUN = (
     "run.json",
 )
 ADAPTER = "adapter_model"
+LOGS = "logs"
 _LOGGED = (
     "loss",
     "eval_loss",
@@ -79,6 +80,10 @@ class Outputs:
     def partial(self) -> Path:
         """Where the result is written before it gets its place."""
         return self.folder / _PARTIAL
+
+    def log_file(self, task: str) -> Path:
+        """Where the log of a run that begins now goes, by the run's label."""
+        return self.folder / LOGS / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
     @contextmanager
     def held(self) -> Iterator[None]:

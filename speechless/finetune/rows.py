@@ -97,6 +97,7 @@ def key(wanted: Wanted) -> str:
         "maxLength": encoding.max_length,
         "skip": encoding.skip,
         "packing": encoding.packing,
+        "remove": encoding.remove,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -182,6 +183,8 @@ def _split(
         "%s: %d rows, %d tokens, %d of them learned; %d rows cut at %d tokens, %d dropped: nothing left to learn",
         *(name, counts.rows, counts.tokens, counts.learned, counts.cut, encoding.max_length, counts.dropped),
     )
+    if counts.removed:
+        log.info("%s: %d rows left out that are longer", name, counts.removed)
     if counts.bad:
         log.warning("%s: %d rows left out that cannot be encoded", name, counts.bad)
     return counts

@@ -11,7 +11,7 @@ from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Ob
 from speechless.data import Survey
 from speechless.errors import StageError
 from speechless.finetune import rows
-from speechless.finetune.job import Job, Outcome, Progress, Stopping, fingerprint
+from speechless.finetune.job import Extras, Job, Outcome, Progress, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
 from speechless.store import Checkpoints
@@ -53,6 +53,7 @@ class Request:
     """What an adapter calls its base model."""
     skip_bad_rows: bool = False
     """A row that the model's chat template refuses is left out and counted; without it, it ends the run."""
+    extras: Extras = field(default_factory=Extras)
     identity: Mapping[str, JsonValue] = field(default_factory=dict)
     """What makes this run another run: a checkpoint of other settings or data is not taken up."""
 
@@ -86,7 +87,8 @@ def train(
     with Training(request.scratch, ranks) as training:
         limit = request.hyperparameters.max_length
         packing = request.hyperparameters.packing
-        how = Encoding(request.model, request.objective, limit, request.skip_bad_rows, packing)
+        remove = request.extras.remove_long_rows
+        how = Encoding(request.model, request.objective, limit, request.skip_bad_rows, packing, remove)
         made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
         begin()
         checkpoint = request.checkpoints.newest(request.fingerprint)
@@ -106,6 +108,7 @@ def train(
             eval_steps=request.eval_steps,
             precision=request.precision,
             base_name=request.base_name,
+            extras=request.extras,
         )
         kept = request.checkpoints
         return training.run(job, kept, progress, stopping, keep=request.keep, fingerprint=request.fingerprint)

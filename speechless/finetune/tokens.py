@@ -13,6 +13,8 @@ from speechless.errors import StageError
 from speechless.finetune.job import Counts
 from speechless.finetune.recipes import RECIPES, Columns
 
+_NO_LIMIT = 1 << 40
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -27,6 +29,8 @@ class Encoding:
     """A row that cannot be encoded is left out and counted; without it, it ends the work."""
     packing: bool = False
     """Several rows in one, where the objective knows how."""
+    remove: bool = False
+    """A row that is longer than the limit is left out, not cut."""
 
 
 class Chunk(NamedTuple):
@@ -67,7 +71,7 @@ class Encoder:
         A row of a kind that the objective does not learn from is never skipped: it is not the row that is wrong.
         """
         kept, refused = list[Columns](), list[str]()
-        seen = learned = cut = dropped = conversations = 0
+        seen = learned = cut = removed = dropped = conversations = 0
         for row in rows:
             self._check(row)
             try:
@@ -78,6 +82,9 @@ class Encoder:
                 refused.append(error.message)
                 continue
             short = self._module.cut(whole, self._encoding.max_length)
+            if self._encoding.remove and short != self._module.cut(whole, _NO_LIMIT):
+                removed += 1
+                continue
             cut += short != whole
             if short is None:
                 dropped += 1
@@ -95,6 +102,7 @@ class Encoder:
             tokens=seen,
             learned=learned,
             cut=cut,
+            removed=removed,
             dropped=dropped,
             conversations=conversations,
             bad=len(refused),

@@ -18,6 +18,10 @@ _SHOWN = (
 )
 
 
+_EPSILON = 1e-6
+"""An epoch is counted in fractions of its batches."""
+
+
 class StopEvaluation(Exception):  # noqa: N818 - nothing is wrong
     """The run was asked to stop while it measured the loss on held-out rows."""
 
@@ -49,7 +53,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save on schedule, when asked to stop, and always after the last step."""
-        last = state.global_step >= state.max_steps
+        ended = self.over(state)
+        last = ended or state.global_step >= state.max_steps
+        control.should_training_stop = control.should_training_stop or ended
         if not last and agreed(self._starter.stopping(), args.device):
             self.interrupted = True
             control.should_training_stop = True
@@ -59,9 +65,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         control.should_save = bool(self.interrupted or due or last)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Do not spend a pod's last seconds on evaluating."""
+        """Save after each epoch, if asked to; do not spend a pod's last seconds on evaluating."""
         if self.interrupted:
             control.should_evaluate = False
+        elif self._job.extras.save_every_epoch and not control.should_training_stop:
+            control.should_save = state.global_step < state.max_steps
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """An evaluation may take longer than a pod is given to end."""
@@ -94,6 +102,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 f"{state.max_steps}",
                 "lower learningRate, or add warmupSteps",
             )
+
+    def over(self, state: Any) -> bool:
+        """Whether the epochs are over after which the run ends, before its learning rate has reached its end."""
+        epochs = self._job.extras.stop_after_epochs
+        return epochs is not None and (state.epoch or 0) >= epochs - _EPSILON
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Have the checkpoint kept, once every rank has written its part."""

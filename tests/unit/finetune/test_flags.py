@@ -168,8 +168,7 @@ def test_the_old_short_form_is_taken_with_a_word(capsys: pytest.CaptureFixture[s
         (["--save_steps", "-1"], "--save_steps: at least 0"),
         (["--max_train_samples", "-3"], "--max_train_samples: 0 or more"),
         (["--lora_module", "all"], "unknown flag --lora_module; did you mean --lora_modules?"),
-        (["--sample_packing"], "unknown flag --sample_packing"),
-        (["--deepspeed", "x.json"], "unknown flag --deepspeed"),
+        (["--sample_pack"], "unknown flag --sample_pack"),
         (["--learning_rate", "fast"], "invalid float value: 'fast'"),
     ],
 )
