@@ -6,46 +6,20 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from speechless.finetune import taskenv, variables
+from speechless.finetune.taskenv import TaskEnv
 
 ENV = "task.env"
 RUN = ("run_finetune.sh", "run_sft.sh")
 MERGE = ("merge.sh", "merge_sft.sh")
+PRETRAIN = ("run_pretrain.sh",)
+BACKUP = ("backup.sh",)
 """File names; the second is that of older task directories."""
 
-OLDER = frozenset(
-    {
-        "ADAPTER_DIM",
-        "ADD_REASONING_TOKENS",
-        "DEEPSEED",
-        "DEEPSEED_STAGE2",
-        "DEEPSPEED",
-        "GROUP_BY_LENGTH",
-        "MAX_MEMORY_MB",
-        "NEFTUNE",
-        "NUM_EARLY_STOPPING_TRAIN_EPOCHS",
-        "NUM_EXPERTS",
-        "NUM_GPUS",
-        "OPTIM",
-        "PROMPT_TYPE",
-        "RAY_memory_monitor_refresh_ms",
-        "ROPE_THETA",
-        "SAVE_STRATEGY",
-        "SGLANG_PORT",
-        "SLIDING_WINDOW",
-        "TASK_NAME",
-        "TENSOR_PARALLEL_SIZE",
-        "TOPK",
-        "VLLM_PORT",
-        "WANDB_PROJECT",
-    }
-)
-"""Settings of older task directories that no program of this version reads, exported or not."""
-
 _TEMPLATE = Path("speechless", "finetune", "template")
-_ASSIGNED = re.compile(r"^[ \t]*(?P<export>export[ \t]+)?(?P<name>[A-Za-z_]\w*)=(?P<value>.*)$", re.MULTILINE)
-_BLANK = re.compile(r"""(?:""|''|"?\$\{\w+:?-\}"?)?\s*(?:#.*)?""")
 
 
 class TaskError(Exception):
@@ -61,7 +35,7 @@ def checked_name(name: str) -> str:
 
 def is_task(folder: Path) -> bool:
     """Whether a folder is a task directory."""
-    return (folder / ENV).is_file() and _script(folder, RUN) is not None
+    return (folder / ENV).is_file() and script_of(folder, RUN) is not None
 
 
 def find_template(root: str | None, environment: Mapping[str, str]) -> Path:
@@ -97,35 +71,95 @@ def tasks_in(parent: Path) -> list[str]:
     return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and is_task(entry))
 
 
-def without_effect(folder: Path) -> list[str]:
-    """The settings of a task's `task.env` that have a value which nothing reads, in their order.
+def settings(folder: Path) -> TaskEnv:
+    """What a task's `task.env` sets, where this process's environment was exported before."""
+    return taskenv.read(folder / ENV, os.environ)
 
-    Read by the folder's scripts, by another setting, or, where it is exported, by any program that they start.
+
+def without_effect(folder: Path) -> list[str]:
+    """What a task's `task.env` sets to a value that nothing reads, in its order, each with what may have been meant.
+
+    Read by the folder's scripts, by another setting, or, where it is exported, by a program that they start.
     """
+    found = settings(folder)
     text = (folder / ENV).read_text(encoding="utf-8", errors="replace")
     scripts = [file.read_text(encoding="utf-8", errors="replace") for file in sorted(folder.glob("*.sh"))]
-    found = []
-    for line in _ASSIGNED.finditer(text):
-        name, value = line["name"], line["value"]
-        others = [other["value"] for other in _ASSIGNED.finditer(text) if other["name"] != name]
-        read = any(re.search(rf"\$\{{?{name}\b", each) for each in (*scripts, *others))
-        passed_on = line["export"] and name not in OLDER
-        if not (read or passed_on or _BLANK.fullmatch(value) or name in found):
-            found.append(name)
-    return found
+    told = []
+    for name, value in found.values.items():
+        row = variables.BY_NAME.get(name)
+        passed_on = name in found.exported and (row is None or row.use in _BY_ENVIRONMENT)
+        if not value or passed_on or _reads(name, [*scripts, text]):
+            continue
+        if row is None:
+            told.append(f"{name}{variables.nearest(name).replace('; did', ' (did').replace('?', '?)')}")
+        else:
+            told.append(f"{name} ({row.becomes})" if row.use is variables.Use.ELSEWHERE else name)
+    return told
 
 
-def run_script(parent: Path, name: str, names: tuple[str, str]) -> int:
+_BY_ENVIRONMENT = (variables.Use.PLACES, variables.Use.PASSED)
+
+
+def _reads(name: str, texts: Iterable[str]) -> bool:
+    """Whether a script names the variable, or another setting does: `NAME="${NAME:-...}"` alone does not count."""
+    own = re.compile(rf"^[ \t]*(export[ \t]+)?{name}=.*$", re.MULTILINE)
+    named = re.compile(rf"\$\{{?{name}\b|^[ \t]*(pass|switch) \w+ {name}$", re.MULTILINE)
+    return any(named.search(own.sub("", text)) for text in texts)
+
+
+def problems(folder: Path) -> list[str]:
+    """What is wrong with the settings of a task, a line each."""
+    return [f"{folder.name}/{ENV}: {told}" for told in variables.problems(settings(folder), os.environ)]
+
+
+def run_script(parent: Path, name: str, names: tuple[str, ...]) -> int:
     """Run the first of a task's scripts that is there; its exit status (128 + n if signal n ended it)."""
-    folder = parent / checked_name(name)
-    if not is_task(folder):
-        raise TaskError(f"{name} is no task directory (it needs {ENV} and {RUN[0]}); 'init' makes one")
-    script = _script(folder, names)
+    folder = existing(parent, name)
+    script = script_of(folder, names)
     if script is None:
         raise TaskError(f"{name} has no {names[0]}")
     # The script's `python3` is the one that runs this, unless the user names another.
-    environment = {"PYTHON": sys.executable, **os.environ}
-    child = subprocess.Popen(["bash", f"./{script.name}"], cwd=folder, env=environment)
+    return _wait(["bash", f"./{script.name}"], folder, {"PYTHON": sys.executable, **os.environ})
+
+
+def dry_run(parent: Path, name: str, more: Sequence[str]) -> int:
+    """Have the trainer print the plan of a task; its exit status. No script of the task is started.
+
+    `more`: further flags of the trainer.
+    """
+    folder = existing(parent, name)
+    found = settings(folder)
+    try:
+        argv = variables.arguments(found, os.environ)
+    except ValueError as error:
+        raise TaskError(f"{name}/{ENV}: {error}") from None
+    if "--model_name_or_path" not in argv:
+        raise TaskError(f"{name}/{ENV}: BASE_MODEL_PATH is empty: set it, or export it")
+    exported = {
+        row.name: found.values[row.name]
+        for row in variables.VARIABLES
+        if row.use in _BY_ENVIRONMENT and row.name in found.values
+    }
+    command = [sys.executable, "-m", "speechless.finetune.finetune", *argv, "--dry_run", *more]
+    return _wait(command, folder, os.environ | exported)
+
+
+def existing(parent: Path, name: str) -> Path:
+    """The folder of a task; TaskError if there is none."""
+    folder = parent / checked_name(name)
+    if not is_task(folder):
+        raise TaskError(f"{name} is no task directory (it needs {ENV} and {RUN[0]}); 'init' makes one")
+    return folder
+
+
+def script_of(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """The first of these scripts that is there."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _wait(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int:
+    """Run a command in a folder, with signals passed on; its exit status."""
+    child = subprocess.Popen(command, cwd=folder, env=environment)
 
     def forward(number: int, _: object) -> None:
         child.send_signal(number)
@@ -137,7 +171,3 @@ def run_script(parent: Path, name: str, names: tuple[str, str]) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return status if status >= 0 else 128 - status
-
-
-def _script(folder: Path, names: tuple[str, str]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)

@@ -29,8 +29,8 @@ def test_a_run_ends_after_some_epochs_of_a_schedule_over_all(model: Path, tmp_pa
     assert (outcome.steps, told.kept) == (4, [4])
     whole, _ = run(job(model, tmp_path / "whole", Objective.SFT, Method.LORA, hyperparameters=EPOCHS))
     assert told.losses() == whole.losses()[:4]
-    rates = [[value["learning_rate"] for value in each.values] for each in (told, whole)]
-    assert rates[0] == rates[1][: len(rates[0])]
+    rates = [[value["learning_rate"] for value in each.values if "loss" in value] for each in (told, whole)]
+    assert rates[0] == rates[1][:4]
     assert rates[0][3] > 0.4 * rates[0][0]
     (tmp_path / "out").rename(tmp_path / "before")
     again, same = run(job(model, tmp_path, Objective.SFT, Method.LORA, **settings))
@@ -73,7 +73,7 @@ def test_a_tracker_gets_what_is_logged(model: Path, tmp_path: Path, monkeypatch:
         "    def add_scalar(self, name, value, step): print(name, step, file=self.file, flush=True)\n"
         "    def add_text(self, *_): pass\n"
         "    def flush(self): pass\n"
-        "    def close(self): pass\n"
+        "    def close(self): self.file.close()\n"
     )
     with pytest.raises(StageError, match="--report_to tensorboard needs the package tensorboard") as caught:
         run(job(model, tmp_path, Objective.SFT, Method.LORA, extras=Extras(report_to=("tensorboard",))))
@@ -105,7 +105,7 @@ def test_a_run_by_an_older_script(model: Path, tmp_path: Path, monkeypatch: pyte
     outputs = tmp_path / "outputs"
     assert json.loads((outputs / "train_results.json").read_text())["train/steps"] == 3
     (log,) = (outputs / "logs").glob("mine-*.log")
-    assert "3 rows" in log.read_text() or "rows" in log.read_text()
+    assert "6 rows" in log.read_text()
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(words) == 2
 

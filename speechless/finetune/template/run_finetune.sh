@@ -5,54 +5,76 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./task.env
 
 : "${BASE_MODEL_PATH:?set it in task.env: the base model}"
-
-lora=()
-if [ -z "$FULL_FINETUNE" ]; then
-    lora=(--lora_r "$LORA_R" --lora_alpha "$LORA_ALPHA" --lora_dropout "$LORA_DROPOUT" --lora_modules "$LORA_MODULES")
-fi
-eval=()
-if [ -n "${EVAL_STEPS:-}" ]; then
-    eval=(--eval_steps "$EVAL_STEPS")
+if [ "${NUM_GPUS:-1}" != 1 ]; then
+    echo "NUM_GPUS=$NUM_GPUS: training on several GPUs is not offered yet: set 1, or leave it out" >&2
+    exit 2
 fi
 
-rate=()
-if [ -n "${LEARNING_RATE:-}" ]; then
-    rate=(--learning_rate "$LEARNING_RATE")
-fi
-part=()
-if [ -n "${DATASET_CONFIG:-}" ]; then
-    part+=(--dataset_config "$DATASET_CONFIG")
-fi
-if [ -n "${DATASET_SPLIT:-}" ]; then
-    part+=(--dataset_split "$DATASET_SPLIT")
-fi
+# A flag, and the variable whose value it gets, where it has one.
+flags=()
+pass() {
+    if [ -n "${!2:-}" ]; then flags+=("--$1" "${!2}"); fi
+}
+# The same for a variable that is true or false.
+switch() {
+    case "${!2:-}" in
+        "" | [Ff]alse | 0 | no) ;;
+        [Tt]rue | 1 | yes) flags+=("--$1") ;;
+        *) flags+=("--$1" "${!2}") ;;
+    esac
+}
 
-# FULL_FINETUNE and MISC_PARAMS are flags: they are split into words on purpose.
-# shellcheck disable=SC2086
-exec "${PYTHON:-python3}" -m speechless.finetune.finetune \
-    --model_name_or_path "$BASE_MODEL_PATH" \
-    --dataset "$DATASET" \
-    --dataset_format "$DATASET_FORMAT" \
-    --objective "$OBJECTIVE" \
-    --bad_rows "$BAD_ROWS" \
-    --max_train_samples "$MAX_TRAIN_SAMPLES" \
-    --eval_dataset_size "$EVAL_DATASET_SIZE" \
-    --max_eval_samples "$MAX_EVAL_SAMPLES" \
-    --output_dir "$OUTPUT_DIR" \
-    --bits "$BITS" \
-    --model_max_length "$MODEL_MAX_LENGTH" \
-    --num_train_epochs "$NUM_TRAIN_EPOCHS" \
-    --per_device_train_batch_size "$PER_DEVICE_TRAIN_BATCH_SIZE" \
-    --gradient_accumulation_steps "$GRADIENT_ACCUMULATION_STEPS" \
-    --lr_scheduler_type "$LR_SCHEDULER_TYPE" \
-    --warmup_steps "$WARMUP_STEPS" \
-    --logging_steps "$LOGGING_STEPS" \
-    --save_steps "$SAVE_STEPS" \
-    --save_total_limit "${SAVE_TOTAL_LIMIT#--save_total_limit }" \
-    --seed "$SEED" \
-    "${lora[@]}" \
-    "${eval[@]}" \
-    "${rate[@]}" \
-    "${part[@]}" \
-    $FULL_FINETUNE \
-    $MISC_PARAMS
+pass model_name_or_path BASE_MODEL_PATH
+pass output_dir OUTPUT_DIR
+pass task_name TASK_NAME
+pass dataset DATASET
+pass dataset_config DATASET_CONFIG
+pass dataset_split DATASET_SPLIT
+pass dataset_format DATASET_FORMAT
+pass prompt_type PROMPT_TYPE
+pass bad_rows BAD_ROWS
+pass max_train_samples MAX_TRAIN_SAMPLES
+pass eval_dataset_size EVAL_DATASET_SIZE
+pass max_eval_samples MAX_EVAL_SAMPLES
+switch force_remove_overlength_samples REMOVE_OVERLENGTH_SAMPLES
+switch packing PACKING
+switch group_by_length GROUP_BY_LENGTH
+pass objective OBJECTIVE
+pass bits BITS
+if [ -z "${FULL_FINETUNE:-}" ]; then
+    pass lora_r LORA_R
+    pass lora_alpha LORA_ALPHA
+    pass lora_dropout LORA_DROPOUT
+    pass lora_modules LORA_MODULES
+fi
+pass model_max_length MODEL_MAX_LENGTH
+pass rope_theta ROPE_THETA
+pass sliding_window SLIDING_WINDOW
+pass num_train_epochs NUM_TRAIN_EPOCHS
+pass num_early_stopping_train_epochs NUM_EARLY_STOPPING_TRAIN_EPOCHS
+pass per_device_train_batch_size PER_DEVICE_TRAIN_BATCH_SIZE
+pass gradient_accumulation_steps GRADIENT_ACCUMULATION_STEPS
+pass learning_rate LEARNING_RATE
+pass lr_scheduler_type LR_SCHEDULER_TYPE
+pass warmup_steps WARMUP_STEPS
+pass optim OPTIM
+pass gradient_checkpointing GRADIENT_CHECKPOINTING
+pass seed SEED
+pass eval_steps EVAL_STEPS
+pass logging_steps LOGGING_STEPS
+pass save_strategy SAVE_STRATEGY
+if [ "${SAVE_STRATEGY:-steps}" = steps ]; then
+    pass save_steps SAVE_STEPS
+fi
+SAVE_TOTAL_LIMIT="${SAVE_TOTAL_LIMIT#--save_total_limit }"
+pass save_total_limit SAVE_TOTAL_LIMIT
+pass report_to REPORT_TO
+pass max_memory_MB MAX_MEMORY_MB
+
+# These are whole flags: they are split into words on purpose, and a star in them is none.
+set -f
+# shellcheck disable=SC2206
+flags+=(${FULL_FINETUNE:-} ${NEFTUNE:-} ${ADD_REASONING_TOKENS:-} ${DEEPSPEED:-} ${DEEPSEED:-} ${DEEPSEED_STAGE2:-}
+    ${MISC_PARAMS:-})
+
+exec "${PYTHON:-python3}" -m speechless.finetune.finetune "${flags[@]}"

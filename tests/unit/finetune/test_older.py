@@ -82,7 +82,12 @@ def test_a_flag_reaches_its_setting_in_both_forms(
         ("--noise_alpha 7 --neftune", "neftune_noise_alpha", 7, 1),
         ("--seed 10042 --data_seed 10042", "seed", 10042, 0),
         ("--do_train --do_eval True --logging_strategy steps --save_safetensors True", "packing", False, 0),
-        ("--report_to none --ddp_find_unused_parameters False --remove_unused_columns False", "packing", False, 0),
+        (
+            "--report_to none --ddp_find_unused_parameters False --remove_unused_columns False",
+            "packing",
+            False,
+            0,
+        ),
         ("--dataloader_num_workers 3 --per_device_eval_batch_size 1", "packing", False, 2),
         ("--bits 16 --quant_type nf4 --double_quant", "packing", False, 2),
     ],
@@ -132,8 +137,23 @@ def test_strategies(capsys: pytest.CaptureFixture[str]) -> None:
 def test_settings_of_the_command_line_alone(capsys: pytest.CaptureFixture[str]) -> None:
     flags, told = read(
         capsys,
-        *"--num_early_stopping_train_epochs 2 --warmup_ratio 0.1 --force_remove_overlength_samples".split(),
-        *"--report_to wandb,tensorboard --max_memory_MB 40000 --rope_theta 1e6 --task_name t".split(),
+        *[
+            "--num_early_stopping_train_epochs",
+            "2",
+            "--warmup_ratio",
+            "0.1",
+            "--force_remove_overlength_samples",
+        ],
+        *[
+            "--report_to",
+            "wandb,tensorboard",
+            "--max_memory_MB",
+            "40000",
+            "--rope_theta",
+            "1e6",
+            "--task_name",
+            "t",
+        ],
     )
     extras = flags.extras
     assert (extras.stop_after_epochs, extras.warmup_ratio, extras.remove_long_rows) == (2, 0.1, True)
