@@ -45,7 +45,7 @@ def completions(script: Path, *words: str, cwd: Path | None = None) -> list[str]
     ("words", "offered"),
     [
         (["fin"], ["finetune"]),
-        (["finetune", ""], ["init", "run", "merge", "list"]),
+        (["finetune", ""], ["init", "run", "merge", "pretrain", "backup", "list", "moe"]),
         (["finetune", "init", "--task"], ["--task_name"]),
         (["eval", ""], ["humaneval"]),
         (["eval", "humaneval", "--prompt_type", "cha"], ["chat_template", "chatlm"]),
