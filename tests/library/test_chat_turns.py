@@ -141,6 +141,16 @@ def test_a_call_that_the_template_does_not_show_is_refused() -> None:
     )
 
 
+def test_a_call_may_be_closed_otherwise_and_named_again_where_the_tool_answers() -> None:
+    template = CHATML.replace(
+        "<|im_end|>\n{% endfor %}",
+        "{% for c in m.tool_calls %} to={{ c.function.name }}{% endfor %}"
+        "{% if m.role == 'tool' %} of {{ messages[loop.index0 - 1].tool_calls[0].function.name }}{% endif %}"
+        "{{ '</s>' if m.tool_calls else '<|im_end|>' }}\n{% endfor %}",
+    )
+    assert said("chatml", CALLING[:4], template=template) == [f" to=add{EOS}", "It is 4.<|im_end|>"]
+
+
 def test_a_template_may_want_arguments_as_text() -> None:
     template = CHATML.replace(
         "<|im_end|>",
@@ -271,6 +281,13 @@ def test_words_that_look_different_when_more_follows_are_learned_as_they_are() -
             CHATML.replace("{{ m.content }}", "{{ m.content if loop.revindex < 3 else m.content | upper }}"),
             1,
             "shows a message of the user nowhere",
+        ),
+        (
+            CHATML.replace(
+                "{{ m.content }}", "{{ m.content if loop.revindex < 3 else m.content | replace('e', '') }}"
+            ).replace("{{ m.role }}", "{{ m.role }}{{ loop.previtem.content | length if loop.index == 3 }}"),
+            1,
+            "its words change what follows it",
         ),
         ("{{ strftime_now('%f') }}" + CHATML, 1, "the message before it changes"),
     ],
