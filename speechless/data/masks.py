@@ -49,20 +49,13 @@ def _by_offsets(
     text: str, offsets: Sequence[tuple[int, int]], parts: Sequence[Span]
 ) -> list[tuple[int, int]]:
     """Of each part, its first token and the one behind its last."""
-    # Some tokenizers leave white space out of the places (`trim_offsets`): a token begins where the one before it ends.
     ends = list(accumulate((end for _, end in offsets), max))
-
-    def begin(token: int) -> int:
-        return min(offsets[token][0], ends[token - 1] if token else 0)
-
     found = []
     for part in parts:
         first, behind = bisect_right(ends, part.start), bisect_right(ends, part.end)
-        while behind > first and offsets[behind - 1] == (part.end, part.end):
-            behind -= 1  # of no width: it belongs to what follows
-        if behind < len(ends) and begin(behind) < part.end and _blank(text, part.end, ends[behind]):
+        if behind < len(ends) and offsets[behind][0] < part.end and _blank(text, part.end, ends[behind]):
             behind += 1
-        while first < behind and begin(first) < part.start and not _blank(text, begin(first), part.start):
+        while first < behind and not _blank(text, offsets[first][0], part.start):
             first += 1
         found.append((first, behind))
     return found
