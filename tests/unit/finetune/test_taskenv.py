@@ -37,7 +37,7 @@ READ = [
     "A=b=c=d",
     'A="it\'s"',
 ]
-ENVIRONMENT = {"HOME": "/home/me", "SET": "set", "EMPTY": "", "PATH": os.environ["PATH"]}
+ENVIRONMENT = {"HOME": "/srv/me", "SET": "set", "EMPTY": "", "PATH": os.environ["PATH"]}
 
 
 def by_bash(text: str, folder: Path) -> dict[str, str]:
