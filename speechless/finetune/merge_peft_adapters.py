@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -77,8 +77,8 @@ def main(argv: Sequence[str]) -> int:
             )
         from speechless.finetune.merge import merge
 
-        with results(given.output) as shown, _ending():
-            metrics = {metric.name: metric.value for metric in merge(base, adapter, out)}
+        with results(given.output) as shown, _ending() as stopping:
+            metrics = {metric.name: metric.value for metric in merge(base, adapter, out, stopping)}
             lines = [
                 f"{out}: {adapter} merged into {place.said} in float32, saved in the base model's own type"
             ]
@@ -97,11 +97,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 @contextmanager
-def _ending() -> Iterator[None]:
-    """SIGTERM ends a merge as Ctrl-C does: what is half written is removed, which a second signal must not stop."""
+def _ending() -> Iterator[Callable[[], bool]]:
+    """SIGTERM ends a merge as Ctrl-C does: what is half written is removed, which a second signal must not stop.
+
+    Gives what tells whether a signal came: Python drops an exception that is raised while an object is deleted.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    came: list[int] = []
 
     def end(number: int, frame: object) -> NoReturn:
+        came.append(number)
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -109,10 +114,12 @@ def _ending() -> Iterator[None]:
     for number in before:
         signal.signal(number, end)
     try:
-        yield
+        yield lambda: bool(came)
     finally:
-        for number, former in before.items():
-            signal.signal(number, former)
+        # After a signal the process ends, and another one must not break off what Python does then.
+        if not came:
+            for number, former in before.items():
+                signal.signal(number, former)
 
 
 def find_adapter(path: Path) -> Path | None:

@@ -194,8 +194,13 @@ def round_to_base(model: Any, base: Path, *, keep: bool = False) -> None:
             what = f"{name}: a weight is no number, or too large for {str(dtype).removeprefix('torch.')}"
             hint = "lower the learning rate, or set dtype in the base's config.json to float32 or bfloat16"
             raise StageError(FailureReason.MODEL_INVALID, what, hint)
-        tensor.grad = None  # it would have the former type
-        tensor.data = rounded.to(tensor.dtype) if keep else rounded
+        if keep:
+            tensor.data.copy_(
+                rounded
+            )  # in place: new blocks for all weights would leave the heap full of holes
+        else:
+            tensor.grad = None  # it would have the former type
+            tensor.data = rounded
 
 
 def saved_tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,14 +64,14 @@ def refused(base: Path, adapter: Path, out: Path, told: str) -> StageError:
 def test_it_is_saved_in_the_bases_type_and_says_what_rounding_leaves(
     base: Path, adapter: Path, tmp_path: Path, name: str
 ) -> None:
-    """The bounds are four times what was measured here: 1e-5, 0.26 and 0.028 of logits up to 12."""
+    """Measured here: 1e-5, 0.09 and 0.013."""
     of_type = merge_models.cast(base, tmp_path / "base", TYPES[name])
     found = values(merge(of_type, adapter, tmp_path / "out"))
     assert {tensor.dtype for tensor in load_file(tmp_path / "out" / "model.safetensors").values()} == {
         TYPES[name]
     }
     assert found["max_logit_difference"] < 1e-4
-    assert found["saved_logit_difference"] < {"float32": 1e-4, "bfloat16": 1.0, "float16": 0.12}[name]
+    assert found["saved_logit_difference"] < {"float32": 1e-4, "bfloat16": 0.4, "float16": 0.06}[name]
     assert found["argmax_agreement"] > 0.9
     wanted = merge_models.said_by_adapter(of_type, adapter)
     difference = (merge_models.said_by_folder(tmp_path / "out") - wanted).abs().max().item()
@@ -75,7 +79,11 @@ def test_it_is_saved_in_the_bases_type_and_says_what_rounding_leaves(
 
 
 def test_all_else_is_the_bases_own_bytes(base: Path, adapter: Path, tmp_path: Path) -> None:
+    before = (base / "model.safetensors").read_bytes()
     merge(base, adapter, tmp_path / "out")
+    assert (base / "model.safetensors").read_bytes() == before, (
+        "it is mapped, and weights are changed in place"
+    )
     kept = {path.name: path.read_bytes() for path in base.iterdir() if path.suffix != ".safetensors"}
     assert kept == {
         path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name in kept
@@ -416,3 +424,23 @@ def test_generation_settings_that_cannot_be_saved_are_the_bases(
     (odd / "generation_config.json").write_text(said)
     merge(odd, adapter, tmp_path / "out")
     assert (tmp_path / "out" / "generation_config.json").read_text() == said
+
+
+def test_the_command_leaves_nothing_when_it_is_ended(base: Path, adapter: Path, tmp_path: Path) -> None:
+    """Twice, as a launcher in front of it passes Ctrl-C on."""
+    out = tmp_path / "out"
+    words = ["--base_model_name_or_path", str(base), "--lora_model_path", str(adapter)]
+    argv = [sys.executable, "-m", "speechless.finetune.merge_peft_adapters", *words]
+    command = subprocess.Popen(
+        [*argv, "--merged_model_name_or_path", str(out)], stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / ".out.partial").exists():
+        assert command.poll() is None
+        time.sleep(0.01)
+    command.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    command.send_signal(signal.SIGINT)
+    _, told = command.communicate()
+    assert command.returncode == 130, told
+    assert told.splitlines()[-1] == "speechless finetune: interrupted", told
+    assert not list(tmp_path.iterdir())
