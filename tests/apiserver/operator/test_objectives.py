@@ -9,7 +9,7 @@ import pytest
 from speechless.contract import DatasetFormat, Objective
 from speechless.contract.objectives import OBJECTIVES, ObjectiveKind, objective_rules
 from speechless.contract.training import CONFLICTS, Conflict
-from tests.support import resources
+from tests.apiserver.operator import resources
 from tests.support.conflicts import BREAKS
 from tests.support.kube import ApiError, Kube, Object
 
