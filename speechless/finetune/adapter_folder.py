@@ -117,7 +117,7 @@ def read(path: Path) -> AdapterFolder:
         raise _invalid(path, what, f"{hint} (and init_lora_weights: true)")
     if not (path / WEIGHTS).is_file():
         if (path / PICKLED).is_file():
-            hint = weights.SAFE.format(bin=PICKLED, safe=WEIGHTS)
+            hint = weights.safe(PICKLED, WEIGHTS)
             raise _invalid(path, f"its weights are pickled ({PICKLED}), and pickles are never read", hint)
         raise _invalid(path, f"no {WEIGHTS}", "bring the whole adapter")
     return AdapterFolder(path, config, weights.read_header(path / WEIGHTS))

@@ -73,41 +73,15 @@ def merge(base: Path, adapter: Path, out: Path, stopping: Callable[[], bool] = n
     at which both choose the same next token). StageError: MODEL_INVALID if the adapter cannot be merged or does not
     fit the base, or the models differ; INVALID_SPEC if `out` is not empty; INTERRUPTED if `stopping` says so.
     """
-    from speechless.finetune import compare, models
-
     folder = adapter_folder.read(adapter)
     with whole(out) as partial:
         said = _write(base, folder, partial, stopping)
         _give_back()
-        saved = _read_back(partial)
-        _check(stopping)
-        found = compare.logits(saved, said.tokens)
-        _compare_weights(said.weights, compare.fingerprints(saved))
-        _within(said.rounded, found, "the saved model's logits differ from those of what was saved")
-        _check(stopping)
-        compare.rounded_once_more(saved, base)
-        rounding = compare.spread(found, compare.logits(saved, said.tokens))
-        del saved
-        difference = compare.largest(said.adapter, found)
-        spread = compare.spread(said.adapter, found)
-        dtype = str(models.stored_dtype(base)).removeprefix("torch.")
-        words = (dtype, difference, spread, rounding, said.change)
-        log.info(
-            "saved as %s: logits differ by %.3g at most, %.3g usually (one rounding: %.3g); learned: %.3g",
-            *words,
-        )
-        if not spread <= ROUNDING * rounding + said.difference:
-            what = f"the saved model's logits usually differ from the adapter's by {spread:.3g}"
-            what += f", and rounding to {dtype} explains {rounding:.3g}"
-            raise StageError(FailureReason.MODEL_INVALID, what, _TELL)
-        if difference > said.change:
-            log.warning("rounding to %s changes the model more than the adapter did: train longer, or", dtype)
-            log.warning("publish the adapter alone (merge: false)")
-        _check(stopping)
+        difference, agreement = _prove(base, partial, said, stopping)
     return (
         Metric(name="merge/max_logit_difference", value=said.difference),
         Metric(name="merge/saved_logit_difference", value=difference),
-        Metric(name="merge/argmax_agreement", value=compare.agreement(said.adapter, found)),
+        Metric(name="merge/argmax_agreement", value=agreement),
     )
 
 
@@ -140,8 +114,7 @@ def _write(base: Path, folder: AdapterFolder, out: Path, stopping: Callable[[], 
     merged = adapter_folder.merged(adapted, folder)
     vocabulary.tie_again(merged, tied)
     after = compare.logits(merged, tokens)
-    _within(before, after, "the merged model's logits differ from the adapter's")
-    difference = compare.largest(before, after)
+    difference = _within(before, after, "the merged model's logits differ from the adapter's")
     log.info("merged; largest difference of a logit: %.3g", difference)
     _check(stopping)
 
@@ -151,6 +124,35 @@ def _write(base: Path, folder: AdapterFolder, out: Path, stopping: Callable[[], 
     _check(stopping)
     models.save_model(merged, base, out, models.stop_tokens(folder.path), words.folder)
     return _Said(tokens, before, rounded, prints, difference, change)
+
+
+def _prove(base: Path, folder: Path, said: _Said, stopping: Callable[[], bool]) -> tuple[float, float]:
+    """Read what was saved, and compare: the largest difference of a logit, and how often both choose the same token."""
+    from speechless.finetune import compare, models
+
+    saved = _read_back(folder)
+    _check(stopping)
+    found = compare.logits(saved, said.tokens)
+    _compare_weights(said.weights, compare.fingerprints(saved))
+    _within(said.rounded, found, "the saved model's logits differ from those of what was saved")
+    _check(stopping)
+
+    # How much of the difference rounding explains.
+    compare.rounded_once_more(saved, base)
+    rounding = compare.spread(found, compare.logits(saved, said.tokens))
+    spread, difference = compare.spread(said.adapter, found), compare.largest(said.adapter, found)
+    dtype = str(models.stored_dtype(base)).removeprefix("torch.")
+    told = "saved as %s: logits differ by %.3g at most, %.3g usually (one rounding: %.3g); learned: %.3g"
+    log.info(told, dtype, difference, spread, rounding, said.change)
+    if not spread <= ROUNDING * rounding + said.difference:
+        what = f"the saved model's logits usually differ from the adapter's by {spread:.3g}"
+        what += f", and rounding to {dtype} explains {rounding:.3g}"
+        raise StageError(FailureReason.MODEL_INVALID, what, _TELL)
+    if difference > said.change:
+        told = "rounding to %s changes the model more than the adapter did: train longer, or publish the adapter alone"
+        log.warning(told, dtype)
+    _check(stopping)
+    return difference, compare.agreement(said.adapter, found)
 
 
 def _give_back() -> None:
@@ -184,11 +186,12 @@ def _compare_weights(wanted: dict[str, int], found: dict[str, int]) -> None:
         raise StageError(FailureReason.MODEL_INVALID, what, _TELL)
 
 
-def _within(wanted: torch.Tensor, found: torch.Tensor, what: str) -> None:
-    """Both are computed in float32 from the same weights, or from such as are the same in float32."""
+def _within(wanted: torch.Tensor, found: torch.Tensor, what: str) -> float:
+    """The largest difference, of logits that are computed in float32 from weights that are the same in float32."""
     difference = (wanted - found).abs().max().item()
     if not difference <= TOLERANCE * max(1.0, wanted.abs().max().item()):  # also for NaN
         raise StageError(FailureReason.MODEL_INVALID, f"{what} by {difference:.3g}", _TELL)
+    return difference
 
 
 def _check(stopping: Callable[[], bool]) -> None:

@@ -16,16 +16,24 @@ from speechless.errors import StageError
 LONGEST_HEADER = 100_000_000
 """Bytes; that of the safetensors library."""
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+PICKLES = ("pytorch_model*.bin", "model*.bin", "consolidated*.pth", "*.ckpt")
+"""Weights by other names; beside them lie pickles that are none, such as training_args.bin."""
 BITS = {"BOOL": 8, "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16}
 """Bits of an element; of other types 8 or less."""
 
-SAFE = (
-    'a pickle runs what it likes when it is read. Where you trust it: python -c "import torch; '
-    "from safetensors.torch import save_file; w = torch.load('{bin}', map_location='cpu', weights_only=True); "
-    "save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{safe}', {{'format': 'pt'}})\""
-)
-"""How to make safetensors of a pickle; `clone` because tensors that share memory cannot be saved."""
+
+def safe(pickles: str, target: str) -> str:
+    """How to make a safetensors file of pickled weights: a command, to be run in their folder.
+
+    Each tensor is cloned, because tensors that share memory cannot be saved.
+    """
+    return (
+        'a pickle can run anything when it is read. Where you trust it: python -c "import glob, torch; '
+        "from safetensors.torch import save_file; "
+        f"w = [torch.load(f, map_location='cpu', weights_only=True) for f in sorted(glob.glob('{pickles}'))]; "
+        "save_file({k: t.clone().contiguous() for p in w for k, t in p.items()}, "
+        f"'{target}', {{'format': 'pt'}})\""
+    )
 
 
 @dataclass(frozen=True)
@@ -98,10 +106,10 @@ def read_headers(folder: Path) -> dict[str, Stored]:
 
 
 def _no_weights(folder: Path) -> StageError:
-    if pickled := next((path for pattern in PICKLES for path in sorted(folder.glob(pattern))), None):
-        what = f"{folder.name}: its weights are pickled ({pickled.name}), and pickles are never read"
-        hint = SAFE.format(bin=pickled.name, safe=SINGLE)
-        return StageError(FailureReason.MODEL_INVALID, what, hint)
+    for pattern in PICKLES:
+        if found := sorted(folder.glob(pattern)):
+            what = f"{folder.name}: its weights are pickled ({found[0].name}), and pickles are never read"
+            return StageError(FailureReason.MODEL_INVALID, what, safe(pattern, SINGLE))
     if gguf := next(iter(sorted(folder.glob("*.gguf"))), None):
         what = f"{folder.name}: a GGUF model ({gguf.name}), which cannot be trained or merged into"
         return StageError(

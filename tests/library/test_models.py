@@ -107,12 +107,20 @@ def test_pickled_weights_are_not_read_and_how_to_change_them_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors = load_file(folder / WEIGHTS)
-    # Two names for one weight, as in files of tied models.
+    torch.save({}, folder / "training_args.bin")
+    # Two names for one weight, as in files of tied models; in two files.
+    last = {
+        "lm_head.weight": tensors["model.embed_tokens.weight"],
+        "model.norm.weight": tensors["model.norm.weight"],
+    }
     torch.save(
-        {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}, folder / "pytorch_model.bin"
+        {k: t for k, t in tensors.items() if k not in last}, folder / "pytorch_model-00001-of-00002.bin"
     )
+    torch.save(last, folder / "pytorch_model-00002-of-00002.bin")
     (folder / WEIGHTS).unlink()
-    error = refused(folder, r"its weights are pickled \(pytorch_model.bin\), and pickles are never read")
+    error = refused(
+        folder, r"its weights are pickled \(pytorch_model-00001-of-00002.bin\), and pickles are never read"
+    )
     monkeypatch.chdir(folder)
     exec(error.hint.partition('python -c "')[2].rstrip('"'), {})
     load_model(folder)
