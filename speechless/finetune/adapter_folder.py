@@ -92,6 +92,8 @@ class AdapterFolder:
 
 def read(path: Path) -> AdapterFolder:
     """The adapter in a folder; StageError(MODEL_INVALID), in one line, for one that cannot be merged."""
+    from peft import PeftType
+
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         kind = str(config["peft_type"])
@@ -99,6 +101,8 @@ def read(path: Path) -> AdapterFolder:
         raise _invalid(path, f"no {CONFIG}: this is no adapter", "name the adapter's folder") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _invalid(path, f"{CONFIG} cannot be read: {error!r:.200}", "bring the file again") from error
+    if kind not in {known.value for known in PeftType}:
+        raise _invalid(path, f"this version of PEFT knows no adapters of the kind {kind}", "use a newer PEFT")
     if kind in REFUSED:
         raise _invalid(path, REFUSED[kind], "publish the adapter alone (merge: false)")
     if (task := config.get("task_type")) not in (None, "CAUSAL_LM"):

@@ -261,13 +261,24 @@ def copy_kept(base: Path, out: Path, patterns: Sequence[str] = KEPT) -> None:
 
 
 def stop_tokens(folder: Path) -> list[int]:
-    """The ids that end an answer: of generation_config.json, else of config.json; [] if neither says."""
+    """The ids that end an answer: of generation_config.json, else of config.json; [] if neither says.
+
+    StageError(MODEL_INVALID) if a file cannot be read or names something else than ids.
+    """
     for name in (GENERATION, CONFIG):
-        if (folder / name).is_file():
-            config = json.loads((folder / name).read_text())
+        if not (folder / name).is_file():
+            continue
+        try:
+            config = json.loads((folder / name).read_text(encoding="utf-8"))
             named = config.get("eos_token_id", (config.get("text_config") or {}).get("eos_token_id"))
-            if named is not None:
-                return named if isinstance(named, list) else [named]
+            ids = named if isinstance(named, list) else [] if named is None else [named]
+            if not all(isinstance(each, int) for each in ids):
+                raise ValueError(f"eos_token_id is {named!r}")
+        except (ValueError, AttributeError) as error:
+            what = f"{folder.name}/{name}: it cannot be read: {error!s:.200}"
+            raise StageError(FailureReason.MODEL_INVALID, what, "correct the file") from error
+        if ids:
+            return ids
     return []
 
 

@@ -416,6 +416,25 @@ def test_tokens_that_end_a_turn_are_passed_on(base: Path, adapter: Path, tmp_pat
     assert GenerationConfig.from_pretrained(tmp_path / "out").eos_token_id == [1, 4]
 
 
+def test_a_base_and_an_adapter_whose_tokens_are_told_wrong(base: Path, adapter: Path, tmp_path: Path) -> None:
+    folder = copied(adapter, tmp_path / "a")
+    for text in ("{", '{"eos_token_id": ["</s>"]}'):
+        (folder / "generation_config.json").write_text(text)
+        refused(base, folder, tmp_path / "out", "a/generation_config.json: it cannot be read")
+    shutil.rmtree(folder)
+    copied(adapter, folder)
+    (folder / "tokenizer.json").write_text("{")
+    refused(base, folder, tmp_path / "out", "a: the tokenizer cannot be loaded")
+    # A base without a tokenizer, or with one that needs code of its own, is merged as it is.
+    bare = copied(base, tmp_path / "bare")
+    (bare / "tokenizer.json").write_text("{")
+    merge(bare, adapter, tmp_path / "first")
+    assert (tmp_path / "first" / "tokenizer.json").read_text() == "{"
+    for file in bare.glob("tokenizer*"):
+        file.unlink()
+    merge(bare, adapter, tmp_path / "second")
+
+
 def test_generation_settings_that_cannot_be_saved_are_the_bases(
     base: Path, adapter: Path, tmp_path: Path
 ) -> None:
