@@ -45,7 +45,7 @@ def bare(tmp_path: Path) -> Path:
     for folder in ("m", "a"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.json").write_text("{}")
-    (tmp_path / "a" / "adapter_config.json").write_text("{}")
+    (tmp_path / "a" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 100)
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
     (tmp_path / "problems.jsonl").write_text(
