@@ -10,7 +10,7 @@ import pytest
 
 from speechless.contract import FailureReason, Method, Objective
 from speechless.data import read_rows, survey
-from speechless.data.render import load_tokenizer
+from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune import launch
 from speechless.finetune.finetune import main
