@@ -311,8 +311,12 @@ def test_a_task_trains_on_a_split(run: Run, model: Path, tmp_path: Path) -> None
     done = run("-m", "speechless.finetune", "run", "--task_name", "t", **settings)
     assert done.returncode == 0, done.stderr
     assert "10 rows" in done.stderr
-    again = run("-m", "speechless.finetune", "run", "--task_name", "t", **settings | {"DATASET_SPLIT": ""})
-    assert again.returncode == 0, "a run that is complete is not looked at again"
+    again = run("-m", "speechless.finetune", "run", "--task_name", "t", **settings)
+    assert again.returncode == 0, again.stderr
+    assert "holds a completed run" in again.stdout
+    changed = run("-m", "speechless.finetune", "run", "--task_name", "t", **settings | {"LORA_R": "8"})
+    assert changed.returncode == 2, "what is complete belongs to the settings that it was made with"
+    assert "holds a completed run of other settings or other data (lora.r)" in changed.stderr
     other = settings | {"DATASET_SPLIT": "", "OUTPUT_DIR": "./other"}
     refusal = run("-m", "speechless.finetune", "run", "--task_name", "t", **other)
     assert refusal.returncode == 1
