@@ -1,4 +1,4 @@
-"""`python -m speechless.finetune <init|run|merge|backup|list>`: task directories from a shell."""
+"""`python -m speechless.finetune <init|run|merge|backup|list>`: task directories and manifests from a shell."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from speechless.output import Document, results
 
 COMMANDS = {
     "init": "make a task directory from the template",
-    "run": "train by the task's settings",
+    "run": "train by the task's settings, or by a FineTune manifest (-f)",
     "merge": "merge the task's adapter into its base model",
     "pretrain": "run the task's run_pretrain.sh",
     "backup": "write the task directory to ../NAME-loras.TIME.zip",
@@ -26,6 +26,7 @@ SCRIPTS = {"run": tasks.RUN, "merge": tasks.MERGE, "pretrain": tasks.PRETRAIN, "
 _ONLY = {
     "speechless_root": ("init",),
     "task_name": tuple(name for name in COMMANDS if name != "list"),
+    **dict.fromkeys(("file", "claims", "output_dir", "restart", "dry_run"), ("run",)),
 }
 """Flags, and the commands on which they have an effect."""
 NO_EXPERTS = (
@@ -52,7 +53,9 @@ class Tasks(Document):
 def build_parser() -> Parser:
     """The command line."""
     listed = "; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
-    parser = Parser(prog="speechless finetune", description="Fine-tune a model in a task directory.")
+    parser = Parser(
+        prog="speechless finetune", description="Fine-tune a model in a task directory, or by a manifest."
+    )
     parser.add_argument("command", choices=list(COMMANDS), help=listed)
     parser.add_argument("--task_name", metavar="NAME", help="the task's folder, directly in the current one")
     parser.add_argument(
@@ -61,12 +64,40 @@ def build_parser() -> Parser:
         help="for init: the checkout whose template is used (default: $SPEECHLESS_ROOT where it has one, "
         "else the installed one)",
     )
+    parser.add_argument(
+        "--dry-run",
+        "--dry_run",
+        action="store_true",
+        help="for run: print the plan, what memory it takes and one row; train and write nothing",
+    )
+    parser.add_argument(
+        "-f", "--file", type=Path, metavar="FILE", help="for run: a FineTune manifest, instead of --task_name"
+    )
+    parser.add_argument(
+        "--claims",
+        action="append",
+        metavar="NAME=DIR",
+        help="with -f: the folder that stands for a claim, pvc://NAME (several times, for several)",
+    )
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        metavar="DIR",
+        help="with -f: where the result goes (default: the FineTune's name)",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="with -f: train again although the run is complete"
+    )
     parser.add_output(Tasks)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a command: 0 done, 1 failed, 2 wrong usage, else the script's own exit status."""
+    if any(word.partition("=")[0] == "--mode" for word in argv):
+        from speechless.finetune import lightllm
+
+        return lightllm.main(argv)
     parser = build_parser()
     given = parser.parse(argv)
     here = Path.cwd()
@@ -74,6 +105,8 @@ def main(argv: Sequence[str]) -> int:
     if given.command == "list":
         return _list(here, given.output)
     try:
+        if given.file is not None:
+            return _manifest(given)
         name = tasks.checked_name(given.task_name)
     except tasks.TaskError as error:
         parser.error(str(error))
@@ -92,10 +125,17 @@ def _check(parser: Parser, given: Namespace) -> None:
     for name, commands in _ONLY.items():
         if getattr(given, name) and command not in commands:
             parser.error(f"--{name} has no effect on {command}")
-    if command != "list" and given.output != "text":
-        parser.error(f"-o has no effect on {command}: list prints a result")
-    if command != "list" and given.task_name is None:
-        parser.error(f"{command} needs --task_name")
+    if given.file is not None and given.task_name is not None:
+        parser.error("-f and --task_name: leave one of them out")
+    for name in ("claims", "output_dir", "restart"):
+        if getattr(given, name) and given.file is None:
+            parser.error(f"--{name} goes with -f: in a task directory, {tasks.ENV} says it")
+    if command not in ("list", "run") and given.output != "text":
+        parser.error(f"-o has no effect on {command}: list and run --dry-run print a result")
+    if command == "run" and given.output != "text" and not (given.dry_run or given.file):
+        parser.error("-o has no effect on run: with --dry-run or -f it prints a result")
+    if command != "list" and given.file is None and given.task_name is None:
+        parser.error(f"{command} needs --task_name" + (" or -f" if command == "run" else ""))
 
 
 def _of_task(given: Namespace, here: Path, name: str) -> int:
@@ -112,7 +152,15 @@ def _of_task(given: Namespace, here: Path, name: str) -> int:
         if problems:
             return 2
         _warn(folder)
+    if given.dry_run:
+        return tasks.dry_run(here, name, ["-o", given.output])
     return tasks.run_script(here, name, SCRIPTS[given.command])
+
+
+def _manifest(given: Namespace) -> int:
+    from speechless.finetune import manifest
+
+    return manifest.run(given)
 
 
 def _warn(folder: Path) -> None:

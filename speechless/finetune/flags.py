@@ -73,6 +73,7 @@ class Flags(NamedTuple):
     """The label of the run; empty: none."""
     of_the_model: Mapping[str, float]
     """Settings of the model's configuration that its own must be equal to."""
+    dry_run: bool
 
 
 def parse(argv: Sequence[str]) -> Flags:
@@ -267,6 +268,7 @@ def _flags(given: argparse.Namespace) -> Flags:
         extras=_extras(given),
         task=given.task_name or "",
         of_the_model={name: told for name in OWN if (told := getattr(given, name)) is not None},
+        dry_run=given.dry_run,
     )
 
 

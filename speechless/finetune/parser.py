@@ -201,4 +201,7 @@ def _when(run: argparse._ArgumentGroup) -> None:
         metavar="TRACKER[,TRACKER]",
         help=f"trackers that get what is logged: none, {', '.join(TRACKERS)} (all: those that are installed)",
     )
+    run.add_argument(
+        "--dry_run", action="store_true", help="print the plan, memory and one row; train and write nothing"
+    )
     run.add_argument("--restart", action="store_true", help="train again although the run is complete")

@@ -122,6 +122,28 @@ def run_script(parent: Path, name: str, names: tuple[str, ...]) -> int:
     return _wait(["bash", f"./{script.name}"], folder, {"PYTHON": sys.executable, **os.environ})
 
 
+def dry_run(parent: Path, name: str, more: Sequence[str]) -> int:
+    """Have the trainer print the plan of a task; its exit status. No script of the task is started.
+
+    `more`: further flags of the trainer.
+    """
+    folder = existing(parent, name)
+    found = settings(folder)
+    try:
+        argv = variables.arguments(found, os.environ)
+    except ValueError as error:
+        raise TaskError(f"{name}/{ENV}: {error}") from None
+    if "--model_name_or_path" not in argv:
+        raise TaskError(f"{name}/{ENV}: BASE_MODEL_PATH is empty: set it, or export it")
+    exported = {
+        row.name: found.values[row.name]
+        for row in variables.VARIABLES
+        if row.use in _BY_ENVIRONMENT and row.name in found.values
+    }
+    command = [sys.executable, "-m", "speechless.finetune.finetune", *argv, "--dry_run", *more]
+    return _wait(command, folder, os.environ | exported)
+
+
 def existing(parent: Path, name: str) -> Path:
     """The folder of a task; TaskError if there is none."""
     folder = parent / checked_name(name)

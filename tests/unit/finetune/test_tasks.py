@@ -76,7 +76,10 @@ def test_a_path_is_no_task_name(name: str, here: Path, capsys: pytest.CaptureFix
         (["init", "--task_nam", "x"], "unknown flag --task_nam; did you mean --task_name?"),
         (["train"], "invalid choice: 'train'"),
         (["moe", "--task_name", "x"], "moe: adapters of experts are not offered"),
-        (["run"], "run needs --task_name"),
+        (["merge", "--task_name", "x", "--dry-run"], "--dry_run has no effect on merge"),
+        (["run", "--task_name", "x", "--claims", "a=b"], "--claims goes with -f"),
+        (["run", "--task_name", "x", "-f", "y.yaml"], "-f and --task_name: leave one of them out"),
+        (["run"], "run needs --task_name or -f"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(
@@ -370,6 +373,11 @@ def test_a_misplaced_line_does_not_keep_a_task_from_running(
     assert main(["run", "--task_name", "x"]) == 0
     assert "merged" in (spy / "argv").read_text().splitlines()
     assert "--task_name" not in variables.arguments(tasks.settings(spy), os.environ)
+    add(spy, "LORA_R=$(nproc)\n")
+    capsys.readouterr()
+    assert main(["run", "--task_name", "x", "--dry-run"]) == 1
+    line = (spy / "task.env").read_text().count("\n")
+    assert f"x/task.env: line {line}: LORA_R: a command stands in the value" in capsys.readouterr().err
 
 
 def test_pretraining_is_the_same_script_with_its_objective(spy: Path) -> None:
