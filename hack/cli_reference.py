@@ -24,6 +24,7 @@ COMMANDS = {
     "python -m speechless.store": "speechless.store.__main__",
     "python -m speechless.finetune": "speechless.finetune.__main__",
     "python -m speechless.finetune.finetune": "speechless.finetune.flags",
+    "python -m speechless.finetune.lightllm": "speechless.finetune.lightllm",
     "python -m speechless.finetune.merge_peft_adapters": "speechless.finetune.merge_peft_adapters",
     "python -m speechless.eval.humaneval": "speechless.eval.humaneval.__main__",
     "python -m speechless.quant": "speechless.quant.__main__",
@@ -72,7 +73,62 @@ def page() -> str:
         parts += [f"## {command}\n", *_section(parser)]
         for name, sub in _subcommands(parser):
             parts += [f"### {command} {name}\n", *_section(sub)]
+        parts += MORE.get(command, list)()
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _variables() -> list[str]:
+    """What of `task.env` is read, and what becomes of it."""
+    from speechless.finetune.variables import VARIABLES, Use
+
+    def becomes(row: Any) -> str:
+        flag = row.use is Use.TRAINER and " " not in row.becomes
+        return f"`--{row.becomes}` of the trainer" if flag else _words(row.becomes)
+
+    rows = [
+        f"| `{row.name}` | {row.kind.value} | {f'`{row.default}`' if row.default else ''} | {becomes(row)}"
+        f"{_refused(row)} |"
+        for row in VARIABLES
+    ]
+    head = "Variables of `task.env`. An exported one wins over the file, where the file says `NAME=${NAME:-...}`.\n"
+    return [head, "\n".join(["| Variable | Value | Template | What |", "|---|---|---|---|", *rows]) + "\n"]
+
+
+def _refused(row: Any) -> str:
+    found = [value for value in ("4", "text") if row.refused(value)]
+    if not found:
+        return ""
+    which = "" if len(found) == 2 else f" `{found[0]}`"
+    return f"; refused{which}: {_words(row.refused(found[0]))}"
+
+
+def _older() -> list[str]:
+    """Older spellings of the trainer's flags."""
+    from speechless.finetune.older import OLDER, Gone, No, Now, Older, Outcome
+
+    def says(outcome: Outcome) -> str:
+        match outcome:
+            case Now(words):
+                return f"`{words.format('X')}`"
+            case Gone(why):
+                return f"left out: {_words(why)}"
+            case No(why):
+                return f"refused: {_words(why)}"
+            case _:
+                return "done anyway"
+
+    def becomes(row: Older) -> str:
+        told = [f"`{value}`: {says(outcome)}" for value, outcome in row.values.items()]
+        other = [says(row.other) if not told else f"else {says(row.other)}"] if row.other else []
+        return "; ".join([*told, *other])
+
+    head = "Older spellings. Each is translated with one line on standard error, or refused.\n"
+    rows = [f"| `--{row.name}` | {becomes(row)} |" for row in OLDER]
+    return [head, "\n".join(["| Flag | Today |", "|---|---|", *rows]) + "\n"]
+
+
+MORE = {"python -m speechless.finetune": _variables, "python -m speechless.finetune.finetune": _older}
+"""What stands below a command's flags."""
 
 
 def _subcommands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -33,6 +33,10 @@ INSTEAD = {
     "speechless": "'speechless --help' lists the commands",
     "speechless.eval.perplexity": "'speechless quant llamacpp --verify_text FILE' measures perplexity",
     "speechless.finetune.finetune_dialog": "use 'python -m speechless.finetune.finetune'",
+    "speechless.finetune.mlx": "training with MLX is not offered yet: 'speechless finetune' trains with PyTorch",
+    "speechless.finetune.moe": "adapters of experts are not offered: 'speechless finetune' trains LoRA adapters",
+    "speechless.finetune.pretrain": "use 'speechless finetune pretrain', or "
+    "'python -m speechless.finetune.finetune --objective pretrain'",
     "speechless.finetune.merge": "use 'speechless finetune merge', or "
     "'python -m speechless.finetune.merge_peft_adapters'",
     "speechless.generate": "'speechless api start' serves a model, 'speechless eval humaneval' scores one",

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from speechless.contract import BadRows, FailureReason, Format, Method, ProgressPhase
 from speechless.contract.needs import TRAINING
-from speechless.data import survey
+from speechless.data import Survey, show, survey
 from speechless.data.files import Part, Place
 from speechless.data.places import places
 from speechless.entry import run
@@ -28,11 +29,12 @@ from speechless.finetune.flags import Flags, parse
 from speechless.finetune.outputs import Outputs
 from speechless.finetune.run import Request, train
 from speechless.openmp import spin_briefly
-from speechless.output import results
+from speechless.output import Results, results
 from speechless.progress import Reporter, showing
 from speechless.store import FolderCheckpoints, digest_tree, sampled_digest
 from speechless.store.modelcheck import check_model, described
 from speechless.store.models import locate_model
+from speechless.store.words import Here
 
 log = logging.getLogger("speechless.finetune")
 SAME_SIGNAL_SECONDS = 2.0
@@ -53,6 +55,8 @@ def run_flags(flags: Flags) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", force=True)
     outputs = Outputs(flags.output_dir)
     with results(flags.output) as out:
+        if flags.dry_run:
+            return _plan(flags, outputs, out)
         status = _run(flags, outputs)
         if status is None:
             out.show(
@@ -65,6 +69,35 @@ def run_flags(flags: Flags) -> int:
         return status
 
 
+def _plan(flags: Flags, outputs: Outputs, out: Results) -> int:
+    """Print what a run would do; nothing is written."""
+    from speechless.finetune import plan
+
+    try:
+        with showing() as reporter:
+            inputs = _inputs(flags, reporter)
+        identity = identity_of(flags, inputs.model.path, inputs.digests)
+        found = plan.Found(inputs.model.path, inputs.model.said, inputs.data, identity)
+        made = plan.plan(flags, found, outputs)
+    except (StageError, OSError) as error:
+        return _failed(error)
+    out.show(made, "\n".join(plan.lines(made)))
+    if flags.output == "text":
+        print(f"\n{made.row.where}:")
+        show.print_row([(piece.text, piece.learned) for piece in made.row.pieces])
+    return 0
+
+
+def _failed(error: StageError | OSError) -> int:
+    """Say what is wrong, in one line; the exit status."""
+    if isinstance(error, OSError):
+        print(f"speechless finetune: {words_of(error)}", file=sys.stderr)
+        return 1
+    told = f"speechless finetune: {error.message}" + (f" ({error.hint})" if error.hint else "")
+    print(told, file=sys.stderr)
+    return 2 if error.reason is FailureReason.INVALID_SPEC else 1
+
+
 def _run(flags: Flags, outputs: Outputs) -> int | None:
     """The exit status; None: the run was completed before."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -74,15 +107,8 @@ def _run(flags: Flags, outputs: Outputs) -> int | None:
             for number in before:
                 signal.signal(number, handler)
             return 0 if _train(flags, outputs, reporter) else None
-    except StageError as error:
-        print(
-            f"speechless finetune: {error.message}" + (f" ({error.hint})" if error.hint else ""),
-            file=sys.stderr,
-        )
-        return 2 if error.reason is FailureReason.INVALID_SPEC else 1
-    except OSError as error:
-        print(f"speechless finetune: {words_of(error)}", file=sys.stderr)
-        return 1
+    except (StageError, OSError) as error:
+        return _failed(error)
     finally:
         for number, former in before.items():
             signal.signal(number, former)
@@ -131,7 +157,17 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> bool:
         return True
 
 
-def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) -> Request:
+class Inputs(NamedTuple):
+    """What a run reads."""
+
+    model: Here
+    data: Survey
+    digests: list[str]
+    """What tells the rows from others."""
+
+
+def _inputs(flags: Flags, reporter: Reporter) -> Inputs:
+    """Bring and check them."""
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.dataset}")
     dataset = places(flags.dataset, flags.part, tick=reporter.reading(f"reading {flags.dataset}"))
     data = survey(
@@ -148,7 +184,11 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
     base = locate_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
     check_model(base.path, base.said, TRAINING.problem_of, tokens=flags.hyperparameters.max_length)
     context.check(base.path, flags.of_the_model)
-    digests = [json.dumps(told) for place in dataset for told in _told(place)]
+    return Inputs(base, data, [json.dumps(told) for place in dataset for told in _told(place)])
+
+
+def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) -> Request:
+    base, data, digests = _inputs(flags, reporter)
     return Request(
         model=base.path,
         data=data,

@@ -74,15 +74,19 @@ class Flags(NamedTuple):
     of_the_model: Mapping[str, float]
     """Settings of the model's configuration that its own must be equal to."""
     dry_run: bool
+    told: tuple[str, ...]
+    """What was said otherwise than it is said today, a line each."""
 
 
 def parse(argv: Sequence[str]) -> Flags:
     """The meaning of a command line; one line on standard error and exit status 2 if it has none."""
     parser = build_parser()
     try:
-        given = parser.parse(older.translate(argv))
+        today, told = older.translate(argv)
     except older.Problem as problem:
         parser.error(str(problem))
+    given = parser.parse(today)
+    given.told = told
     _check_precision(parser, given)
     _check_objective(parser, given)
     _check_strategies(parser, given)
@@ -90,6 +94,8 @@ def parse(argv: Sequence[str]) -> Flags:
     try:
         flags = _flags(given)
         _check_settings(parser, flags)
+        for line in flags.told:
+            print(line, file=sys.stderr)
         return flags
     except StageError as problem:
         parser.error(f"{problem.message} ({problem.hint})")
@@ -168,7 +174,7 @@ def _check_strategies(parser: Parser, given: argparse.Namespace) -> None:
     for name, strategy in (("eval_steps", given.eval_strategy), ("save_steps", given.save_strategy)):
         if strategy in ("no", "epoch") and getattr(given, name) is not None:
             flag = f"--{name.replace('steps', 'strategy')} {strategy}"
-            print(f"--{name} {getattr(given, name)} has no effect with {flag}", file=sys.stderr)
+            given.told.append(f"--{name} {getattr(given, name)} has no effect with {flag}")
             setattr(given, name, None)
     if given.save_steps is None:
         given.save_steps = SAVE_STEPS if given.save_strategy == "steps" else 0
@@ -269,6 +275,7 @@ def _flags(given: argparse.Namespace) -> Flags:
         task=given.task_name or "",
         of_the_model={name: told for name in OWN if (told := getattr(given, name)) is not None},
         dry_run=given.dry_run,
+        told=tuple(given.told),
     )
 
 

@@ -7,7 +7,6 @@ done anyway.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -175,7 +174,7 @@ OLDER: tuple[Older, ...] = (
     _never("logging_dir", "the log is trainer_log.jsonl in --output_dir; TENSORBOARD_LOGGING_DIR is TensorBoard's"),
     _never("wandb", "--report_to wandb, and the variable WANDB_PROJECT"),
     _never("cache_dir", "HF_HOME is the hub's cache, SPEECHLESS_CACHE_DIR that of buckets"),
-    _off("push_to_hub", "'speechless store publish' writes a result to a hub or a bucket"),
+    _off("push_to_hub", "'speechless store publish' writes a result to a bucket or a registry"),
     _never("push_to_hub_token", "HF_TOKEN is the hub's token"),
     _never("deepspeed", f"DeepSpeed is {_LATER}, and {_GPUS}"),
     _never("fsdp", _GPUS),
@@ -204,11 +203,12 @@ OLDER: tuple[Older, ...] = (
 BY_NAME = {row.name: row for row in OLDER}
 
 
-def translate(argv: Sequence[str]) -> list[str]:
-    """The command line in today's words; what was said otherwise is told on standard error, a line each.
+def translate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command line in today's words, and a line for each word that was another.
 
     Problem for one that is refused, or that contradicts another.
     """
+    told: list[str] = []
     read = list(_read(argv))
     given = {name for _, name, _ in read}
     made: list[str] = []
@@ -221,8 +221,8 @@ def translate(argv: Sequence[str]) -> list[str]:
             raise Problem(f"--{name} goes with --{row.needs}: set both, or leave it out")
         if row.unless and row.unless in given:
             continue
-        made += _answer(row, words, _normal(row, value), [*argv])
-    return made
+        made += _answer(row, words, _normal(row, value), argv, told)
+    return made, told
 
 
 def _read(argv: Sequence[str]) -> Iterator[tuple[list[str], str, str | None]]:
@@ -259,7 +259,8 @@ def _words(row: Older, value: str) -> list[str]:
     return [part.format(value) for part in outcome.words.split()] if isinstance(outcome, Now) else []
 
 
-def _answer(row: Older, given: list[str], value: str, argv: Sequence[str]) -> list[str]:
+def _answer(row: Older, given: list[str], value: str, argv: Sequence[str], told: list[str]) -> list[str]:
+    """The words of today; what is to be said of them goes to `told`."""
     said = " ".join(given)
     match row.values.get(value, row.other):
         case None:
@@ -267,7 +268,7 @@ def _answer(row: Older, given: list[str], value: str, argv: Sequence[str]) -> li
         case No(why):
             raise Problem(f"{said}: {why}")
         case Gone(why):
-            print(f"{said} is not needed: {why}", file=sys.stderr)
+            told.append(f"{said} is not needed: {why}")
         case Now(_, beside):
             words = _words(row, value)
             if words == given:
@@ -278,9 +279,9 @@ def _answer(row: Older, given: list[str], value: str, argv: Sequence[str]) -> li
             if stands is not None and row.name not in _YIELDS:
                 raise Problem(f"{said} and {words[0]} {stands}: leave one of them out")
             if stands is None:
-                print(f"{said} is deprecated: use {' '.join(words)}", file=sys.stderr)
+                told.append(f"{said} is deprecated: use {' '.join(words)}")
                 return words
-            print(f"{said} is left out: {words[0]} {stands} is given", file=sys.stderr)
+            told.append(f"{said} is left out: {words[0]} {stands} is given")
     return []
 
 

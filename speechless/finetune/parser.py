@@ -61,13 +61,13 @@ def _model(model: argparse._ArgumentGroup) -> None:
         "--max_memory_MB", type=whole(1), help="megabytes that a GPU gives at most (default: all that it has)"
     )
     for name, kind, what in (
-        ("rope_theta", number(0, above=True), "base of the rotary embedding"),
-        ("sliding_window", whole(1), "tokens that attention looks back"),
+        ("rope_theta", number(0, above=True), "the base of the rotary embedding"),
+        ("sliding_window", whole(1), "how many tokens attention looks back"),
     ):
         model.add_argument(
             f"--{name}",
             type=kind,
-            help=f"the model's own {what}: another one is refused (default: the model's)",
+            help=f"{what}; a value that is not the model's own is refused",
         )
 
 

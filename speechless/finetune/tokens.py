@@ -63,7 +63,7 @@ class Encoder:
         self._encoding = encoding
         how = OBJECTIVES[encoding.objective].packing
         self._packs = how is Packing.ALWAYS or (encoding.packing and how is Packing.ASKED)
-        self._encode = self._module.encoder(tokenizer)
+        self.encode = self._module.encoder(tokenizer)
 
     def chunk(self, rows: Sequence[Placed]) -> Chunk:
         """Their columns; StageError(DATASET_INVALID) names a row that cannot be encoded, unless such rows are skipped.
@@ -73,9 +73,9 @@ class Encoder:
         kept, refused = list[Columns](), list[str]()
         seen = learned = cut = removed = dropped = conversations = 0
         for row in rows:
-            self._check(row)
+            self.check(row)
             try:
-                whole = self._encode(row)
+                whole = self.encode(row)
             except StageError as error:
                 if not self._encoding.skip or error.reason is not FailureReason.DATASET_INVALID:
                     raise
@@ -109,7 +109,8 @@ class Encoder:
         )
         return Chunk(len(rows), self._arrow(kept), counts, tuple(refused))
 
-    def _check(self, row: Placed) -> None:
+    def check(self, row: Placed) -> None:
+        """StageError(DATASET_INVALID) for a row of a kind that the objective does not learn from."""
         if not isinstance(row.example, self._recipe.takes):
             what = f"{row.where}: a row of the kind {type(row.example).__name__}"
             hint = f"the objective {self._recipe.objective} takes {self._recipe.taken}"

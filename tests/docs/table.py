@@ -45,7 +45,11 @@ ROWS = (
     # A page that goes step by step, with that model.
     Row(r"export( (?!AWS_)\w+=\S+)+", Library()),
     Row(r"export( AWS_\w+=\S+)+", Cannot("keys of the reader's")),
-    Row(r"python -m speechless\.finetune (init|run|merge) --task_name \w+", Library()),
+    Row(r"python -m speechless\.finetune (init|run|merge) --task_name \w+( --dry-run)?", Library()),
+    Row(
+        r"python -m speechless\.finetune run -f \S+ --claims \S+",
+        Ran("tests/library/test_manifest.py::test_the_demos_manifest_is_trained_and_merged_here"),
+    ),
     Row(r"python -m speechless\.data check (?!s3:|oci:)\S+ .*", Library()),
     Row(r"python -m speechless\.data check \w+\.jsonl", Ran(_OBJECTIVE)),
     Row(r"python -m speechless\.finetune\.finetune --model_name_or_path base .*", Ran(_OBJECTIVE)),

@@ -1,0 +1,265 @@
+"""What memory a training takes on its device, by component, and what to change where it does not fit. An estimate.
+
+Weights, gradients and the optimizer's state: bytes a parameter (Rajbhandari et al., 2020, arXiv:1910.02054, section
+3.1); of 8-bit optimizers Dettmers et al., 2022, arXiv:2110.02861. Activations: bytes a token and layer, and with
+gradient checkpointing what goes into each layer and one layer computed again (Korthikanti et al., 2022,
+arXiv:2205.05198, sections 4.1 and 5). That paper's 34 h is a model with a plain MLP. Here the coefficients of a gated
+MLP are measured, as the tensors that PyTorch keeps for the backward pass of Transformers' Llama (5.17).
+
+Measured against a process's peak on a CPU (tests/library/test_plan.py): what is live is within a third of the estimate
+without `allocator`; with it, the peak is within a factor of two. Not measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from speechless.contract import Hyperparameters, Lora, Method, Objective
+from speechless.finetune.sizes import Shape
+from speechless.output import Document
+
+OPTIMIZERS: dict[str, tuple[float, bool]] = {
+    "adamw_torch": (8, True),
+    "adamw_torch_fused": (8, True),
+    "adafactor": (0.1, False),
+    "sgd": (0, True),
+    "adagrad": (4, True),
+    "rmsprop": (4, True),
+    "adamw_8bit": (2, False),
+    "adamw_bnb_8bit": (2, False),
+    "ademamix": (12, False),
+    "ademamix_8bit": (3, False),
+    "lion_8bit": (1, False),
+    "lion_32bit": (4, False),
+    "paged_adamw_8bit": (2, False),
+    "paged_adamw_32bit": (8, False),
+    "paged_ademamix_8bit": (3, False),
+    "paged_ademamix_32bit": (12, False),
+    "paged_lion_8bit": (1, False),
+    "paged_lion_32bit": (4, False),
+    "rmsprop_bnb": (4, False),
+    "rmsprop_bnb_8bit": (1, False),
+    "rmsprop_bnb_32bit": (4, False),
+}
+"""Bytes of state a trained parameter, and whether it is half of that with weights in bfloat16."""
+ACTIVATIONS: dict[tuple[Method, str], tuple[float, float, float]] = {
+    (Method.FULL, "fp32"): (32, 8, 16),
+    (Method.FULL, "bf16"): (34, 8, 14),
+    (Method.FULL, "pure"): (20, 4, 8),
+    (Method.LORA, "fp32"): (25, 8, 16),
+    (Method.LORA, "bf16"): (25, 4, 8),
+    (Method.LORA, "pure"): (25, 4, 8),
+}
+"""Bytes a token and layer, times (hidden size, width of keys, intermediate size)."""
+_DROPOUT = {"fp32": (40, 4), "bf16": (24, 4), "pure": (24, 4)}
+"""More of them with dropout in the adapters, times (hidden size, intermediate size)."""
+LOGITS = 12
+"""Bytes a token and word of the vocabulary: the logits, in float32, their softmax and its gradient."""
+LIBRARIES = {"cpu": 0.9e9, "cuda": 0.6e9}
+"""Bytes of Python and its libraries, and of a GPU's context."""
+_SIDES = {Objective.DPO: 2, Objective.ORPO: 2, Objective.KTO: 2}
+"""Sequences that the model sees at once of one row; of KTO's, an answer and another row's."""
+_REFERENCE = (Objective.DPO, Objective.KTO)
+
+
+class Component(Document):
+    """A part of the memory."""
+
+    name: str
+    bytes: int
+    how: str
+    """How it is reckoned."""
+
+
+class Memory(Document):
+    """What a training takes, and what there is."""
+
+    components: list[Component]
+    total: int
+    """Bytes in all."""
+    available: int
+    """Bytes that the device has."""
+    device: str
+    fits: bool
+    changes: list[str]
+    """Flags that make it smaller, one after the other until it fits; empty: it fits, or nothing helps."""
+    after: int
+    """Bytes in all with those changes."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What decides the memory."""
+
+    shape: Shape
+    objective: Objective
+    method: Method
+    precision: str
+    """fp32, bf16 or pure (weights in bfloat16, too)."""
+    hyperparameters: Hyperparameters
+    lora: Lora
+    length: int
+    """Tokens of the longest row."""
+    cuda: bool
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether activations are computed again."""
+        asked = self.hyperparameters.gradient_checkpointing
+        return self.cuda if asked is None else asked
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        if self.method is Method.FULL:
+            return self.shape.parameters
+        return self.shape.adapters(self.lora.r, self.lora.target_modules)
+
+
+def components(training: Training) -> Iterator[Component]:
+    """The parts of the memory on one device."""
+    shape, given, pure = training.shape, training.hyperparameters, training.precision == "pure"
+    full = training.method is Method.FULL
+    held = 2 if pure or (not full and training.precision == "bf16") else 4
+
+    def part(name: str, size: float, how: str) -> Component:
+        return Component(name=name, bytes=round(size), how=how)
+
+    yield part("weights", shape.parameters * held, f"{shape.parameters} parameters of {held} bytes")
+    if full and training.precision == "bf16":
+        yield part(
+            "weights in bfloat16", shape.parameters * 2, "autocast keeps a copy of 2 bytes a parameter"
+        )
+    if full and training.objective in _REFERENCE:
+        yield part("reference model", shape.parameters * held, "a second copy, which is not trained")
+    trained, each = training.trained, 2 if full and pure else 4
+    if not full:
+        yield part("adapters", trained * 4, f"{trained} parameters of 4 bytes")
+    yield part("gradients", trained * each, f"{trained} trained parameters of {each} bytes")
+    state, halves = OPTIMIZERS[given.optim]
+    state = state / 2 if full and pure and halves else state
+    yield part("optimizer", trained * state, f"{given.optim}: {state:g} bytes a trained parameter")
+    tokens = given.per_device_train_batch_size * _SIDES.get(training.objective, 1) * training.length
+    layer = _layer(training)
+    if training.checkpointing:
+        kept = tokens * (shape.layers * shape.hidden * (2 if held == 2 else 4) + layer)
+        how = f"{tokens} tokens: what goes into {shape.layers} layers, and one layer computed again"
+    else:
+        kept = tokens * shape.layers * layer
+        how = f"{tokens} tokens, {shape.layers} layers, {layer:.0f} bytes each"
+    yield part("activations", kept, how)
+    yield part(
+        "logits",
+        tokens * shape.vocabulary * LOGITS,
+        f"{tokens} tokens, {shape.vocabulary} words, {LOGITS} bytes",
+    )
+    if not training.cuda:
+        freed = tokens * shape.layers * layer
+        yield part("allocator", freed, "freed blocks that the C library keeps: as much as all activations")
+    yield part(
+        "libraries", LIBRARIES["cuda" if training.cuda else "cpu"], "Python, PyTorch and what they load"
+    )
+
+
+def _layer(training: Training) -> float:
+    """Bytes a token that one layer keeps for the backward pass."""
+    shape = training.shape
+    hidden, keys, inner = ACTIVATIONS[training.method, training.precision]
+    size = hidden * shape.hidden + keys * shape.kv_width + inner * shape.intermediate
+    if training.method is Method.LORA and training.lora.dropout:
+        more = _DROPOUT[training.precision]
+        size += more[0] * shape.hidden + more[1] * shape.intermediate
+    if training.hyperparameters.attn_implementation == "eager":
+        size += 4 * shape.heads * training.length
+    return size
+
+
+def total(training: Training) -> int:
+    """Bytes in all."""
+    return sum(part.bytes for part in components(training))
+
+
+def estimate(training: Training, available: int, device: str) -> Memory:
+    """The parts, and what to change until they fit into `available` bytes of the `device`."""
+    parts = list(components(training))
+    size = sum(part.bytes for part in parts)
+    changes, after = [], training
+    for flags, change in _CHANGES:
+        while (
+            total(after) > available
+            and (smaller := change(after)) is not None
+            and total(smaller) < total(after)
+        ):
+            after = smaller
+            told = flags(after)
+            changes = [*(each for each in changes if each.split()[0] != told.split()[0]), told]
+    return Memory(
+        components=parts,
+        total=size,
+        available=available,
+        device=device,
+        fits=size <= available,
+        changes=changes,
+        after=total(after),
+    )
+
+
+def _with(training: Training, **settings: object) -> Training:
+    return replace(training, hyperparameters=training.hyperparameters.model_copy(update=settings))
+
+
+def _recompute(training: Training) -> Training | None:
+    return None if training.checkpointing else _with(training, gradient_checkpointing=True)
+
+
+def _smaller_batch(training: Training) -> Training | None:
+    """Half of the rows at once, in twice as many batches: the same step."""
+    given = training.hyperparameters
+    batch, least = given.per_device_train_batch_size, 2 if training.objective is Objective.KTO else 1
+    if batch % 2 or batch // 2 < least:
+        return None
+    twice = given.gradient_accumulation_steps * 2
+    return _with(training, per_device_train_batch_size=batch // 2, gradient_accumulation_steps=twice)
+
+
+def _smaller_optimizer(training: Training) -> Training | None:
+    able = training.cuda and training.hyperparameters.optim in ("adamw_torch", "adamw_torch_fused")
+    return _with(training, optim="paged_adamw_8bit") if able else None
+
+
+def _rounded(training: Training) -> Training | None:
+    able = training.cuda and training.method is Method.FULL and training.precision == "bf16"
+    return replace(training, precision="pure") if able else None
+
+
+def _adapters(training: Training) -> Training | None:
+    if training.method is Method.LORA:
+        return None
+    return replace(
+        training, method=Method.LORA, precision="bf16" if training.precision == "pure" else training.precision
+    )
+
+
+def _shorter(training: Training) -> Training | None:
+    half = training.length // 2
+    return replace(_with(training, max_length=half), length=half) if half >= 256 else None
+
+
+def _batch_flags(training: Training) -> str:
+    given = training.hyperparameters
+    return (
+        f"--per_device_train_batch_size {given.per_device_train_batch_size} "
+        f"--gradient_accumulation_steps {given.gradient_accumulation_steps}"
+    )
+
+
+_CHANGES: tuple[tuple[Callable[[Training], str], Callable[[Training], Training | None]], ...] = (
+    (lambda after: "--gradient_checkpointing true", _recompute),
+    (_batch_flags, _smaller_batch),
+    (lambda after: "--optim paged_adamw_8bit", _smaller_optimizer),
+    (lambda after: "--pure_bf16", _rounded),
+    (lambda after: "without --full_finetune (LoRA)", _adapters),
+    (lambda after: f"--model_max_length {after.length}", _shorter),
+)
+"""What to change, the least costly first: (how it is said, the change; None: there is nothing to change)."""

@@ -1,0 +1,307 @@
+"""What a training would do, without doing it: the plan, the memory that it takes, and one row with what is learned."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from speechless.contract import Hyperparameters, Method, Objective, Precision
+from speechless.contract.objectives import OBJECTIVES, Packing
+from speechless.data import Placed, Survey, read_rows, show
+from speechless.data.render import IGNORED, load_tokenizer
+from speechless.finetune import context, memory, sizes
+from speechless.finetune.flags import Flags
+from speechless.finetune.memory import Memory
+from speechless.finetune.outputs import Outputs
+from speechless.finetune.recipes import Columns
+from speechless.finetune.tokens import Encoder, Encoding
+from speechless.output import Document
+from speechless.store import FolderCheckpoints
+
+LOOKED = 1000
+"""Rows whose length is looked at; with more of them, the longest may be any."""
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+
+
+class Piece(Document):
+    """A piece of a row."""
+
+    text: str
+    learned: bool
+
+
+class Row(Document):
+    """The first row that is trained on."""
+
+    where: str
+    pieces: list[Piece]
+
+
+class Plan(Document):
+    """What `--dry_run` prints."""
+
+    model: str
+    parameters: int
+    trained_parameters: int
+    dataset: str
+    format: str
+    train_rows: int
+    heldout_rows: int
+    bad_rows: int
+    longest: int
+    """Tokens of the longest row, at most maxLength; where not every row was looked at, maxLength."""
+    objective: str
+    method: str
+    precision: str
+    """As it is held and computed with on this machine."""
+    epochs: float
+    steps: int
+    """Optimizer steps in all. With packing there are fewer."""
+    batch: int
+    """Rows of a step."""
+    learning_rate: float
+    schedule: str
+    warmup_steps: int
+    optimizer: str
+    checkpoints: str
+    output: Path
+    state: str
+    """What is in the output folder already, and what becomes of it."""
+    notes: list[str]
+    """What was said otherwise than it is said today, and what else is to be known."""
+    memory: Memory
+    row: Row
+
+
+class Found(NamedTuple):
+    """What a run would read."""
+
+    model: Path
+    said: str
+    data: Survey
+    identity: dict[str, JsonValue]
+
+
+def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
+    """The plan. Nothing is written, and no weights are read. StageError as the run itself would raise it."""
+    from speechless.finetune import device
+
+    where = device.choose(flags.precision)
+    device.check_optimizer(flags.hyperparameters.optim, where)
+    device.check_trackers(flags.extras.report_to)
+    attention = device.attention(flags.hyperparameters.attn_implementation, where)
+    given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
+    shape = sizes.shape_of(found.model)
+    encoding = Encoding(found.model, flags.objective, given.max_length, packing=given.packing)
+    row, longest = _look(found.data, encoding, load_tokenizer(found.model))
+    training = memory.Training(
+        shape=shape,
+        objective=flags.objective,
+        method=flags.method,
+        precision=_precision(flags.precision, where.bf16),
+        hyperparameters=given,
+        lora=flags.lora,
+        length=longest,
+        cuda=where.name == "cuda",
+    )
+    steps = steps_of(given, found.data.train_rows, flags.extras.stop_after_epochs)
+    every = steps_of(given, found.data.train_rows)
+    warmup = math.ceil(every * flags.extras.warmup_ratio) if flags.extras.warmup_ratio else given.warmup_steps
+    rate = given.learning_rate or OBJECTIVES[flags.objective].learning_rate[flags.method]
+    return Plan(
+        model=found.said,
+        parameters=shape.parameters,
+        trained_parameters=training.trained,
+        dataset=flags.dataset,
+        format=found.data.format,
+        train_rows=found.data.train_rows,
+        heldout_rows=found.data.heldout_rows,
+        bad_rows=found.data.bad_rows,
+        longest=longest,
+        objective=flags.objective,
+        method=flags.method,
+        precision={"fp32": "FP32", "bf16": "BF16", "pure": "PureBF16"}[training.precision],
+        epochs=flags.extras.stop_after_epochs or given.num_train_epochs,
+        steps=steps,
+        batch=given.per_device_train_batch_size * given.gradient_accumulation_steps,
+        learning_rate=rate,
+        schedule=given.lr_scheduler_type,
+        warmup_steps=warmup,
+        optimizer=given.optim,
+        checkpoints=_checkpoints(flags),
+        output=flags.output_dir,
+        state=_state(flags, found, outputs),
+        notes=list(_notes(flags, found, shape, warmup)),
+        memory=memory.estimate(training, *_device(flags, cuda=where.name == "cuda")),
+        row=row,
+    )
+
+
+def steps_of(given: Hyperparameters, rows: int, epochs: float | None = None) -> int:
+    """Optimizer steps of so many rows, as Transformers' Trainer counts them.
+
+    >>> steps_of(Hyperparameters(per_device_train_batch_size=4, gradient_accumulation_steps=2, num_train_epochs=3), 17)
+    9
+    """
+    if given.max_steps is not None:
+        return given.max_steps
+    batches = math.ceil(rows / given.per_device_train_batch_size)
+    an_epoch = max(1, math.ceil(batches / given.gradient_accumulation_steps))
+    return math.ceil((epochs or given.num_train_epochs) * an_epoch)
+
+
+def _precision(asked: Precision, bf16: bool) -> str:
+    if not bf16:
+        return "fp32"
+    return "pure" if asked is Precision.PURE_BF16 else "bf16"
+
+
+def _look(data: Survey, encoding: Encoding, tokenizer: Any) -> tuple[Row, int]:
+    """The first row, and the tokens of the longest."""
+    encoder, first, longest = Encoder(encoding, tokenizer), None, 0
+    for placed in islice(read_rows(data, heldout=False), LOOKED):
+        encoder.check(placed)
+        columns = encoder.encode(placed)
+        longest = max(longest, length_of(columns))
+        first = first or Row(
+            where=placed.where, pieces=_pieces(placed, columns, encoding.max_length, tokenizer)
+        )
+    assert first is not None
+    packs = OBJECTIVES[encoding.objective].packing is Packing.ALWAYS or encoding.packing
+    whole = packs or data.train_rows > LOOKED or longest > encoding.max_length
+    return first, encoding.max_length if whole else longest
+
+
+def length_of(columns: Columns) -> int:
+    """Tokens of the longest sequence of a row.
+
+    >>> length_of({"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [4, 5]})
+    4
+    """
+    if "input_ids" in columns:
+        return len(columns["input_ids"])
+    answers = (name for name in columns if name not in ("prompt_ids", "label"))
+    return len(columns["prompt_ids"]) + max(len(columns[name]) for name in answers)
+
+
+def _pieces(placed: Placed, columns: Columns, limit: int, tokenizer: Any) -> list[Piece]:
+    if "labels" in columns:
+        ids, labels = columns["input_ids"][:limit], columns["labels"][:limit]
+        # The first token is never predicted.
+        parts = show.of_tokens((ids, [IGNORED, *labels[1:]] if labels else labels), tokenizer)
+    else:
+        parts = show.of_example(placed.example)
+    return [Piece(text=text, learned=learned) for text, learned in parts]
+
+
+def _checkpoints(flags: Flags) -> str:
+    every = flags.save_steps
+    when = (
+        "every epoch"
+        if flags.extras.save_every_epoch
+        else f"every {every} steps"
+        if every
+        else "when interrupted"
+    )
+    return f"{when} and at the end; the last {flags.save_total_limit} are kept"
+
+
+def _state(flags: Flags, found: Found, outputs: Outputs) -> str:
+    if flags.restart:
+        return "an earlier run there is removed (--restart)"
+    outputs.refuse_foreign()
+    if outputs.completed_before:
+        return "a completed run: nothing is done without --restart"
+    if other := outputs.difference(found.identity):
+        return f"a run of other settings or data ({other}): refused without --restart"
+    if outputs.completed:
+        return "a completed run: nothing is done without --restart"
+    from speechless.finetune.job import fingerprint
+
+    newest = FolderCheckpoints(outputs.folder).newest(fingerprint(found.identity))
+    return f"goes on from {newest.path.name}" if newest else "nothing"
+
+
+def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int) -> Iterator[str]:
+    yield from flags.told
+    if note := context.too_long(found.model, flags.hyperparameters.max_length):
+        yield note
+    if warmup and flags.hyperparameters.lr_scheduler_type == "constant":
+        yield f"warmup of {warmup} steps has no effect with --lr_scheduler_type constant: take constant_with_warmup"
+    names = {name for name, _, _ in shape.linear}
+    if flags.method is Method.LORA and (strange := sorted({*flags.lora.target_modules} - names)):
+        yield f"--lora_modules {','.join(strange)}: no such layer; there are {', '.join(sorted(names))}"
+    if flags.objective is Objective.PRETRAIN or flags.hyperparameters.packing:
+        yield "rows are packed: there are fewer steps than are told"
+
+
+def _device(flags: Flags, *, cuda: bool) -> tuple[int, str]:
+    """Bytes of memory, and whose they are."""
+    if cuda:
+        import torch
+
+        properties = torch.cuda.get_device_properties(0)
+        limit = flags.extras.max_memory_mb
+        return min(
+            properties.total_memory, limit * 10**6 if limit else properties.total_memory
+        ), properties.name
+    return machine_memory(), "this machine (CPU)"
+
+
+def machine_memory(cgroup: Path = _CGROUP) -> int:
+    """Bytes that this process may use: of the machine, or of its container (cgroup v2's memory.max)."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(whole, int(cgroup.read_text()))
+    except (OSError, ValueError):
+        return whole
+
+
+def lines(made: Plan) -> Iterator[str]:
+    """The plan for people, without its row."""
+    trained, held = _short(made.trained_parameters), made.heldout_rows
+    yield f"model        {made.model}: {_short(made.parameters)} parameters, {trained} are trained"
+    yield f"data         {made.dataset} ({made.format}): {made.train_rows} rows, {held} held out, {made.bad_rows} bad"
+    yield f"             the longest row has {made.longest} tokens"
+    yield f"training     {made.objective}, {made.method}, {made.precision}, {made.optimizer}"
+    yield f"steps        {made.steps} in {made.epochs:g} epochs, {made.batch} rows each"
+    yield f"rate         {made.learning_rate:g}, {made.schedule}, {made.warmup_steps} steps of warmup"
+    yield f"checkpoints  {made.checkpoints}"
+    yield f"output       {made.output}: {made.state}"
+    for note in made.notes:
+        yield f"note         {note}"
+    used = made.memory
+    for component in used.components:
+        yield f"memory       {gigabytes(component.bytes):>9}  {component.name} ({component.how})"
+    verdict = "it fits" if used.fits else "IT DOES NOT FIT"
+    yield f"             {gigabytes(used.total):>9}  in all; {used.device} has {gigabytes(used.available)}: {verdict}"
+    if not used.fits:
+        does = "it takes" if used.after <= used.available else "that is still too much,"
+        yield f"change       {'; '.join(used.changes) or 'take a smaller model'}: {does} {gigabytes(used.after)}"
+
+
+def gigabytes(size: int) -> str:
+    """Bytes in words.
+
+    >>> gigabytes(1_234_000_000), gigabytes(5_600_000)
+    ('1.23 GB', '0.0056 GB')
+    """
+    return f"{size / 1e9:.3g} GB"
+
+
+def _short(number: int) -> str:
+    """A number in words.
+
+    >>> _short(7_241_000_000), _short(1_543_000), _short(999)
+    ('7.24B', '1.54M', '999')
+    """
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{name}"
+    return str(number)

@@ -1,0 +1,135 @@
+"""The plan of a training: it says what a run does, its memory is near what is measured, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from speechless.contract import Method, Objective
+from speechless.finetune import sizes
+from speechless.finetune.__main__ import main as task
+from speechless.finetune.finetune import main
+from tests.library.training import ROWS, write
+
+pytest_plugins = ("tests.library.model_fixtures",)
+CASES = [
+    (Objective.SFT, Method.LORA, False),
+    (Objective.SFT, Method.LORA, True),
+    (Objective.SFT, Method.FULL, False),
+    (Objective.DPO, Method.FULL, False),
+]
+
+
+@pytest.fixture
+def here(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").symlink_to(model)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("objective", "method", "checkpointing"), CASES)
+def test_the_estimate_is_near_what_is_measured(
+    objective: Objective, method: Method, checkpointing: bool, tmp_path: Path
+) -> None:
+    wanted = {"objective": objective, "method": method, "checkpointing": checkpointing, "hidden": 768, "length": 256,
+              "batch": 8}  # fmt: skip
+    for live in (True, False):
+        # Blocks above 64 KiB go back to the system as soon as they are free: the peak is what is live.
+        environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": "65536"} if live else {})
+        folder = tmp_path / str(live)
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.library.measure_memory", json.dumps(wanted | {"folder": str(folder)})],
+            env=environment, capture_output=True, text=True, check=True, timeout=800,
+        )  # fmt: skip
+        told = json.loads(done.stdout.splitlines()[-1])
+        if live:
+            assert 0.75 < told["measured"] / told["live"] < 1.35, told
+        else:
+            assert 0.5 < told["measured"] / told["estimated"] < 2, told
+        assert 0.7e9 < told["libraries"] < 1.2e9
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_a_plan_of_each_objective(
+    objective: Objective, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(ROWS[objective], here / "rows.jsonl")
+    words = [
+        "--model_name_or_path",
+        "base",
+        "--dataset",
+        "rows.jsonl",
+        "--objective",
+        objective.lower(),
+        "--dry_run",
+    ]
+    before = sorted(here.rglob("*"))
+    assert main([*words, "--model_max_length", "64"]) == 0
+    told = capsys.readouterr().out
+    assert "it fits" in told
+    assert "[[" in told
+    assert "output       outputs: nothing" in told
+    assert main([*words, "-o", "json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["objective"] == objective
+    assert any(piece["learned"] for piece in made["row"]["pieces"])
+    assert made["memory"]["total"] == sum(part["bytes"] for part in made["memory"]["components"])
+    assert sorted(here.rglob("*")) == before
+
+
+def test_what_the_plan_says_is_what_the_run_does(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(ROWS[Objective.SFT], here / "rows.jsonl")
+    words = ["--model_name_or_path", "base", "--dataset", "rows.jsonl", "--model_max_length", "64", "--lora_r", "4",
+             "--eval_dataset_size", "1", "--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2",
+             "--num_train_epochs", "2", "--save_steps", "0"]  # fmt: skip
+    assert main([*words, "--dry_run", "-o", "json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["train_rows"], made["heldout_rows"], made["state"]) == (7, 1, "nothing")
+    assert main(words) == 0
+    numbers = json.loads((here / "outputs" / "train_results.json").read_text())
+    assert made["steps"] == numbers["train/steps"]
+    assert made["trained_parameters"] == numbers["train/parameters"]
+    for more, said in (
+        ([], "a completed run: nothing is done without --restart"),
+        (["--learning_rate", "0.5"], "(hyperparameters.learning_rate): refused without --restart"),
+        (["--restart"], "an earlier run there is removed (--restart)"),
+    ):
+        assert main([*words, "--dry_run", *more]) == 0
+        assert said in capsys.readouterr().out
+
+
+def test_a_task_directory_is_planned_without_its_script(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert task(["init", "--task_name", "x"]) == 0
+    write(ROWS[Objective.SFT], here / "x" / "dataset" / "rows.jsonl")
+    (here / "x" / "run_finetune.sh").write_text("touch ran\n")
+    with (here / "x" / "task.env").open("a") as file:
+        file.write("BASE_MODEL_PATH=../base\nNEFTUNE='--neftune --noise_alpha 5.0'\nPACKING=True\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "speechless.finetune", "run", "--task_name", "x", "--dry-run", "-o", "json"],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (made["batch"], made["schedule"], made["longest"]) == (16, "cosine", 2048)
+    assert "--noise_alpha 5.0 is deprecated: use --neftune_noise_alpha 5.0" in made["notes"]
+    assert not (here / "x" / "ran").exists()
+    assert not (here / "x" / "outputs").exists()
+
+
+def test_a_models_size_is_read_from_its_headers(model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    shape = sizes.shape_of(model)
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    assert shape.parameters == sum(parameter.numel() for parameter in loaded.parameters())
+    assert {name for name, _, _ in shape.linear} == {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    }  # fmt: skip

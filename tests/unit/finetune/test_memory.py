@@ -1,0 +1,188 @@
+"""What memory a training takes, by numbers reckoned by hand, and what to change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from speechless.contract import Hyperparameters, Lora, Method, Objective
+from speechless.errors import StageError
+from speechless.finetune import context, memory, sizes
+from speechless.finetune.memory import Training, components, estimate, total
+from speechless.finetune.sizes import Shape, shape_of
+
+SHAPE = Shape(
+    parameters=1000, linear=(("q_proj", 10, 20), ("up_proj", 10, 40)), layers=2, hidden=10, intermediate=40, heads=2,
+    kv_width=5, vocabulary=100,
+)  # fmt: skip
+SETTINGS = Hyperparameters(per_device_train_batch_size=4, gradient_accumulation_steps=2)
+SFT = Training(SHAPE, Objective.SFT, Method.LORA, "bf16", SETTINGS, Lora(r=8), length=50, cuda=True)
+
+
+def parts(training: Training) -> dict[str, int]:
+    return {part.name: part.bytes for part in components(training)}
+
+
+def test_adapters_on_a_gpu() -> None:
+    """8 x (10 + 20) + 8 x (10 + 40) = 640 parameters; 4 x 50 = 200 tokens; checkpointing is on."""
+    layer = 25 * 10 + 4 * 5 + 8 * 40
+    assert parts(SFT) == {
+        "weights": 2000,
+        "adapters": 2560,
+        "gradients": 2560,
+        "optimizer": 5120,
+        "activations": 200 * (2 * 10 * 2 + layer),
+        "logits": 200 * 100 * 12,
+        "libraries": 600_000_000,
+    }
+    assert SFT.trained == 640
+    assert replace(SFT, lora=Lora(r=8, target_modules=("q_proj",))).trained == 240
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"method": Method.FULL}, {"weights": 4000, "weights in bfloat16": 2000, "gradients": 4000, "optimizer": 8000}),
+        ({"method": Method.FULL, "precision": "pure"}, {"weights": 2000, "gradients": 2000, "optimizer": 4000}),
+        ({"method": Method.FULL, "precision": "fp32"}, {"weights": 4000, "gradients": 4000, "optimizer": 8000}),
+        ({"method": Method.FULL, "objective": Objective.DPO}, {"reference model": 4000, "logits": 480_000}),
+        ({"objective": Objective.DPO}, {"weights": 2000, "logits": 480_000}),
+        ({"objective": Objective.ORPO}, {"logits": 480_000}),
+        ({"lora": Lora(r=8, dropout=0.1)},
+         {"activations": 200 * (40 + (25 + 24) * 10 + 4 * 5 + (8 + 4) * 40)}),
+        ({"cuda": False, "precision": "fp32"},
+         {"activations": 200 * 2 * (25 * 10 + 8 * 5 + 16 * 40), "allocator": 200 * 2 * (25 * 10 + 8 * 5 + 16 * 40),
+          "libraries": 900_000_000}),
+    ],
+)  # fmt: skip
+def test_parts(change: dict[str, Any], expected: dict[str, int]) -> None:
+    found = parts(replace(SFT, **change))
+    assert {name: found[name] for name in expected} == expected
+    assert ("adapters" in found) == (change.get("method") is not Method.FULL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "size"),
+    [
+        ({"optim": "paged_adamw_8bit"}, "optimizer", 1280),
+        ({"optim": "sgd"}, "optimizer", 0),
+        ({"gradient_checkpointing": False}, "activations", 200 * 2 * 590),
+        ({"attn_implementation": "eager"}, "activations", 200 * (40 + 590 + 4 * 2 * 50)),
+    ],
+)
+def test_settings(settings: dict[str, Any], name: str, size: int) -> None:
+    given = replace(SFT, hyperparameters=SETTINGS.model_copy(update=settings))
+    assert parts(given)[name] == size
+
+
+def test_every_optimizer_and_every_method_has_its_bytes() -> None:
+    assert set(memory.OPTIMIZERS) == set(get_args(Hyperparameters.model_fields["optim"].annotation))
+    assert {method for method, _ in memory.ACTIVATIONS} == set(Method)
+
+
+def test_what_to_change_is_said_until_it_fits() -> None:
+    plain = replace(SFT, hyperparameters=SETTINGS.model_copy(update={"gradient_checkpointing": False}))
+    assert estimate(plain, total(plain), "x").changes == []
+    little = estimate(plain, total(plain) - 1, "x")
+    assert (little.fits, little.changes) == (False, ["--gradient_checkpointing true"])
+    more = estimate(SFT, total(SFT) - 200_000, "x")
+    assert more.changes == ["--per_device_train_batch_size 1 --gradient_accumulation_steps 8"]
+    assert more.after <= more.available
+    whole = replace(SFT, shape=replace(SHAPE, parameters=100_000), method=Method.FULL, length=2048)
+    much = estimate(whole, 1, "x")
+    assert much.changes == [
+        "--per_device_train_batch_size 1 --gradient_accumulation_steps 8",
+        "--optim paged_adamw_8bit",
+        "--pure_bf16",
+        "without --full_finetune (LoRA)",
+        "--model_max_length 256",
+    ]
+    assert much.after > much.available
+    kto = replace(SFT, objective=Objective.KTO, length=100)
+    assert estimate(kto, 1, "x").changes[0].startswith("--per_device_train_batch_size 2 ")
+
+
+def folder_of(folder: Path, config: dict[str, Any], files: dict[str, dict[str, list[int]]]) -> Path:
+    """A model's folder: configuration and headers, no weights."""
+    (folder / "config.json").write_text(json.dumps(config))
+    for name, tensors in files.items():
+        told = {
+            key: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for key, shape in tensors.items()
+        }
+        header = json.dumps(told | {"__metadata__": {"format": "pt"}}).encode()
+        (folder / name).write_bytes(len(header).to_bytes(8, "little") + header)
+    return folder
+
+
+CONFIG = {"hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3,
+          "intermediate_size": 16, "vocab_size": 100}  # fmt: skip
+ONE = {"model.embed_tokens.weight": [100, 8], "model.layers.0.self_attn.q_proj.weight": [8, 8]}
+TWO = {"model.layers.0.mlp.down_proj.weight": [8, 16], "model.norm.weight": [8], "lm_head.weight": [100, 8]}
+
+
+def test_a_shape_is_read_from_headers(tmp_path: Path) -> None:
+    folder = folder_of(
+        tmp_path, CONFIG, {"a.safetensors": ONE, "b.safetensors": TWO, "other.safetensors": ONE}
+    )
+    index = {"weight_map": dict.fromkeys(ONE, "a.safetensors") | dict.fromkeys(TWO, "b.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert shape_of(folder) == Shape(
+        parameters=800 + 64 + 128 + 8 + 800, linear=(("q_proj", 8, 8), ("down_proj", 16, 8)), layers=3, hidden=8,
+        intermediate=16, heads=4, kv_width=4, vocabulary=100,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda folder: None, "no model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 20), "cannot be read"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"\x05" + b"\0" * 7 + b"[1,2]"),
+            "cannot be read",
+        ),
+    ],
+)
+def test_a_folder_without_sizes_is_refused(write: Any, said: str, tmp_path: Path) -> None:
+    folder_of(tmp_path, CONFIG, {})
+    write(tmp_path)
+    with pytest.raises(StageError, match=said):
+        shape_of(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(StageError, match="this is no Hugging Face model folder"):
+        sizes.shape_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "refused"),
+    [
+        ({"rope_theta": 1e6}, {"rope_theta": 1e6}, ""),
+        ({"rope_parameters": {"rope_theta": 1e6}}, {"rope_theta": 1e6}, ""),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}, {"rope_theta": 1e6}, ""),
+        ({"text_config": {"rope_theta": 1e6}}, {"rope_theta": 1e6}, ""),
+        ({"rope_theta": 1e4}, {"rope_theta": 1e6}, "--rope_theta 1e+06: the model's own is 10000"),
+        ({}, {"rope_theta": 1e6}, "the model's own is none"),
+        ({"sliding_window": 4096}, {"sliding_window": 4096}, ""),
+        (
+            {"sliding_window": 4096, "use_sliding_window": False},
+            {"sliding_window": 4096},
+            "the model's own is none",
+        ),
+        ({"sliding_window": None}, {"sliding_window": 4096}, "the model's own is none"),
+        ({}, {}, ""),
+    ],
+)
+def test_what_is_said_of_positions_must_be_the_models_own(
+    config: dict[str, Any], said: dict[str, float], refused: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if not refused:
+        context.check(tmp_path, said)
+        return
+    with pytest.raises(StageError) as caught:
+        context.check(tmp_path, said)
+    assert refused in caught.value.message
