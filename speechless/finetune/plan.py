@@ -14,7 +14,8 @@ from pydantic import JsonValue
 from speechless.contract import Hyperparameters, Method, Objective, Precision
 from speechless.contract.objectives import OBJECTIVES, Packing
 from speechless.data import Placed, Survey, read_rows, show
-from speechless.data.render import IGNORED, load_tokenizer
+from speechless.data.render import IGNORED
+from speechless.data.tokenizer import load_tokenizer
 from speechless.finetune import context, memory, sizes
 from speechless.finetune.flags import Flags
 from speechless.finetune.memory import Memory
