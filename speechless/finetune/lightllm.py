@@ -13,7 +13,7 @@ from typing import NamedTuple
 from speechless.arguments import Parser
 from speechless.entry import run
 
-PROG = "python -m speechless.finetune --mode"
+PROG = "python -m speechless.finetune.lightllm"
 _RL = "with rewards is not offered yet: --training_method sft, or 'speechless finetune' with --objective dpo or kto"
 
 
