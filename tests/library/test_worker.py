@@ -162,7 +162,9 @@ def test_ten_kills_at_random_steps_end_with_the_weights_of_an_undisturbed_run(
         digest((tmp_path / name / "outputs" / "latest" / "adapter_model").resolve())
         for name in ("straight", "killed")
     ]
-    assert results[0] == results[1]
+    # The card names the rows by their path, which is another one here.
+    assert results[0].keys() == results[1].keys()
+    assert {name for name in results[0] if results[0][name] != results[1][name]} <= {"README.md"}
     # `latest` and `adapter_model` apart, nothing of a killed attempt is left behind.
     kept = [path.name for path in (tmp_path / "killed" / "outputs").glob("checkpoint-*")]
     assert "checkpoint-30" in kept
