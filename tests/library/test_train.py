@@ -24,6 +24,7 @@ from tests.docs.pages import blocks
 from tests.library.training import ROWS, SETTINGS, Record, digest, encoded, job, run, write
 
 pytest_plugins = ("tests.library.model_fixtures",)
+pytestmark = pytest.mark.timeout(300)
 METHODS = [(objective, method) for objective in ROWS for method in Method]
 
 

@@ -21,6 +21,7 @@ from speechless.finetune.run import train
 from tests.library.training import SETTINGS, digest, request
 
 pytest_plugins = ("tests.library.model_fixtures",)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Told:
