@@ -120,14 +120,15 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> bool:
     Nothing of an earlier run is touched before everything that this one needs was read.
     """
     spin_briefly()
+    # Before anything is written: a folder that is refused stays as it is.
+    if outputs.completed_before and not flags.restart:
+        return False
+    outputs.refuse_foreign()
     with (
         ExitStack() as stack,
         outputs.held(),
         tempfile.TemporaryDirectory(prefix="speechless-finetune-") as scratch,
     ):
-        if outputs.completed_before and not flags.restart:
-            return False
-        outputs.refuse_foreign()
         if flags.task:
             stack.enter_context(_logged(outputs.log_file(flags.task)))
         request = _request(flags, outputs, reporter, Path(scratch))

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from speechless.contract import Hyperparameters, Method, Objective, Precision
+from speechless.contract import BadRows, FailureReason, Hyperparameters, Method, Objective, Precision
 from speechless.contract.objectives import OBJECTIVES, Packing
 from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
+from speechless.errors import StageError
 from speechless.finetune import context, memory, sizes
 from speechless.finetune.flags import Flags
 from speechless.finetune.memory import Memory
@@ -99,7 +100,8 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
     shape = sizes.shape_of(found.model)
-    encoding = Encoding(found.model, flags.objective, given.max_length, packing=given.packing)
+    skip = flags.bad_rows is BadRows.SKIP
+    encoding = Encoding(found.model, flags.objective, given.max_length, skip, given.packing)
     row, longest = _look(found.data, encoding, load_tokenizer(found.model))
     training = memory.Training(
         shape=shape,
@@ -164,16 +166,20 @@ def _precision(asked: Precision, bf16: bool) -> str:
 
 
 def _look(data: Survey, encoding: Encoding, tokenizer: Any) -> tuple[Row, int]:
-    """The first row, and the tokens of the longest."""
+    """The first row that is not left out, and the tokens of the longest. StageError where none is left."""
     encoder, first, longest = Encoder(encoding, tokenizer), None, 0
+    refused = ""
     for placed in islice(read_rows(data, heldout=False), LOOKED):
-        encoder.check(placed)
-        columns = encoder.encode(placed)
+        columns = encoder.columns(placed)
+        if isinstance(columns, str):
+            refused = refused or columns
+            continue
         longest = max(longest, length_of(columns))
         first = first or Row(
             where=placed.where, pieces=_pieces(placed, columns, encoding.max_length, tokenizer)
         )
-    assert first is not None
+    if first is None:
+        raise StageError(FailureReason.DATASET_INVALID, refused, "no row can be encoded: correct them")
     packs = OBJECTIVES[encoding.objective].packing is Packing.ALWAYS or encoding.packing
     whole = packs or data.train_rows > LOOKED or longest > encoding.max_length
     return first, encoding.max_length if whole else longest

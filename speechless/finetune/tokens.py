@@ -63,23 +63,16 @@ class Encoder:
         self._encoding = encoding
         how = OBJECTIVES[encoding.objective].packing
         self._packs = how is Packing.ALWAYS or (encoding.packing and how is Packing.ASKED)
-        self.encode = self._module.encoder(tokenizer)
+        self._encode = self._module.encoder(tokenizer)
 
     def chunk(self, rows: Sequence[Placed]) -> Chunk:
-        """Their columns; StageError(DATASET_INVALID) names a row that cannot be encoded, unless such rows are skipped.
-
-        A row of a kind that the objective does not learn from is never skipped: it is not the row that is wrong.
-        """
+        """What becomes of them. Errors as of `columns`."""
         kept, refused = list[Columns](), list[str]()
         seen = learned = cut = removed = dropped = conversations = 0
         for row in rows:
-            self.check(row)
-            try:
-                whole = self.encode(row)
-            except StageError as error:
-                if not self._encoding.skip or error.reason is not FailureReason.DATASET_INVALID:
-                    raise
-                refused.append(error.message)
+            whole = self.columns(row)
+            if isinstance(whole, str):
+                refused.append(whole)
                 continue
             short = self._module.cut(whole, self._encoding.max_length)
             if self._encoding.remove and short != self._module.cut(whole, _NO_LIMIT):
@@ -109,12 +102,22 @@ class Encoder:
         )
         return Chunk(len(rows), self._arrow(kept), counts, tuple(refused))
 
-    def check(self, row: Placed) -> None:
-        """StageError(DATASET_INVALID) for a row of a kind that the objective does not learn from."""
+    def columns(self, row: Placed) -> Columns | str:
+        """A row's columns, not cut yet; or, where such rows are skipped, why it is left out.
+
+        StageError(DATASET_INVALID) names a row that cannot be encoded. A row of a kind that the objective does not
+        learn from is never skipped: it is not the row that is wrong.
+        """
         if not isinstance(row.example, self._recipe.takes):
             what = f"{row.where}: a row of the kind {type(row.example).__name__}"
             hint = f"the objective {self._recipe.objective} takes {self._recipe.taken}"
             raise StageError(FailureReason.DATASET_INVALID, what, hint)
+        try:
+            return self._encode(row)
+        except StageError as error:
+            if not self._encoding.skip or error.reason is not FailureReason.DATASET_INVALID:
+                raise
+            return error.message
 
     def _arrow(self, kept: Sequence[Columns]) -> bytes:
         import pyarrow as pa

@@ -25,6 +25,14 @@ SYSTEM = "speechless-system"
 CLAIM = "speechless-artifacts"
 MANIFESTS = ROOT / "examples" / "demo"
 API = "speechless.dev/v1alpha1"
+HELDOUT = {
+    "name": "humaneval",
+    "type": "HumanEval",
+    "data": {"uri": f"pvc://{CLAIM}/inputs/heldout.jsonl"},
+    "maxTokens": 64,
+    "limit": 5,
+}
+"""A suite of five problems that the demo's model did not see."""
 DEMO_SECONDS = 20 * 60
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from tests.chain.conftest import (
     CLAIM,
+    HELDOUT,
     NAMESPACE,
     SYSTEM,
     Demo,
@@ -32,18 +33,11 @@ Make = Callable[..., dict[str, Any]]
 
 
 def test_a_gate_that_fails_serves_nothing_and_says_which_number(make: Make, kube: Kube) -> None:
-    suite = {
-        "name": "humaneval",
-        "type": "HumanEval",
-        "data": {"uri": f"pvc://{CLAIM}/inputs/heldout.jsonl"},
-        "maxTokens": 64,
-        "limit": 5,
-    }
     make(
         "Evaluation",
         "quantized",
         "too-hard",
-        suites=[suite],
+        suites=[HELDOUT],
         gates=[{"metric": "humaneval/pass@1", "min": 1.01}],
     )
     make(

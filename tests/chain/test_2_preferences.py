@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from speechless.contract import MANIFEST_NAME
-from tests.chain.conftest import CLAIM, NAMESPACE, artifact_path, ended, holds
+from tests.chain.conftest import CLAIM, HELDOUT, NAMESPACE, artifact_path, ended, holds
 from tests.support.kube import Kube
 
 pytestmark = pytest.mark.timeout(900)
@@ -59,19 +59,12 @@ def test_dpo_after_sft(
     assert manifest["parameters"]["objective"] == "DPO"
     assert manifest["digest"] != before["digest"]
     # What was preferred is a model like any other.
-    suite = {
-        "name": "humaneval",
-        "type": "HumanEval",
-        "data": {"uri": f"pvc://{CLAIM}/inputs/heldout.jsonl"},
-        "maxTokens": 64,
-        "limit": 5,
-    }
     make(
         "Evaluation",
         "quantized",
         "preferred-score",
         model={"fineTune": {"name": "preferred"}},
-        suites=[suite],
+        suites=[HELDOUT],
         gates=[],
     )
     scored = ended(kube, "Evaluation", "preferred-score")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,37 @@ def test_what_the_plan_says_is_what_the_run_does(here: Path, capsys: pytest.Capt
     ):
         assert main([*words, "--dry_run", *more]) == 0
         assert said in capsys.readouterr().out
+
+
+def test_a_row_that_the_run_leaves_out_is_left_out_of_the_plan(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = Path(shutil.copytree(here / "base", here / "strict"))
+    template = "{% for m in messages %}{% if m.content == 'no' %}{{ raise_exception('no') }}{% endif %}"
+    (base / "chat_template.jinja").write_text(
+        template + "{{ m.role }}:{{ m.content }}{{ eos_token }}{% endfor %}"
+    )
+    rows = [
+        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "return x"}]}
+        for asked in ("no", "sum of x", "no")
+    ]
+    write(rows, here / "rows.jsonl")
+    words = [
+        "--model_name_or_path",
+        "strict",
+        "--dataset",
+        "rows.jsonl",
+        "--eval_dataset_size",
+        "0",
+        "--dry_run",
+    ]
+    assert main(words) == 1
+    assert "rows.jsonl:1: the chat template of strict refuses" in capsys.readouterr().err
+    assert main([*words, "--bad_rows", "skip", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["row"]["where"] == "rows.jsonl:2"
+    write(rows[:1], here / "rows.jsonl")
+    assert main([*words, "--bad_rows", "skip"]) == 1
+    assert "rows.jsonl:1: " in capsys.readouterr().err
 
 
 def test_a_task_directory_is_planned_without_its_script(

@@ -44,3 +44,16 @@ def test_a_model_that_cannot_be_trained_is_one_line(
     argv = ["--model_name_or_path", "model", "--dataset", "rows.jsonl", "--output_dir", "out"]
     assert finetune.main(argv) == 1
     assert f"speechless finetune: {said}" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_program_is_refused_and_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out" / "checkpoint-5" / "adapter_model").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    for more in ([], ["--restart"]):
+        argv = ["--model_name_or_path", "model", "--dataset", "rows.jsonl", "--output_dir", "out", *more]
+        assert finetune.main(argv) == 2
+        assert "out/checkpoint-5 was not written by this program" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before

@@ -9,17 +9,7 @@ from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import places
 from speechless.finetune.flags import parse
-
-NEEDED = ["--model_name_or_path", "m", "--dataset", "d.jsonl"]
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    with pytest.raises(SystemExit) as caught:
-        parse([*NEEDED, *argv])
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
+from tests.unit.finetune.words import NEEDED, refusal
 
 
 def test_the_documented_defaults() -> None:

@@ -7,22 +7,12 @@ import pytest
 from speechless.finetune.flags import Flags, build_parser, parse
 from speechless.finetune.older import OLDER, Gone, No, Now, Older, Same
 from speechless.finetune.parser import EVAL_ROWS
-
-NEEDED = ["--model_name_or_path", "m", "--dataset", "d.jsonl"]
+from tests.unit.finetune.words import NEEDED, refusal
 
 
 def read(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[Flags, str]:
     flags = parse([*NEEDED, *argv])
     return flags, capsys.readouterr().err
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    with pytest.raises(SystemExit) as caught:
-        parse([*NEEDED, *argv])
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
 
 
 @pytest.mark.parametrize("row", OLDER, ids=lambda row: row.name)
