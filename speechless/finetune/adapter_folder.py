@@ -16,6 +16,7 @@ from typing import Any
 from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.finetune import weights
+from speechless.models.safetensors import Tensor
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
@@ -59,7 +60,7 @@ class AdapterFolder:
     path: Path
     config: Mapping[str, Any]
     """What adapter_config.json says."""
-    tensors: Mapping[str, weights.Stored]
+    tensors: Mapping[str, Tensor]
     """Its weights, by their names in the file."""
 
     @property
@@ -124,7 +125,7 @@ def read(path: Path) -> AdapterFolder:
             hint = weights.safe(PICKLED, WEIGHTS)
             raise _invalid(path, f"its weights are pickled ({PICKLED}), and pickles are never read", hint)
         raise _invalid(path, f"no {WEIGHTS}", "bring the whole adapter")
-    return AdapterFolder(path, config, weights.read_header(path / WEIGHTS))
+    return AdapterFolder(path, config, weights.by_name(path / WEIGHTS))
 
 
 def attach(model: Any, folder: AdapterFolder) -> Any:

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.finetune import weights
+from speechless.models.quantization import quantization_of, quantized
+from speechless.models.safetensors import BITS, Tensor
+from speechless.models.small import read_json
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +37,6 @@ TOKENIZER = (
 )
 KEPT = (CONFIG, GENERATION, *TOKENIZER)
 
-QUANTIZED = {
-    "quantization_config": "an unknown method",
-    "compression_config": "compressed-tensors",
-    "quantization": "mlx",
-}
-"""Keys of config.json that only quantized models have, and the method where the key's value names none."""
-QUANTIZED_BESIDE = {
-    "quantize_config.json": "gptq",
-    "quant_config.json": "awq",
-    "hf_quant_config.json": "modelopt",
-    "quanto_qmap.json": "quanto",
-    "qmodel.pt": "hqq",
-}
-"""Files by which older tools tell that a folder's weights are quantized, and the method."""
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -64,8 +53,8 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | 
     _check_generation(folder)
     with _loading(folder, "the model"):
         tensors = weights.read_headers(folder)
-        if found := weights.quantized(tensors):
-            raise _quantized_already(folder, found)
+        if found := quantized(tensors.values()):
+            raise _quantized_already(folder, f"{found.name} is {found.type}")
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
@@ -110,18 +99,8 @@ def _refuse_adapter(folder: Path) -> None:
 
 def _refuse_quantized(folder: Path) -> None:
     """StageError(MODEL_INVALID) for weights that were quantized: what is saved would not fit their config.json."""
-    if beside := next((name for name in QUANTIZED_BESIDE if (folder / name).is_file()), None):
-        raise _quantized_already(folder, f"{QUANTIZED_BESIDE[beside]}, by {beside}")
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-        parts = [config, *(part for part in config.values() if isinstance(part, dict))]
-        found = next(((key, part[key]) for part in parts for key in QUANTIZED if part.get(key)), None)
-    except (OSError, ValueError, AttributeError):
-        return  # told by who loads it
-    if found is not None:
-        key, told = found
-        method = told.get("quant_method") if isinstance(told, dict) else told
-        raise _quantized_already(folder, str(method or QUANTIZED[key]))
+    if found := quantization_of(folder, read_json(folder / CONFIG)):
+        raise _quantized_already(folder, found.method)
 
 
 def _quantized_already(folder: Path, method: str) -> StageError:
@@ -169,10 +148,10 @@ def stored_dtype(folder: Path) -> torch.dtype:
     return _most(weights.read_headers(folder)) or torch.float32
 
 
-def _most(tensors: dict[str, weights.Stored]) -> torch.dtype | None:
+def _most(tensors: Mapping[str, Tensor]) -> torch.dtype | None:
     taken: Counter[str] = Counter()
-    for stored in tensors.values():
-        taken[stored.dtype] += stored.bits if stored.dtype in TYPES else 0
+    for tensor in tensors.values():
+        taken[tensor.type] += BITS[tensor.type] * tensor.elements if tensor.type in TYPES else 0
     return TYPES.get(taken.most_common(1)[0][0]) if taken else None
 
 
@@ -185,7 +164,7 @@ def round_to_base(model: Any, base: Path, *, keep: bool = False) -> None:
     default, tensors = stored_dtype(base), weights.read_headers(base)
     wide = set()
     if default != torch.float32 and _most(tensors) != torch.float32:
-        wide = {_tail(name) for name, stored in tensors.items() if stored.dtype == "F32"}
+        wide = {_tail(name) for name, stored in tensors.items() if stored.type == "F32"}
     for name, tensor in saved_tensors(model):
         dtype = torch.float32 if _tail(name) in wide else default
         rounded = tensor.data.to(dtype)

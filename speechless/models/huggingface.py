@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from speechless.contract import BaseModelInfo, ModelInfo, QuantizationInfo
-from speechless.models.quantization import parameters_of, quantization_of
+from speechless.models.quantization import UNKNOWN, parameters_of, quantization_of, quantized
 from speechless.models.safetensors import TORCH, Tensor, read_header, weights_of
 from speechless.models.small import first, ids, read_card, read_json, text, whole, word
 
@@ -33,8 +33,10 @@ def read(folder: Path) -> ModelInfo:
         (config[name] for name in PARTS if isinstance(config.get(name), dict)), {}
     )
     whole_config = {**config, **{name: value for name, value in language.items() if value is not None}}
-    quantization = quantization_of(folder, config)
     tensors = [tensor for file in weights_of(folder) for tensor in read_header(file)]
+    quantization = quantization_of(folder, config)
+    if quantization is None and quantized(tensors):
+        quantization = QuantizationInfo(method=UNKNOWN)
     named = config.get("architectures")
     generation = read_json(folder / "generation_config.json")
     return ModelInfo(

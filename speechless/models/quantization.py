@@ -12,11 +12,11 @@ from speechless.models.small import first, read_json, whole, word
 
 
 class Place(NamedTuple):
-    """A file that tells of a quantization beside config.json, and the method where it does not name one."""
+    """A file that tells of a quantization beside config.json, by being there, and the method where it names none."""
 
     file: str
     inside: str
-    """The member that tells; empty: the whole."""
+    """The member that tells more; empty: the whole."""
     method: str
 
 
@@ -24,9 +24,17 @@ PLACES = (
     Place("quantize_config.json", "", "gptq"),  # AutoGPTQ
     Place("quant_config.json", "", "awq"),  # AutoAWQ
     Place("hf_quant_config.json", "quantization", "modelopt"),  # NVIDIA TensorRT Model Optimizer
+    Place("quanto_qmap.json", "", "quanto"),  # Optimum Quanto
+    Place("qmodel.pt", "", "hqq"),  # HQQ
 )
 UNKNOWN = "unknown"
 """The method of a quantization that does not name it."""
+KEYS = {
+    "quantization_config": UNKNOWN,
+    "compression_config": "compressed-tensors",
+    "quantization": "mlx",
+}
+"""Keys of config.json that only quantized models have, and the method where the key's value names none."""
 BITS_OF = {"fp8": 8, "fbgemm_fp8": 8, "mxfp8": 8, "mxfp4": 4, "nvfp4": 4}
 """Of the methods that have one number of bits, which they do not write."""
 TABLES = frozenset(
@@ -40,17 +48,32 @@ TABLES = frozenset(
 
 
 def quantization_of(folder: Path, config: Mapping[str, Any]) -> QuantizationInfo | None:
-    """How a folder's weights are quantized; None: they are not. `config` is its config.json.
+    """How a folder's weights are quantized; None: nothing says that they are. `config` is its config.json.
 
     A part of a model (`text_config`) may have its own `quantization_config`.
     """
     for part in (config, *(part for part in config.values() if isinstance(part, dict))):
-        if told := part.get("quantization_config"):
-            return _info(told, UNKNOWN)
+        for key, method in KEYS.items():
+            if told := part.get(key):
+                return _info(told, method)
     for place in PLACES:
-        found = read_json(folder / place.file)
-        if told := found.get(place.inside) if place.inside else found:
-            return _info(told, place.method)
+        if (folder / place.file).is_file():
+            found = read_json(folder / place.file) if place.file.endswith(".json") else {}
+            return _info(found.get(place.inside) or {} if place.inside else found, place.method)
+    return None
+
+
+def quantized(tensors: Iterable[Tensor]) -> Tensor | None:
+    """The first tensor that only quantized weights have; None: there is none.
+
+    Whole numbers alone say nothing: older models hold masks and positions in their files.
+    """
+    for tensor in sorted(tensors):
+        small = tensor.type.startswith(("F8", "F6", "F4"))
+        packed = tensor.name.endswith((".qweight", ".weight_packed", ".qzeros"))
+        integers = tensor.name.endswith(".weight") and tensor.type in ("I8", "U8", "I32", "U32")
+        if small or packed or integers:
+            return tensor
     return None
 
 

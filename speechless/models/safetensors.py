@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from speechless.contract import FailureReason
+from speechless.errors import StageError
 from speechless.models.small import broken, read_json, whole
 
 LARGEST_HEADER = 100_000_000
@@ -35,16 +37,27 @@ class Tensor(NamedTuple):
     name: str
     type: str
     """Such as BF16."""
-    elements: int
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
 
 
 def read_header(path: Path) -> tuple[Tensor, ...]:
-    """The tensors of a file. StageError(MODEL_INVALID) where it is no safetensors file, or shorter than it says."""
+    """The tensors of a file. StageError(MODEL_INVALID) where it is no safetensors file, or not as long as it says."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        begin = file.read(8)
+        if begin == b"version ":
+            what = f"{path.parent.name}/{path.name}: a pointer of Git LFS, not the weights"
+            raise StageError(FailureReason.MODEL_INVALID, what, "'git lfs pull' brings them")
+        length = int.from_bytes(begin, "little")
         if size < 8 or length > min(size - 8, LARGEST_HEADER):
-            raise broken(path, f"no safetensors file: a header of {length} bytes in a file of {size}")
+            raise broken(
+                path, f"no safetensors file, or torn: a header of {length} bytes in a file of {size}"
+            )
         raw = file.read(length)
     try:
         told = json.loads(raw)
@@ -52,8 +65,8 @@ def read_header(path: Path) -> tuple[Tensor, ...]:
         end = max((tensor["data_offsets"][1] for name, tensor in told.items() if name != _NOTES), default=0)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as problem:
         raise broken(path, f"no safetensors header: {type(problem).__name__}: {str(problem)[:200]}") from None
-    if not isinstance(end, int) or 8 + length + end > size:
-        raise broken(path, f"cut short: {size} bytes instead of {8 + length + end}")
+    if 8 + length + end != size:
+        raise broken(path, f"torn: {size} bytes instead of {8 + length + end}")
     return tensors
 
 
@@ -68,7 +81,7 @@ def _tensors(told: dict[str, dict[str, object]]) -> Iterator[Tensor]:
         sides = [whole(side, 0) for side in shape] if isinstance(shape, list) else [None]
         if None in sides:
             raise ValueError(f"{name}: its shape is {str(shape)[:80]}")
-        yield Tensor(name, str(entry["dtype"]), math.prod(side for side in sides if side is not None))
+        yield Tensor(name, str(entry["dtype"]), tuple(side for side in sides if side is not None))
 
 
 def weights_of(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from speechless.errors import StageError
 from speechless.finetune import context, memory, sizes
 from speechless.finetune.memory import Training, components, estimate, total
 from speechless.finetune.sizes import Shape, shape_of
+from tests.support.model_files import write_safetensors
 
 SHAPE = Shape(
     parameters=1000, linear=(("q_proj", 10, 20), ("up_proj", 10, 40)), layers=2, hidden=10, intermediate=40, heads=2,
@@ -110,11 +111,7 @@ def folder_of(folder: Path, config: dict[str, Any], files: dict[str, dict[str, l
     """A model's folder: configuration and headers, no weights."""
     (folder / "config.json").write_text(json.dumps(config))
     for name, tensors in files.items():
-        told = {
-            key: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for key, shape in tensors.items()
-        }
-        header = json.dumps(told | {"__metadata__": {"format": "pt"}}).encode()
-        (folder / name).write_bytes(len(header).to_bytes(8, "little") + header)
+        write_safetensors(folder / name, {key: ("BF16", tuple(shape)) for key, shape in tensors.items()})
     return folder
 
 
@@ -139,11 +136,11 @@ def test_a_shape_is_read_from_headers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "said"),
     [
-        (lambda folder: None, "no model.safetensors"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 20), "cannot be read"),
+        (lambda folder: None, "neither model.safetensors nor"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 20), "no safetensors file"),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(b"\x05" + b"\0" * 7 + b"[1,2]"),
-            "cannot be read",
+            "no safetensors header",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from speechless.contract import FailureReason, Format, ModelInfo
 from speechless.errors import StageError
 from speechless.models import READERS, read_info
 from tests.support.gguf import write_gguf
-from tests.support.model_files import AWQ, WEIGHTS, write_adapter, write_model, write_safetensors
+from tests.support.model_files import AWQ, WEIGHTS, Tensors, write_adapter, write_model, write_safetensors
 
 CARD = """---
 license: apache-2.0
@@ -133,6 +133,9 @@ def test_a_part_of_a_model_may_be_the_quantized_one(tmp_path: Path) -> None:
          {"method": "gptq", "bits": 4, "groupSize": 128}),
         ("quant_config.json", {"w_bit": 4, "q_group_size": 64, "zero_point": True},
          {"method": "awq", "bits": 4, "groupSize": 64}),
+        ("quanto_qmap.json", {"model.layers.0.mlp.up_proj": {"weights": "qint8"}}, {"method": "quanto"}),
+        ("qmodel.pt", {}, {"method": "hqq"}),
+        ("quant_config.json", {}, {"method": "awq"}),
         ("hf_quant_config.json", {"producer": {}, "quantization": {"quant_algo": "NVFP4", "group_size": 16}},
          {"method": "modelopt", "type": "NVFP4", "groupSize": 16}),
     ],
@@ -143,6 +146,32 @@ def test_older_tools_tell_it_in_a_file_of_their_own(
     folder = write_model(tmp_path / "m")
     (folder / file).write_text(json.dumps(told))
     assert read(folder)["quantization"] == found
+
+
+@pytest.mark.parametrize(
+    ("key", "told", "method"),
+    [
+        ("quantization_config", {"bits": 4}, "unknown"),
+        ("compression_config", {"format": "pack-quantized"}, "compressed-tensors"),
+        ("quantization", {"group_size": 64, "bits": 4}, "mlx"),
+    ],
+)
+def test_each_tools_key_of_the_configuration(tmp_path: Path, key: str, told: Any, method: str) -> None:
+    assert read(write_model(tmp_path / "m", **{key: told}))["quantization"]["method"] == method
+
+
+@pytest.mark.parametrize(
+    ("name", "type_"),
+    [
+        ("model.layers.0.mlp.up_proj.weight", "F8_E4M3"),
+        ("model.layers.0.mlp.up_proj.qweight", "I32"),
+        ("model.layers.0.mlp.up_proj.weight", "I8"),
+    ],
+)
+def test_weights_may_be_quantized_without_a_file_that_tells(tmp_path: Path, name: str, type_: str) -> None:
+    tensors: Tensors = {**WEIGHTS, name: (type_, (4, 4))}
+    assert read(write_model(tmp_path / "m", tensors))["quantization"]["method"] == "unknown"
+    assert "quantization" not in read(write_model(tmp_path / "n", {**WEIGHTS, "mask": ("I8", (4, 4))}))
 
 
 def test_whether_there_is_a_chat_template(tmp_path: Path) -> None:
@@ -277,7 +306,11 @@ def bytes_of(length: int, header: bytes) -> bytes:
         ("model.safetensors",
          bytes_of(60, b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}'.ljust(60)), "its shape is [-1]"),
         ("model.safetensors",
-         bytes_of(60, b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'.ljust(60)), "cut short: 68 bytes"),
+         bytes_of(60, b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'.ljust(60)), "torn: 68 bytes"),
+        ("model.safetensors",
+         bytes_of(60, b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(60)) + bytes(5),
+         "torn: 73 bytes"),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS"),
         ("model.safetensors.index.json", b'{"weight_map": {"a": "../b.safetensors"}}', "not in the same folder"),
     ],
 )  # fmt: skip
