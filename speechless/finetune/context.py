@@ -41,14 +41,6 @@ def check(folder: Path, said: Mapping[str, float]) -> None:
             )
 
 
-def too_long(folder: Path, max_length: int) -> str:
-    """What is to be said where rows may be longer than the model's context; empty: nothing."""
-    positions = configuration(folder).get("max_position_embeddings")
-    if not isinstance(positions, int) or max_length <= positions:
-        return ""
-    return f"--model_max_length {max_length}: the model knows {positions} positions, and they are not scaled"
-
-
 def _theta(config: Mapping[str, Any]) -> float | None:
     # Transformers 5 writes it below rope_parameters, of each kind of layer where there are several.
     of_all = config.get("rope_parameters")

@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from speechless.contract import BadRows, FailureReason, Hyperparameters, Method, Objective, Precision
+from speechless.contract import BadRows, FailureReason, Format, Hyperparameters, Method, Objective, Precision
 from speechless.contract.objectives import OBJECTIVES, Packing
 from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune import context, memory, sizes
+from speechless.finetune import memory, sizes
 from speechless.finetune.flags import Flags
 from speechless.finetune.memory import Memory
 from speechless.finetune.outputs import Outputs
 from speechless.finetune.recipes import Columns
 from speechless.finetune.tokens import Encoder, Encoding
+from speechless.models import read_info
 from speechless.output import Document
 from speechless.store import FolderCheckpoints
 
@@ -237,8 +238,9 @@ def _state(flags: Flags, found: Found, outputs: Outputs) -> str:
 
 def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int) -> Iterator[str]:
     yield from flags.told
-    if note := context.too_long(found.model, flags.hyperparameters.max_length):
-        yield note
+    info, longest = read_info(found.model, Format.HUGGING_FACE), flags.hyperparameters.max_length
+    if info and info.context_length and longest > info.context_length:
+        yield f"--model_max_length {longest}: the model knows {info.context_length} positions, and they are not scaled"
     if warmup and flags.hyperparameters.lr_scheduler_type == "constant":
         yield f"warmup of {warmup} steps has no effect with --lr_scheduler_type constant: take constant_with_warmup"
     names = {name for name, _, _ in shape.linear}

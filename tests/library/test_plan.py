@@ -82,6 +82,7 @@ def test_a_plan_of_each_objective(
     assert main([*words, "-o", "json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["objective"] == objective
+    assert any("the model knows 256 positions" in note for note in made["notes"])
     assert any(piece["learned"] for piece in made["row"]["pieces"])
     assert made["memory"]["total"] == sum(part["bytes"] for part in made["memory"]["components"])
     assert sorted(here.rglob("*")) == before
