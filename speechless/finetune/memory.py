@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from speechless.contract import Hyperparameters, Lora, Method, Objective
+from speechless.contract.objectives import OBJECTIVES
+from speechless.finetune.recipes import RECIPES
 from speechless.finetune.sizes import Shape
 from speechless.output import Document
 
@@ -58,9 +60,6 @@ LOGITS = 12
 """Bytes a token and word of the vocabulary: the logits, in float32, their softmax and its gradient."""
 LIBRARIES = {"cpu": 0.9e9, "cuda": 0.6e9}
 """Bytes of Python and its libraries, and of a GPU's context."""
-_SIDES = {Objective.DPO: 2, Objective.ORPO: 2, Objective.KTO: 2}
-"""Sequences that the model sees at once of one row; of KTO's, an answer and another row's."""
-_REFERENCE = (Objective.DPO, Objective.KTO)
 
 
 class Component(Document):
@@ -131,7 +130,7 @@ def components(training: Training) -> Iterator[Component]:
         yield part(
             "weights in bfloat16", shape.parameters * 2, "autocast keeps a copy of 2 bytes a parameter"
         )
-    if full and training.objective in _REFERENCE:
+    if full and RECIPES[training.objective].reference:
         yield part("reference model", shape.parameters * held, "a second copy, which is not trained")
     trained, each = training.trained, 2 if full and pure else 4
     if not full:
@@ -140,7 +139,7 @@ def components(training: Training) -> Iterator[Component]:
     state, halves = OPTIMIZERS[given.optim]
     state = state / 2 if full and pure and halves else state
     yield part("optimizer", trained * state, f"{given.optim}: {state:g} bytes a trained parameter")
-    tokens = given.per_device_train_batch_size * _SIDES.get(training.objective, 1) * training.length
+    tokens = given.per_device_train_batch_size * RECIPES[training.objective].sequences * training.length
     layer = _layer(training)
     if training.checkpointing:
         kept = tokens * (shape.layers * shape.hidden * (2 if held == 2 else 4) + layer)
@@ -216,7 +215,7 @@ def _recompute(training: Training) -> Training | None:
 def _smaller_batch(training: Training) -> Training | None:
     """Half of the rows at once, in twice as many batches: the same step."""
     given = training.hyperparameters
-    batch, least = given.per_device_train_batch_size, 2 if training.objective is Objective.KTO else 1
+    batch, least = given.per_device_train_batch_size, OBJECTIVES[training.objective].least_batch
     if batch % 2 or batch // 2 < least:
         return None
     twice = given.gradient_accumulation_steps * 2

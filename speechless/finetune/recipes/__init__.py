@@ -56,6 +56,10 @@ class Recipe:
     takes: tuple[type, ...]
     """The examples that it learns from."""
     module: str
+    sequences: int
+    """Sequences of one row that the model sees at once."""
+    reference: bool
+    """Whether the model is compared with the one that it starts from: with method Full that is a second copy."""
 
     def load(self) -> Module:
         """The module, which imports torch."""
@@ -70,10 +74,11 @@ class Recipe:
 RECIPES = {
     recipe.objective: recipe
     for recipe in (
-        Recipe(Objective.SFT, takes=(Conversation, Text), module="sft"),
-        Recipe(Objective.DPO, takes=(Preference,), module="dpo"),
-        Recipe(Objective.KTO, takes=(Rated,), module="kto"),
-        Recipe(Objective.ORPO, takes=(Preference,), module="orpo"),
-        Recipe(Objective.PRETRAIN, takes=(Text,), module="pretrain"),
+        Recipe(Objective.SFT, takes=(Conversation, Text), module="sft", sequences=1, reference=False),
+        Recipe(Objective.DPO, takes=(Preference,), module="dpo", sequences=2, reference=True),
+        # An answer, and another row's to the same prompt.
+        Recipe(Objective.KTO, takes=(Rated,), module="kto", sequences=2, reference=True),
+        Recipe(Objective.ORPO, takes=(Preference,), module="orpo", sequences=2, reference=False),
+        Recipe(Objective.PRETRAIN, takes=(Text,), module="pretrain", sequences=1, reference=False),
     )
 }
