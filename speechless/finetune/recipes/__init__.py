@@ -68,7 +68,15 @@ class Recipe:
     @property
     def taken(self) -> str:
         """What it learns from, for a message."""
-        return " and ".join(f"{kind.__name__.lower()}s" for kind in self.takes)
+        return " and ".join(_WORDS[kind] for kind in self.takes)
+
+
+_WORDS: Mapping[type, str] = {
+    Conversation: "conversations",
+    Text: "texts",
+    Preference: "pairs of answers",
+    Rated: "answers with a label",
+}
 
 
 RECIPES = {

@@ -29,6 +29,7 @@ def test_every_name_has_a_row_and_a_recipe() -> None:
         assert set(row.learning_rate) == set(Method)
         assert row.formats
         assert bool(row.options) == (row.settings is not None)
+        assert RECIPES[row.name].taken, "a message names what it learns from"
         if row.options:
             assert FineTuneSettings.model_fields[row.options].default is None
 
