@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 from typing import Any
 
 from speechless.contract import Hyperparameters, Method, Objective
-from speechless.finetune import harness, memory, sizes
+from speechless.finetune import harness, memory, sizes, watch
 from tests.library import random_model, training
 
 
@@ -22,12 +21,12 @@ def main(told: str) -> None:
     _train(
         objective, method, Path(wanted["folder"], "first"), wanted | {"hidden": 32, "length": 8, "batch": 2}
     )
-    before = _peak()
+    before = watch.peak_memory()
     parts = _train(objective, method, Path(wanted["folder"], "second"), wanted)
     estimated = sum(size for name, size in parts.items() if name != "libraries")
     live = estimated - parts["allocator"]
     print(
-        json.dumps({"measured": _peak() - before, "estimated": estimated, "live": live, "libraries": before})
+        json.dumps({"measured": watch.peak_memory() - before, "estimated": estimated, "live": live, "libraries": before})
     )
 
 
@@ -53,10 +52,6 @@ def _train(objective: Objective, method: Method, folder: Path, wanted: dict[str,
 
 def _long(row: dict[str, object]) -> list[str]:
     return [name for name in row if name in ("completion", "chosen", "text")]
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -45,8 +45,9 @@ def start(folder: Path, *given: str, **settings: str) -> "subprocess.Popen[str]"
 
 
 def trained(log: Path) -> list[int]:
-    """The training steps that a log names; 0 is "not begun"."""
-    return [int(step) for step in re.findall(r" (\d+)/\d+ \(", log.read_text())]
+    """The training steps that a log names; 0 is "not begun". What comes before them counts rows."""
+    _, _, text = log.read_text().partition(" Working: ")
+    return [int(step) for step in re.findall(r" (\d+)/\d+ \(", text)]
 
 
 def test_from_nothing_to_an_answer_with_an_interruption(tmp_path: Path) -> None:
