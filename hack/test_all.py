@@ -80,7 +80,15 @@ STEPS = (
         aside=True,
     ),
     # After the images: it uses llama.cpp's tools from the one that carries them.
-    Step("library", ["hack/test_library.sh"], ("images",), "tests/library", aside=True),
+    Step(
+        "library",
+        # Models this small gain nothing from a second thread, and two tests at a time do.
+        ["hack/test_library.sh", "-n", "2", "--dist", "worksteal"],
+        ("images",),
+        "tests/library",
+        {"OMP_NUM_THREADS": "1"},
+        aside=True,
+    ),
     # Both compute.
     Step(
         "chain", [".venv/bin/pytest", "tests/chain"], ("setup", "images"), "tests/chain", after=("library",)
