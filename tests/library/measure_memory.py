@@ -26,7 +26,14 @@ def main(told: str) -> None:
     estimated = sum(size for name, size in parts.items() if name != "libraries")
     live = estimated - parts["allocator"]
     print(
-        json.dumps({"measured": watch.peak_memory() - before, "estimated": estimated, "live": live, "libraries": before})
+        json.dumps(
+            {
+                "measured": watch.peak_memory() - before,
+                "estimated": estimated,
+                "live": live,
+                "libraries": before,
+            }
+        )
     )
 
 
