@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from speechless.contract import DataSource, Suite, SuiteType
+from speechless.eval.humaneval.__main__ import main
 from speechless.eval.humaneval.problems import read_problems
 from speechless.eval.humaneval.score import check_reference
 from speechless.eval.run import evaluate
@@ -74,3 +75,22 @@ def test_a_model_is_scored_and_scored_alike_again(
     assert names["text/perplexity"] > 1
     for file in ("report.json", "code/samples.jsonl", "code/samples.jsonl_results.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_sampled_in_ranges_as_at_once(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"task_id": f"t/{number}", "prompt": f"def f{number}():\n", "entry_point": f"f{number}", "test": ""}
+        for number in range(5)
+    ]
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--model", str(model), "--data", "tasks.jsonl", "--do_gen", "--max_len", "6", "--n_samples", "2",
+             "--temperature", "1", "--gen_batch_size", "4"]  # fmt: skip
+    assert main([*words, "--output_dir", "whole"]) == 0
+    for part in (["--start_index", "2"], ["--end_index", "2"]):
+        assert main([*words, "--output_dir", "parts", *part]) == 0
+    whole, parts = (
+        (tmp_path / name / "humaneval_samples.jsonl").read_text().splitlines() for name in ("whole", "parts")
+    )
+    assert sorted(parts) == sorted(whole)
+    assert len(set(whole)) > 5, "samples of one problem differ"

@@ -80,6 +80,12 @@ def build_parser() -> Parser:
     made.add_argument("--seed", type=whole(0), default=42, help="seed of the sampling")
     made.add_argument("--start_index", type=whole(0), default=0, help="first problem")
     made.add_argument("--end_index", type=whole(1), help="the problem after the last (default: all)")
+    made.add_argument(
+        "--restart",
+        action="store_true",
+        help="make all samples anew; without it those that are there stay, if they were made with the same model, data "
+        "and settings (others are moved aside)",
+    )
     scored = parser.add_argument_group("scoring")
     scored.add_argument(
         "--k",
@@ -124,6 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.n_samples > 1 and given.temperature == 0:
         parser.error("--n_samples above 1 needs a --temperature above 0: greedy samples are all the same")
     _choose(parser, given)
+    if given.restart and not given.do_gen and (given.do_eval or given.show_results):
+        parser.error("--restart goes with --do_gen: nothing is generated")
     chosen = [part for part in PARTS if getattr(given, part)] or list(PARTS)
     try:
         settings = Settings.from_arguments(

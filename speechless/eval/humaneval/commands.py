@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from speechless.contract import FailureReason, Metric, ProgressPhase
 from speechless.data.places import locate_data, part_of
@@ -14,6 +17,7 @@ from speechless.data.splits import one_file
 from speechless.environment import DATA
 from speechless.errors import StageError
 from speechless.eval.humaneval import samples as files
+from speechless.eval.humaneval.kept import GENERATION, REPORT, SAMPLES, Kept, block_size, blocks
 from speechless.eval.humaneval.problems import Problem, read_problems
 from speechless.eval.humaneval.prompts import PromptMode, completion_of, stops
 from speechless.eval.humaneval.score import check_reference, count, metrics, score, total
@@ -21,16 +25,13 @@ from speechless.eval.humaneval.suite import generate, tokens_needed
 from speechless.eval.report import TaskOutcomes, own_versions, sha256_of
 from speechless.eval.sandbox import pool
 from speechless.eval.sandbox.model import Limits
-from speechless.generate import Generator, Sampling, open_generator
+from speechless.generate import Completion, Generator, Sampling, open_generator
 from speechless.output import Document
 from speechless.progress import showing
+from speechless.store.digest import sampled_digest
 from speechless.store.models import locate_model
 
 log = logging.getLogger(__name__)
-
-SAMPLES = "humaneval_samples.jsonl"
-GENERATION = "humaneval_generation.json"
-REPORT = "humaneval_report.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Settings:
     ks: tuple[int, ...]
     workers: int
     timeout: float
+    restart: bool
 
     @classmethod
     def from_arguments(
@@ -95,6 +97,7 @@ class Settings:
             ks=ks,
             workers=given.n_workers,
             timeout=given.timeout,
+            restart=given.restart,
         )
 
     def problems(self) -> tuple[Path, list[Problem]]:
@@ -113,6 +116,12 @@ class GenerationRecord(Document):
 
     model: str
     """The last part of the model's path, or its name at the endpoint."""
+    model_digest: str | None = None
+    """Tells its files from another model's (`store.digest.sampled_digest`); null: it answers at an endpoint."""
+    endpoint: str | None = None
+    """The endpoint's URL."""
+    data_sha256: str | None = None
+    """The digest of the file of problems."""
     generator: str
     """The back end: hf, llama-server, openai."""
     prompt_mode: PromptMode
@@ -191,44 +200,77 @@ def find_data() -> Path:
 
 
 def gen(settings: Settings) -> None:
-    """Write `humaneval_samples.jsonl` (task_id, completion, all_code) and how it was made."""
-    _file, problems = settings.problems()
-    with _generator(settings, problems) as generator:
-        versions = own_versions() | generator.versions
-        wanted = [problem for problem in problems for _ in range(settings.n_samples)]
-        with showing() as reporter:
-            reporter.enter(ProgressPhase.WORKING, f"generating {len(wanted)} samples")
-            answers = generate(
-                generator,
-                problems,
-                settings.mode,
-                settings.sampling,
-                settings.n_samples,
-                progress=lambda done: reporter.progress(done, len(wanted)),
-                stopping=reporter.stopping,
-            )
-        name = generator.name
+    """Write `humaneval_samples.jsonl` (task_id, completion, all_code, finish_reason) and how it was made.
+
+    Samples are written as they come. Those that are there already, made with the same model, data and settings, stay:
+    the rest of an interrupted run is made, or another range beside the first. Others are moved aside.
+    """
+    file, chosen = settings.problems()
+    every = read_problems(file)
+    generator = _generator(settings, chosen)
+    kept = Kept(settings.out, _made(settings, file, generator.name))
+    if aside := kept.move_aside(everything=settings.restart):
+        whose = (
+            "earlier samples"
+            if settings.restart
+            else "samples of another model, other data or other settings"
+        )
+        print(f"{whose} are now {aside}")
+    done, n = kept.begin(settings.n_samples), settings.n_samples
+    # An endpoint answers prompts side by side, and the last of a block are few: there, blocks are larger.
+    size = block_size(settings.batch_size, n, batches=1 if settings.base_url is None else 4)
+    missing = list(blocks(every, settings.start, settings.end, done, size=size))
+    before = (len(chosen) - sum(len(block) for _, block in missing)) * n
+    if before:
+        print(f"{before} of {len(chosen) * n} samples are there already (--restart makes all of them anew)")
+    if missing:
+        with generator, showing() as reporter:
+
+            def tell(more: int) -> None:
+                reporter.progress(before + more, len(chosen) * n)
+
+            versions: JsonValue = {**own_versions(), **generator.versions}
+            kept.record({"cut_off": kept.cut_off(), "versions": versions})
+            reporter.enter(ProgressPhase.WORKING, f"generating {len(chosen) * n - before} samples")
+            for place, block in missing:
+                sampling = replace(settings.sampling, seed=settings.sampling.seed + place * n)
+                answers = generate(
+                    generator, block, settings.mode, sampling, n, progress=tell, stopping=reporter.stopping
+                )
+                kept.add(_rows(block, answers, settings))
+                before += len(answers)
+            kept.record({"cut_off": kept.cut_off(), "versions": versions})
+    print(f"samples: {kept.path}")
+
+
+def _rows(
+    problems: Sequence[Problem], answers: Sequence[Completion], settings: Settings
+) -> list[dict[str, str]]:
     rows = []
+    wanted = [problem for problem in problems for _ in range(settings.n_samples)]
     for problem, answer in zip(wanted, answers, strict=True):
         completion = completion_of(answer.text, problem, settings.mode)
-        rows.append(
-            {"task_id": problem.task_id, "completion": completion, "all_code": problem.prompt + completion}
-        )
-    files.write_rows(settings.out / SAMPLES, rows)
-    record = GenerationRecord(
-        model=settings.name if settings.base_url is None else Path(settings.model).name,
-        generator=name,
-        prompt_mode=settings.mode,
-        samples_per_task=settings.n_samples,
-        temperature=settings.sampling.temperature,
-        max_tokens=settings.sampling.max_tokens,
-        seed=settings.sampling.seed,
-        stop=settings.sampling.stop,
-        cut_off=sum(answer.finish_reason == "length" for answer in answers),
-        versions=versions,
-    )
-    (settings.out / GENERATION).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    print(f"samples: {settings.out / SAMPLES}")
+        row = {"task_id": problem.task_id, "completion": completion, "all_code": problem.prompt + completion}
+        rows.append(row | {"finish_reason": answer.finish_reason})
+    return rows
+
+
+def _made(settings: Settings, data: Path, generator: str) -> dict[str, JsonValue]:
+    """What decides the samples."""
+    local = settings.base_url is None
+    return {
+        "model": settings.name if local else settings.model.rpartition("/")[2],
+        "model_digest": sampled_digest(Path(settings.model)) if local else None,
+        "endpoint": settings.base_url,
+        "data_sha256": sha256_of(data),
+        "generator": generator,
+        "prompt_mode": settings.mode.value,
+        "samples_per_task": settings.n_samples,
+        "temperature": settings.sampling.temperature,
+        "max_tokens": settings.sampling.max_tokens,
+        "seed": settings.sampling.seed,
+        "stop": list(settings.sampling.stop),
+    }
 
 
 def score_samples(settings: Settings) -> None:
