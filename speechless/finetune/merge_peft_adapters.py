@@ -64,12 +64,12 @@ def main(argv: Sequence[str]) -> int:
     parser = build_parser()
     given = parser.parse(argv)
     try:
-        adapter = find_adapter(models.locate_model(given.lora_model_path).path)
+        adapter = find_adapter(models.existing_model(given.lora_model_path).path)
         if adapter is None:
             parser.error(
                 f"--lora_model_path {given.lora_model_path}: no adapter_config.json there or in {ADAPTER}/"
             )
-        place = models.locate_model(given.base_model_name_or_path)
+        place = models.existing_model(given.base_model_name_or_path)
         base, out = place.path, given.merged_model_name_or_path or place.beside("-merged")
         if not is_free(out):
             parser.error(
