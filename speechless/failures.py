@@ -8,8 +8,12 @@ from speechless.errors import StageError
 
 log = logging.getLogger(__name__)
 
-# PyTorch's CPU allocator has no exception type of its own (c10/core/impl/alloc_cpu.cpp).
-_CPU_ALLOCATOR = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+# PyTorch's CPU allocator has no exception type of its own (c10/core/impl/alloc_cpu.cpp), nor has its mmap of a file.
+_SIGNS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "Cannot allocate memory",
+)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -38,7 +42,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _CPU_ALLOCATOR):
+    if isinstance(error, RuntimeError | OSError) and any(sign in str(error) for sign in _SIGNS):
         return True
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 

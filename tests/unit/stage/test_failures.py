@@ -24,6 +24,8 @@ def test_a_stage_error_is_told_as_it_is() -> None:
     "error",
     [
         MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("unable to mmap 4943163187 bytes from file <a>: Cannot allocate memory (12)"),
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried..."
         ),
