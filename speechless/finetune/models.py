@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from speechless.contract import FailureReason
+from speechless.cpus import usable_memory
 from speechless.errors import StageError
+from speechless.failures import is_out_of_memory
 from speechless.finetune import weights
 from speechless.models.quantization import quantization_of, quantized
 from speechless.models.safetensors import BITS, Tensor
@@ -55,6 +57,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | 
         tensors = weights.read_headers(folder)
         if found := quantized(tensors.values()):
             raise _quantized_already(folder, f"{found.name} is {found.type}")
+        _check_memory(folder, tensors, dtype)
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
@@ -107,6 +110,23 @@ def _quantized_already(folder: Path, method: str) -> StageError:
     what = f"{folder.name}: its weights are quantized already ({method})"
     hint = "take the model that it was made from, with weights as bfloat16, float16 or float32"
     return StageError(FailureReason.MODEL_INVALID, what, hint)
+
+
+def _check_memory(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> None:
+    """StageError(OUT_OF_MEMORY) where the weights alone are more than the memory.
+
+    A weight that is held as it is stored may stay on the disk until it is used. One that is converted cannot.
+    """
+    if dtype is None:
+        return
+    each = dtype.itemsize
+    size = sum(tensor.elements * each for tensor in tensors.values() if TYPES.get(tensor.type) != dtype)
+    if size > (there := usable_memory()):
+        kind = str(dtype).removeprefix("torch.")
+        what = f"{folder.name}: its weights as {kind} take {size / 1e9:.3g} GB"
+        what += f", and this machine has {there / 1e9:.3g} GB"
+        hint = "take a smaller model, or a machine with more memory"
+        raise StageError(FailureReason.OUT_OF_MEMORY, what, hint)
 
 
 def _check_generation(folder: Path) -> None:
@@ -302,6 +322,8 @@ def _loading(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         # Of RuntimeErrors only this one is the folder's fault; running out of memory is one, too.
         if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -179,6 +179,22 @@ def arguments(found: TaskEnv, environment: Mapping[str, str]) -> list[str]:
             continue  # both have always been set
         made += _words(row, _value(row, found, environment) or row.assumed)
     return made
+
+
+def assignments(changes: Iterable[str]) -> Iterator[str]:
+    """What to set for flags of the trainer, each as NAME=value; a flag without a variable is one of MISC_PARAMS.
+
+    >>> list(assignments(["--optim sgd --seed 3", "--pure_bf16", "without --full_finetune (LoRA)"]))
+    ['OPTIM=sgd', 'SEED=3', 'MISC_PARAMS=--pure_bf16', 'FULL_FINETUNE=']
+    """
+    by_flag = {row.becomes: row.name for row in VARIABLES if row.use is Use.TRAINER}
+    for change in changes:
+        if change.startswith("without --"):
+            yield f"{change.split()[1].removeprefix('--').upper()}="
+            continue
+        for word in change.split("--")[1:]:
+            flag, _, value = word.strip().partition(" ")
+            yield f"{by_flag[flag]}={value}" if flag in by_flag else f"MISC_PARAMS=--{word.strip()}"
 
 
 def _words(row: Variable, value: str) -> list[str]:
