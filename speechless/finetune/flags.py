@@ -37,6 +37,7 @@ from speechless.store.words import DataPart
 
 __all__ = ["Flags", "build_parser", "parse"]
 _QUANTIZED = {"4", "8"}
+SHARDS = Extras().max_shard_size
 _BITS = {"auto": Precision.AUTO, "16": Precision.BF16, "32": Precision.FP32}
 
 
@@ -194,6 +195,7 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
         parser.error(
             f"--task_name {given.task_name!r}: letters, digits, '.', '_' and '-'; it is a part of a file's name"
         )
+    _check_shards(parser, given)
     if given.warmup_ratio is not None and (given.warmup_steps or given.warmup_ratio == 1):
         parser.error("--warmup_ratio: below 1, and without --warmup_steps")
     early = given.num_early_stopping_train_epochs
@@ -211,6 +213,18 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
     for name in ("max_train_samples", "eval_dataset_size", "max_eval_samples"):
         if (getattr(given, name) or 0) < 0:
             parser.error(f"--{name}: 0 or more")
+
+
+def _check_shards(parser: Parser, given: argparse.Namespace) -> None:
+    """How large a file of weights may be. Sets what was not given."""
+    size = given.max_shard_size
+    if size is None:
+        given.max_shard_size = SHARDS
+        return
+    if not re.fullmatch(r"[1-9][0-9]{0,5}(GB|MB|KB|GiB|MiB|KiB)", size):
+        parser.error(f"--max_shard_size {size}: a whole number and its unit, such as 5GB, 500MB or 2GiB")
+    if not given.full_finetune:
+        given.told.append(f"--max_shard_size {size} has no effect on adapters: theirs is one file")
 
 
 _LORA = {
@@ -293,6 +307,7 @@ def _extras(given: argparse.Namespace) -> Extras:
         report_to=_trackers(given.report_to),
         run_name=given.task_name or "",
         max_memory_mb=given.max_memory_MB,
+        max_shard_size=given.max_shard_size if given.full_finetune else SHARDS,
     )
 
 

@@ -125,7 +125,7 @@ def train(job: Job, starter: Starter) -> Outcome:
         # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
         stop = turn_ends(tokenizer) if job.rows.counts.conversations else ()
         if full:
-            models.save_model(trainer.model, job.model, job.out, stop)
+            models.save_model(trainer.model, job.model, job.out, stop, shard=job.extras.max_shard_size)
         else:
             models.save_adapter(trainer.model, job.model, job.base_name, job.out, stop)
     return Outcome(

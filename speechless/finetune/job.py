@@ -87,6 +87,8 @@ class Extras(_Document):
     """What trackers call the run."""
     max_memory_mb: int | None = None
     """Megabytes that a GPU gives at most."""
+    max_shard_size: str = "5GB"
+    """The largest file of a whole model's weights, with its unit (GB, MB, KB, GiB, MiB or KiB)."""
 
     @property
     def deciding(self) -> dict[str, JsonValue]:
@@ -95,7 +97,7 @@ class Extras(_Document):
         return {name: value for name, value in told.items() if name in _DECIDE}
 
 
-_DECIDE = ("warmup_ratio", "stop_after_epochs", "remove_long_rows")
+_DECIDE = ("warmup_ratio", "stop_after_epochs", "remove_long_rows", "max_shard_size")
 
 
 class Job(_Document):

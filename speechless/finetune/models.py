@@ -18,6 +18,7 @@ from speechless.cpus import usable_memory
 from speechless.errors import StageError
 from speechless.failures import is_out_of_memory
 from speechless.finetune import weights
+from speechless.finetune.job import Extras
 from speechless.models.quantization import quantization_of, quantized
 from speechless.models.safetensors import BITS, Tensor
 from speechless.models.small import read_json
@@ -39,6 +40,7 @@ TOKENIZER = (
 )
 KEPT = (CONFIG, GENERATION, *TOKENIZER)
 
+SHARD = Extras().max_shard_size
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -218,15 +220,21 @@ def _tail(name: str) -> str:
 
 
 def save_model(
-    model: Any, base: Path, out: Path, stop: Sequence[int] = (), tokenizer: Path | None = None
+    model: Any,
+    base: Path,
+    out: Path,
+    stop: Sequence[int] = (),
+    tokenizer: Path | None = None,
+    shard: str = SHARD,
 ) -> None:
     """Write the weights in the base model's types, with everything else as the base model has it.
 
     But for what differs from the base in truth: a vocabulary of another size and embeddings that are not tied any more
-    are told in config.json. `stop`: see `add_stop`. `tokenizer`: the folder whose tokenizer it is, if not the base.
+    are told in config.json. `stop`: see `add_stop`. `tokenizer`: the folder whose tokenizer it is, if not the base. `shard`: the
+    largest file of weights; one weight alone may be larger.
     """
     round_to_base(model, base)
-    model.save_pretrained(out)
+    model.save_pretrained(out, max_shard_size=shard)
     copy_kept(base, out, KEPT if tokenizer is None else (CONFIG, GENERATION))
     if tokenizer is not None:
         copy_kept(tokenizer, out, TOKENIZER)

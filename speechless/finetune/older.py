@@ -159,7 +159,6 @@ OLDER: tuple[Older, ...] = (
     Older("prompt_type", {"chat_template": Same()}, other=No(
         "prompt types of our own are not offered yet: conversations are rendered by the model's chat template "
         "(chat_template); for another form write the rows as prompt and completion")),
-    Older("max_shard_size", {"5GB": Same()}, other=No("shards are as large as Transformers makes them: leave it out")),
     # Refused.
     _off("trust_remote_code", "code out of a model's folder is not run: take a model that Transformers knows"),
     _off("add_reasoning_tokens", f"new tokens are {_LATER}: add them to the base model first"),

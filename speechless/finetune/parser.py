@@ -47,6 +47,11 @@ def _model(model: argparse._ArgumentGroup) -> None:
         "--pure_bf16", action="store_true", help="weights in bfloat16, too: a whole model in half the memory"
     )
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
+    model.add_argument(
+        "--max_shard_size",
+        metavar="SIZE",
+        help="the largest file of a whole model's weights, such as 5GB or 500MB (default: 5GB)",
+    )
     model.add_argument("--lora_r", type=int, help="rank of the adapters (default: 64)")
     model.add_argument("--lora_alpha", type=int, help="scale of the adapters (default: 16)")
     model.add_argument("--lora_dropout", type=float, help="dropout within the adapters (default: 0)")

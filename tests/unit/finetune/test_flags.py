@@ -166,3 +166,12 @@ def test_what_is_not_offered_is_refused_by_name(
     argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in refusal(capsys, *argv)
+
+
+def test_the_largest_file_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(NEEDED).extras.max_shard_size == "5GB"
+    assert parse([*NEEDED, "--full_finetune", "--max_shard_size", "500MB"]).extras.max_shard_size == "500MB"
+    assert parse([*NEEDED, "--max_shard_size", "2GiB"]).extras.max_shard_size == "5GB"
+    assert "--max_shard_size 2GiB has no effect on adapters" in capsys.readouterr().err
+    for size in ("5", "0GB", "5 GB", "x"):
+        assert "a whole number and its unit" in refusal(capsys, "--full_finetune", "--max_shard_size", size)
