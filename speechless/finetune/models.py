@@ -230,8 +230,8 @@ def save_model(
     """Write the weights in the base model's types, with everything else as the base model has it.
 
     But for what differs from the base in truth: a vocabulary of another size and embeddings that are not tied any more
-    are told in config.json. `stop`: see `add_stop`. `tokenizer`: the folder whose tokenizer it is, if not the base. `shard`: the
-    largest file of weights; one weight alone may be larger.
+    are told in config.json. `stop`: see `add_stop`. `tokenizer`: the folder whose tokenizer it is, if not the base.
+    `shard`: the largest file of weights; one weight alone may be larger.
     """
     round_to_base(model, base)
     model.save_pretrained(out, max_shard_size=shard)

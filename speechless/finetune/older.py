@@ -86,9 +86,8 @@ def _off(name: str, why: str) -> Older:
 
 _LATER = "not offered yet"
 _GPUS = f"training on several GPUs is {_LATER}: one process trains"
-_PREDICTS = (
-    "it is for predictions, which training does not make: 'speechless eval' and 'speechless api' generate"
-)
+_DRAWN = "--temperature above 0 draws answers, and 0 takes the likeliest token, always"
+_PREDICTS = "predictions take --max_new_tokens, --temperature and --top_p: leave it out"
 _QUANTIZED = (
     "it goes with --bits 4, and training on a quantized model is not offered yet: the run is not quantized"
 )
@@ -139,8 +138,12 @@ OLDER: tuple[Older, ...] = (
     # What is done anyway, or is not needed any more.
     Older("do_train", {"true": Same(), "false": No("this command trains: 'speechless eval' evaluates")}),
     Older("do_eval", {"true": Same(), "false": Now("--eval_strategy no")}),
-    _off("do_predict", _PREDICTS),
-    _off("predict_with_generate", _PREDICTS),
+    _on("do_predict", "--do_predict"),
+    Older(
+        "predict_with_generate",
+        {"true": Same(), "false": No("--do_predict generates: leave it out")},
+        needs="do_predict",
+    ),
     Older("logging_strategy", {"steps": Same()}, other=No("the log is by steps: --logging_steps says how many")),
     Older("ddp_find_unused_parameters", {"false": Same(), "true": Gone("every parameter that is trained is used")}),
     Older("remove_unused_columns", {"true": Same(), "false": Same()}),
@@ -195,9 +198,10 @@ OLDER: tuple[Older, ...] = (
     _never("allowed_token_weight", _OWN_LOSS),
     *(
         _never(name, _PREDICTS)
-        for name in ("max_new_tokens", "min_new_tokens", "temperature", "top_p", "top_k", "num_beams",
-                     "do_sample", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "penalty_alpha")
+        for name in ("min_new_tokens", "top_k", "num_beams", "num_beam_groups", "typical_p", "diversity_penalty",
+                     "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "penalty_alpha")
     ),
+    Older("do_sample", dict.fromkeys(("true", "false"), No(_DRAWN))),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in OLDER}
 

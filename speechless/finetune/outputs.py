@@ -29,6 +29,8 @@ COMPLETED, LATEST, LOG, RESULTS, RUN = (
     "run.json",
 )
 ADAPTER = "adapter_model"
+PREDICTIONS = "predictions.jsonl"
+"""Answers to the rows held out."""
 LOGS = "logs"
 _LOGGED = (
     "loss",
@@ -139,7 +141,7 @@ class Outputs:
         """Names of what a run left here: `completed` first, so that what is half removed is not complete."""
         completed = self.folder / COMPLETED
         _, *files = completed.read_text().splitlines() if completed.is_file() else [""]
-        return [COMPLETED, LATEST, LOG, RESULTS, RUN, *(Path(name).name for name in files)]
+        return [COMPLETED, LATEST, LOG, RESULTS, PREDICTIONS, RUN, *(Path(name).name for name in files)]
 
     def step(self, step: int, total: int, values: Mapping[str, float]) -> None:
         """Add a line to the log; a step without values is none."""
@@ -172,6 +174,8 @@ class Outputs:
             checkpoint = self.folder / f"checkpoint-{outcome.steps}"
             checkpoint.mkdir(exist_ok=True)
             result = checkpoint / ADAPTER
+            if (self.partial / PREDICTIONS).is_file():
+                os.replace(self.partial / PREDICTIONS, self.folder / PREDICTIONS)
             shutil.rmtree(result, ignore_errors=True)
             os.replace(self.partial, result)
             self._link(checkpoint.name)

@@ -27,6 +27,7 @@ def build_parser() -> Parser:
     _model(parser.add_argument_group("model"))
     options.add(parser)
     _data(parser.add_argument_group("data"))
+    _predict(parser.add_argument_group("predictions"))
     run = parser.add_argument_group("run")
     _run(run)
     _optimizer(run)
@@ -116,6 +117,27 @@ def _data(data: argparse._ArgumentGroup) -> None:
         help=f"rows held out: below 1 = that fraction, from 1 = that many (default: {EVAL_ROWS})",
     )
     data.add_argument("--max_eval_samples", type=int, help="rows held out at most (default: no limit)")
+
+
+def _predict(predict: argparse._ArgumentGroup) -> None:
+    predict.add_argument(
+        "--do_predict",
+        action="store_true",
+        help="answer the rows held out after the training, into DIR/predictions.jsonl",
+    )
+    predict.add_argument(
+        "--max_new_tokens", type=whole(1), help="tokens of an answer, at most (default: 256)"
+    )
+    predict.add_argument(
+        "--temperature",
+        type=number(0),
+        help="0: the likeliest token, always; above, answers are drawn (default: 0)",
+    )
+    predict.add_argument(
+        "--top_p",
+        type=number(0, 1, above=True),
+        help="answers are drawn from the likeliest tokens of this probability together (default: 1)",
+    )
 
 
 def _run(run: argparse._ArgumentGroup) -> None:

@@ -29,7 +29,7 @@ from speechless.errors import StageError
 from speechless.finetune import memory, sizes, variables
 from speechless.finetune.flags import Flags
 from speechless.finetune.memory import Memory
-from speechless.finetune.outputs import Outputs
+from speechless.finetune.outputs import PREDICTIONS, Outputs
 from speechless.finetune.recipes import Columns
 from speechless.finetune.tasks import ENV
 from speechless.finetune.tokens import Encoder, Encoding
@@ -257,6 +257,8 @@ def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int) -> Itera
     names = {name for name, _, _ in shape.linear}
     if flags.method is Method.LORA and (strange := sorted({*flags.lora.target_modules} - names)):
         yield f"--lora_modules {','.join(strange)}: no such layer; there are {', '.join(sorted(names))}"
+    if flags.extras.predict:
+        yield f"the {found.data.heldout_rows} rows held out are answered after the training: {PREDICTIONS}"
     if flags.objective is Objective.PRETRAIN or flags.hyperparameters.packing:
         yield "rows are packed: there are fewer steps than are told"
 
