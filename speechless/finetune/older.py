@@ -86,6 +86,10 @@ def _off(name: str, why: str) -> Older:
 
 _LATER = "not offered yet"
 _GPUS = f"training on several GPUs is {_LATER}: one process trains"
+DEEPSPEED = (
+    f"DeepSpeed is {_LATER}, and one process trains: --gradient_checkpointing true, --pure_bf16 and "
+    "--optim paged_adamw_8bit take less memory, and --dry_run says how much"
+)
 _DRAWN = "--temperature above 0 draws answers, and 0 takes the likeliest token, always"
 _PREDICTS = "predictions take --max_new_tokens, --temperature and --top_p: leave it out"
 _QUANTIZED = (
@@ -178,7 +182,7 @@ OLDER: tuple[Older, ...] = (
     _never("cache_dir", "HF_HOME is the hub's cache, SPEECHLESS_CACHE_DIR that of buckets"),
     _off("push_to_hub", "'speechless store publish' writes a result to a bucket or a registry"),
     _never("push_to_hub_token", "HF_TOKEN is the hub's token"),
-    _never("deepspeed", f"DeepSpeed is {_LATER}, and {_GPUS}"),
+    _never("deepspeed", DEEPSPEED),
     _never("fsdp", _GPUS),
     _never("fsdp_config", _GPUS),
     _never("fsdp_transformer_layer_cls_to_wrap", _GPUS),

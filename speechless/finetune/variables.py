@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from speechless.arguments import did_you_mean
-from speechless.finetune.older import TRUTH
+from speechless.finetune.older import DEEPSPEED, TRUTH
 from speechless.finetune.taskenv import TaskEnv
 
 
@@ -61,7 +61,6 @@ def _anything(why: str) -> Callable[[str], str]:
 
 
 _GPUS = "training on several GPUs is not offered yet: set 1, or leave it out"
-_DEEPSPEED = "DeepSpeed is not offered yet, and one process trains: leave it out"
 _EXPERTS = "of the command moe, which is not offered: LoRA trains adapters of the layers as they are"
 _SERVING = "of scripts that serve: 'speechless api start' takes --port"
 N, W, T, F = Kind.NUMBER, Kind.WHOLE, Kind.TRUTH, Kind.FLAGS
@@ -132,7 +131,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NUM_GPUS", "nothing but 1", W, use=Use.PASSED, refused=lambda value: "" if value in ("", "1") else _GPUS),
     Variable("MAX_MEMORY_MB", "max_memory_MB", W),
     *(
-        Variable(name, "the flag --deepspeed FILE", F, refused=_anything(_DEEPSPEED))
+        Variable(name, "the flag --deepspeed FILE", F, refused=_anything(DEEPSPEED))
         for name in ("DEEPSPEED", "DEEPSEED", "DEEPSEED_STAGE2")
     ),
     Variable("RAY_memory_monitor_refresh_ms", "Ray's own, passed on", W, use=Use.PASSED),
