@@ -1,6 +1,7 @@
 """`python -m speechless.finetune <init|run|merge|backup|list>`: task directories and manifests from a shell."""
 
 import os
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -181,9 +182,8 @@ def _init(here: Path, name: str, root: str | None) -> int:
     if made is None:
         print(f"{name} exists already; nothing was changed")
     else:
-        print(
-            f"{name} is made; edit {name}/{tasks.ENV}, then: python -m speechless.finetune run --task_name {name}"
-        )
+        run = f"python -m speechless.finetune run --task_name {shlex.quote(name)}"
+        print(f"{name} is made; edit {name}/{tasks.ENV}, then: {run}")
     return 0
 
 

@@ -137,16 +137,21 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("RAY_memory_monitor_refresh_ms", "Ray's own, passed on", W, use=Use.PASSED),
     # Of other commands.
     *(Variable(name, _EXPERTS, W, use=Use.ELSEWHERE) for name in ("NUM_EXPERTS", "TOPK", "ADAPTER_DIM")),
-    *(
-        Variable(name, _SERVING, W, use=Use.ELSEWHERE)
-        for name in ("VLLM_PORT", "TENSOR_PARALLEL_SIZE", "SGLANG_PORT")
-    ),
+    *(Variable(name, _SERVING, W, use=Use.ELSEWHERE) for name in ("VLLM_PORT", "SGLANG_PORT")),
+    Variable("TENSOR_PARALLEL_SIZE", "of scripts that serve: 'speechless api start' computes on one device", W,
+             use=Use.ELSEWHERE),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in VARIABLES}
 
 
 def problems(found: TaskEnv, environment: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with the values that a training would read, each as `line N: NAME=value: why`."""
+    """What is wrong with the values that a training would read, each as `line N: NAME=value: why`.
+
+    Also a value whose rest stands outside of quotes: bash would run that, and the variable would not be set.
+    """
+    for each in found.unread:
+        if each.command and each.name in BY_NAME:
+            yield f"line {each.line}: {each.name}: {each.why}: put the whole value in quotes"
     for row in VARIABLES:
         value = _value(row, found, environment)
         why = row.refused(value) or ("" if not value else _mistyped(row, value))
