@@ -187,6 +187,17 @@ class Starter(Protocol):
         """Declare `checkpoint-<step>` whole, all of whose files are written; returns when it is kept."""
 
 
+def never_at_its_peak(given: Hyperparameters, warmup: int, steps: int) -> str:
+    """What is to be said of a run that ends while its learning rate still rises; empty: nothing.
+
+    >>> never_at_its_peak(Hyperparameters(), 20, 3)
+    'the learning rate rises for 20 steps, and the run has 3: it learns little (warmup_steps)'
+    """
+    if warmup < steps or warmup == 0 or given.lr_scheduler_type == "constant":
+        return ""
+    return f"the learning rate rises for {warmup} steps, and the run has {steps}: it learns little (warmup_steps)"
+
+
 def fingerprint(identity: Mapping[str, JsonValue]) -> str:
     """SHA-256, hexadecimal, of what makes a run another run: a checkpoint of another one is not taken up."""
     return hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()

@@ -28,6 +28,7 @@ from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune import memory, sizes, variables
 from speechless.finetune.flags import Flags
+from speechless.finetune.job import never_at_its_peak
 from speechless.finetune.memory import Memory
 from speechless.finetune.outputs import PREDICTIONS, Outputs
 from speechless.finetune.recipes import Columns
@@ -152,7 +153,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
         checkpoints=_checkpoints(flags),
         output=flags.output_dir,
         state=_state(flags, found, outputs),
-        notes=list(_notes(flags, found, shape, warmup)),
+        notes=list(_notes(flags, found, shape, warmup, steps)),
         memory=memory.estimate(training, *_device(flags, cuda=where.name == "cuda")),
         row=row,
     )
@@ -247,13 +248,15 @@ def _state(flags: Flags, found: Found, outputs: Outputs) -> str:
     return f"goes on from {newest.path.name}" if newest else "nothing"
 
 
-def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int) -> Iterator[str]:
+def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int, steps: int) -> Iterator[str]:
     yield from flags.told
     info, longest = read_info(found.model, Format.HUGGING_FACE), flags.hyperparameters.max_length
     if info and info.context_length and longest > info.context_length:
         yield f"--model_max_length {longest}: the model knows {info.context_length} positions, and they are not scaled"
     if warmup and flags.hyperparameters.lr_scheduler_type == "constant":
         yield f"warmup of {warmup} steps has no effect with --lr_scheduler_type constant: take constant_with_warmup"
+    if told := never_at_its_peak(flags.hyperparameters, warmup, steps):
+        yield told
     names = {name for name, _, _ in shape.linear}
     if flags.method is Method.LORA and (strange := sorted({*flags.lora.target_modules} - names)):
         yield f"--lora_modules {','.join(strange)}: no such layer; there are {', '.join(sorted(names))}"
