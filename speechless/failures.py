@@ -1,5 +1,6 @@
 """From an exception to what the result says and the exit status that goes with it."""
 
+import errno
 import logging
 import sys
 
@@ -14,25 +15,50 @@ _SIGNS = (
     "DefaultCPUAllocator: not enough memory",
     "Cannot allocate memory",
 )
+# safetensors has the system's text alone; of PyTorch's archive a short write is noticed by its place
+# (caffe2/serialize/inline_container.cc).
+_NO_ROOM = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "PytorchStreamWriter failed writing",
+    "unexpected pos ",
+)
 
 
 def failure_of(error: Exception) -> Failure:
     """What went wrong, for the result; the traceback of what nobody expected goes to the log."""
     if isinstance(error, StageError):
         return Failure(reason=error.reason, message=error.message, hint=error.hint)
-    if is_out_of_memory(error):
-        log.error("out of memory", exc_info=error)
-        return Failure(
-            reason=FailureReason.OUT_OF_MEMORY,
-            message=f"out of memory: {_first_line(error)}",
-            hint="give it more memory, or make the batch, the sequence or the model smaller",
-        )
+    if known := of_the_machine(error):
+        log.debug("%s", known.message, exc_info=error)
+        return Failure(reason=known.reason, message=known.message, hint=known.hint)
     log.error("it failed unexpectedly", exc_info=error)
     return Failure(
         reason=FailureReason.INTERNAL_ERROR,
         message=f"{type(error).__name__}: {_first_line(error)}",
         hint="the traceback is in the log",
     )
+
+
+def of_the_machine(error: BaseException) -> StageError | None:
+    """What a library's error means where the machine lacked memory or room on a disk; None: it did not."""
+    if is_out_of_memory(error):
+        hint = "give it more memory, or make the batch, the sequence or the model smaller"
+        return StageError(FailureReason.OUT_OF_MEMORY, f"out of memory: {_first_line(error)}", hint)
+    if _is_disk_full(error):
+        hint = "free some, or let the output go to another disk"
+        return StageError(FailureReason.STORE_FULL, f"the disk is full: {_first_line(error)}", hint)
+    return None
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Also where a library tells it in a text alone, or fails once more because of it."""
+    if error is None:
+        return False
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or any(sign in str(error) for sign in _NO_ROOM):
+        return True
+    return _is_disk_full(error.__cause__ or error.__context__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -47,5 +73,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().partition("\n")[0] or "no message")[:500]
