@@ -5,7 +5,7 @@ import logging
 import sys
 
 from speechless.contract import Failure, FailureReason
-from speechless.errors import StageError
+from speechless.errors import StageError, words_of
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,16 @@ def failure_of(error: Exception) -> Failure:
     )
 
 
-def of_the_machine(error: BaseException) -> StageError | None:
+def of_the_machine(error: Exception) -> StageError | None:
     """What a library's error means where the machine lacked memory or room on a disk; None: it did not."""
     if is_out_of_memory(error):
         hint = "give it more memory, or make the batch, the sequence or the model smaller"
         return StageError(FailureReason.OUT_OF_MEMORY, f"out of memory: {_first_line(error)}", hint)
     if _is_disk_full(error):
         hint = "free some, or let the output go to another disk"
-        return StageError(FailureReason.STORE_FULL, f"the disk is full: {_first_line(error)}", hint)
+        named = isinstance(error, OSError) and error.filename is not None
+        what = words_of(error) if named else "what was to be written has no room"  # libraries tell their own places
+        return StageError(FailureReason.STORE_FULL, f"the disk is full: {what}", hint)
     return None
 
 
@@ -73,5 +75,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip().partition("\n")[0] or "no message")[:500]
