@@ -48,7 +48,9 @@ def of_the_machine(error: Exception) -> StageError | None:
     if _is_disk_full(error):
         hint = "free some, or let the output go to another disk"
         named = isinstance(error, OSError) and error.filename is not None
-        what = words_of(error) if named else "what was to be written has no room"  # libraries tell their own places
+        what = (
+            words_of(error) if named else "what was to be written has no room"
+        )  # libraries tell their own places
         return StageError(FailureReason.STORE_FULL, f"the disk is full: {what}", hint)
     return None
 

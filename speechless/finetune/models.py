@@ -17,8 +17,8 @@ from speechless.contract import FailureReason
 from speechless.cpus import usable_memory
 from speechless.errors import StageError
 from speechless.failures import is_out_of_memory
-from speechless.finetune import weights
 from speechless.finetune.job import Extras
+from speechless.models import weights
 from speechless.models.quantization import quantization_of, quantized
 from speechless.models.safetensors import BITS, Tensor
 from speechless.models.small import read_json
@@ -52,7 +52,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | 
     for weights that are torn, missing, pickled or quantized, for a generation_config.json that cannot be read. No code
     and no pickle of the folder is run.
     """
-    _refuse_adapter(folder)
+    weights.refuse_adapter(folder)
     _refuse_quantized(folder)
     _check_generation(folder)
     with _loading(folder, "the model"):
@@ -69,10 +69,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | 
             use_safetensors=True,
             output_loading_info=True,
         )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        what = f"{folder.name}: {len(missing)} weights are missing, such as {missing[0]}"
-        raise StageError(FailureReason.MODEL_INVALID, what, "they would be random; bring the whole model")
+    weights.refuse_missing(folder, info["missing_keys"])
     if info["unexpected_keys"]:
         spare = sorted(info["unexpected_keys"])
         log.warning(
@@ -87,19 +84,6 @@ def new_model(folder: Path, dtype: torch.dtype) -> Any:
     with _loading(folder, "the configuration"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-
-
-def _refuse_adapter(folder: Path) -> None:
-    if not (folder / "adapter_config.json").is_file():
-        return
-    if (folder / CONFIG).is_file():
-        # Transformers would load the model that adapter_config.json names, wherever that is, instead of this one.
-        what = f"{folder.name}: it holds config.json and adapter_config.json: a model, or an adapter?"
-        raise StageError(
-            FailureReason.MODEL_INVALID, what, "move the adapter's files to a folder of their own"
-        )
-    what = f"{folder.name}: an adapter, not a whole model"
-    raise StageError(FailureReason.MODEL_INVALID, what, "merge it into its base model first (merge: true)")
 
 
 def _refuse_quantized(folder: Path) -> None:

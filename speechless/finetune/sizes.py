@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechless.finetune.context import configuration
-from speechless.finetune.weights import read_headers
+from speechless.models.weights import read_headers
 
 _TABLES = ("embed", "wte", "wpe", "lm_head", "shared")
 """Parts of the names of what is looked up, and of the output's layer: none of these gets an adapter."""

@@ -101,7 +101,7 @@ def test_quantized_weights_of_which_no_file_tells(folder: Path, name: str, tenso
 
 def test_a_gguf_file_is_told(folder: Path) -> None:
     (folder / WEIGHTS).rename(folder / "model.Q4_K_M.gguf")
-    refused(folder, r"a GGUF model \(model.Q4_K_M.gguf\), which cannot be trained")
+    refused(folder, r"those of a GGUF model \(model.Q4_K_M.gguf\)")
 
 
 def test_pickled_weights_are_not_read_and_how_to_change_them_is_told(
