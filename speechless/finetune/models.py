@@ -13,15 +13,14 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from speechless.contract import FailureReason
+from speechless.contract import FailureReason, Format
+from speechless.contract.needs import TRAINING
 from speechless.cpus import usable_memory
 from speechless.errors import StageError
 from speechless.failures import is_out_of_memory
 from speechless.finetune.job import Extras
-from speechless.models import weights
-from speechless.models.quantization import quantization_of, quantized
+from speechless.models import check, weights
 from speechless.models.safetensors import BITS, Tensor
-from speechless.models.small import read_json
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +51,10 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | 
     for weights that are torn, missing, pickled or quantized, for a generation_config.json that cannot be read. No code
     and no pickle of the folder is run.
     """
-    weights.refuse_adapter(folder)
-    _refuse_quantized(folder)
+    check(folder, Format.HUGGING_FACE, TRAINING)
     _check_generation(folder)
     with _loading(folder, "the model"):
-        tensors = weights.read_headers(folder)
-        if found := quantized(tensors.values()):
-            raise _quantized_already(folder, f"{found.name} is {found.type}")
-        _check_memory(folder, tensors, dtype)
+        _check_memory(folder, weights.read_headers(folder), dtype)
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
@@ -84,18 +79,6 @@ def new_model(folder: Path, dtype: torch.dtype) -> Any:
     with _loading(folder, "the configuration"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-
-
-def _refuse_quantized(folder: Path) -> None:
-    """StageError(MODEL_INVALID) for weights that were quantized: what is saved would not fit their config.json."""
-    if found := quantization_of(folder, read_json(folder / CONFIG)):
-        raise _quantized_already(folder, found.method)
-
-
-def _quantized_already(folder: Path, method: str) -> StageError:
-    what = f"{folder.name}: its weights are quantized already ({method})"
-    hint = "take the model that it was made from, with weights as bfloat16, float16 or float32"
-    return StageError(FailureReason.MODEL_INVALID, what, hint)
 
 
 def _check_memory(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> None:
@@ -308,9 +291,7 @@ def _tell_changes(model: Any, base: Path, out: Path) -> None:
 @contextmanager
 def _loading(folder: Path, what: str) -> Iterator[None]:
     """Turn what a library says of a broken folder into StageError(MODEL_INVALID)."""
-    if not (folder / CONFIG).is_file():
-        told = f"{folder.name}: no config.json: this is no Hugging Face model folder"
-        raise StageError(FailureReason.MODEL_INVALID, told, "name the folder that holds config.json")
+    weights.refuse_other(folder)
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:

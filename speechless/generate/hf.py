@@ -15,7 +15,9 @@ from speechless.contract import FailureReason
 from speechless.data.render import open_prompt
 from speechless.errors import StageError
 from speechless.generate.base import Completion, Message, Sampling, ignore_progress, never
+from speechless.generate.files import ModelFiles, ModelKind, check_files
 from speechless.generate.stop import Cutter, first_stop
+from speechless.models.weights import refuse_missing
 
 
 class HuggingFace:
@@ -53,7 +55,8 @@ class HuggingFace:
         return int(self.model.config.get_text_config().vocab_size)
 
     def __enter__(self) -> Self:
-        """Load model and tokenizer."""
+        """Load model and tokenizer. StageError(MODEL_INVALID), before the weights are read, as of `check_files`."""
+        check_files(ModelFiles(ModelKind.HUGGING_FACE, self.folder))
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -61,13 +64,21 @@ class HuggingFace:
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-            self.model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=dtype, local_files_only=True)
+            self.model, info = AutoModelForCausalLM.from_pretrained(
+                self.folder,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
         except (OSError, ValueError, KeyError, ImportError) as problem:
             raise StageError(
                 FailureReason.MODEL_INVALID,
                 f"{self.folder}: Transformers cannot load it: {problem}",
                 "The folder needs config.json, the weights as safetensors, and a tokenizer.",
             ) from problem
+        refuse_missing(self.folder, info["missing_keys"])
         self.model.to(device).eval()
         self._settle()
         self.tokenizer.padding_side = "left"

@@ -76,6 +76,13 @@ def _no_weights(folder: Path) -> StageError:
     return StageError(FailureReason.MODEL_INVALID, what, "bring the whole model")
 
 
+def refuse_other(folder: Path) -> None:
+    """StageError(MODEL_INVALID) for a folder that is no model's."""
+    if not (folder / "config.json").is_file():
+        what = f"{folder.name}: no config.json: this is no Hugging Face model folder"
+        raise StageError(FailureReason.MODEL_INVALID, what, "name the folder that holds config.json")
+
+
 def refuse_adapter(folder: Path) -> None:
     """StageError(MODEL_INVALID) for a folder that is an adapter, or both."""
     if not (folder / "adapter_config.json").is_file():
