@@ -107,6 +107,8 @@ def train(job: Job, starter: Starter) -> Outcome:
         vars(trainer.args)["_setup_devices"] = torch.device("cpu")
     # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
     trainer.args._n_gpu = min(1, trainer.args.n_gpu)
+    # TRL would write a card of its own words beside the checkpoints; ours is in the result (card.py).
+    trainer.create_model_card = lambda *_, **__: None
     _without_printing(trainer)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     attention = model.config._attn_implementation

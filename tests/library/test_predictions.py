@@ -43,6 +43,7 @@ def test_what_was_learned_is_answered(words: list[str], tmp_path: Path) -> None:
     assert len(asked) == 3
     assert all(prompt.startswith("<|user|>sum of ") and prompt.endswith("<|assistant|>") for prompt in asked)
     assert not list((tmp_path / "outputs").rglob("adapter_model/predictions.jsonl"))
+    assert not (tmp_path / "outputs" / "README.md").exists(), "the result has its card, the folder has none"
     assert main([*words, "--restart"]) == 0
     assert predicted(tmp_path / "outputs") == lines
 
