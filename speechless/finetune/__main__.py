@@ -12,6 +12,7 @@ from speechless.entry import run
 from speechless.errors import words_of
 from speechless.finetune import tasks
 from speechless.finetune.backup import backup
+from speechless.finetune.whole import leftovers
 from speechless.output import Document, results
 
 COMMANDS = {
@@ -172,6 +173,11 @@ def _warn(folder: Path) -> None:
 
 def _list(here: Path, output: str) -> int:
     names = tasks.tasks_in(here)
+    for left in (found for folder in (here, *(here / name for name in names)) for found in leftovers(folder)):
+        what = (
+            f"{left.relative_to(here)} was left by a killed process; the next merge or init there removes it"
+        )
+        print(f"speechless finetune: {what}", file=sys.stderr)
     with results(output) as out:
         out.show(Tasks(tasks=[Task(name=name, folder=here / name) for name in names]), "\n".join(names))
     return 0
