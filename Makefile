@@ -36,7 +36,7 @@ export TEST_MODEL_PATH HUMANEVAL_OUTPUT_DIR MODELS_ROOT_DIR
 # Without PYTHON, which names the interpreter that makes environments: a task directory runs on the one that started it.
 python := exec env -u PYTHON .venv-library/bin/python -m
 the-model = $${TEST_MODEL_PATH:?name the model (a path, a URI, or org/name of a hub): make $@ TEST_MODEL_PATH=...}
-finetune = $(python) speechless.finetune run --task_name
+finetune = $(python) speechless.finetune run $(if $(DRY_RUN),--dry-run) --task_name
 
 .PHONY: humaneval humaneval_chatlm humaneval_show_results api_server finetune_mistral_7b finetune_34b merge_peft_adapters
 humaneval: ## Score TEST_MODEL_PATH on HumanEval: generate, run, show
@@ -58,7 +58,7 @@ api_server: ## Serve TEST_MODEL_PATH with OpenAI's routes (PORT=5001)
 finetune_mistral_7b finetune_34b: export BASE_MODEL_PATH ?= $(MODELS_ROOT_DIR)/$(base-of-$@)
 base-of-finetune_mistral_7b := mistralai/Mistral-7B-v0.2-hf
 base-of-finetune_34b := codellama/CodeLlama-34b-hf
-finetune_mistral_7b: ## Fine-tune BASE_MODEL_PATH (Mistral 7B) on DATASET in the task directory TASK_NAME (mistral_7b)
+finetune_mistral_7b: ## Fine-tune BASE_MODEL_PATH (Mistral 7B) on DATASET in the task directory TASK_NAME (mistral_7b; DRY_RUN=1: its plan)
 	@hack/setup.sh library
 	@.venv-library/bin/python -m speechless.finetune init --task_name "$${TASK_NAME:-mistral_7b}"
 	@$(finetune) "$${TASK_NAME:-mistral_7b}"

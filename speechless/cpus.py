@@ -1,9 +1,10 @@
-"""How many CPUs this process may use."""
+"""How many CPUs and how much memory this process may use."""
 
 import os
 from pathlib import Path
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+_MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 
 
 def usable_cpus(cpu_max: Path = _CPU_MAX) -> int:
@@ -17,3 +18,12 @@ def usable_cpus(cpu_max: Path = _CPU_MAX) -> int:
         return available if quota == "max" else max(1, min(available, int(quota) // int(period)))
     except (OSError, ValueError):
         return available
+
+
+def usable_memory(memory_max: Path = _MEMORY_MAX) -> int:
+    """Bytes of memory: of the machine, or of the container where that may use fewer (`memory_max`, of cgroup v2)."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(whole, int(memory_max.read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return whole

@@ -1,5 +1,8 @@
 """The one exception for what a user, a store or the data can be at fault for: a reason, what is wrong, what to do."""
 
+import re
+import shutil
+
 from speechless.contract import ExitCode, FailureReason
 
 
@@ -28,7 +31,13 @@ def words_of(error: Exception) -> str:
 
     >>> words_of(FileNotFoundError(2, "No such file or directory", "rows.jsonl"))
     'rows.jsonl: No such file or directory'
+    >>> words_of(shutil.Error([("a/x", "b/x", "[Errno 28] No space left on device: 'a/x' -> 'b/x'")]))
+    'b/x: No space left on device'
     """
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        # Of a folder's copy: each file that failed, with the text of its error.
+        _, target, why = error.args[0][0]
+        return f"{target}: {re.sub(r'^.Errno [0-9]+. |: .*', '', str(why))}"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error)

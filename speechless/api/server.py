@@ -18,7 +18,7 @@ from speechless.contract import FailureReason
 from speechless.entry import run
 from speechless.environment import MODELS, TEST_MODEL, default_model
 from speechless.errors import StageError
-from speechless.generate import ModelFiles, ModelKind, find_model
+from speechless.generate import ModelFiles, ModelKind, check_files, find_model
 from speechless.generate.llamacpp.server import server_argv
 from speechless.generate.llamacpp.tools import find_server
 from speechless.store import models
@@ -121,6 +121,7 @@ def serve(given: argparse.Namespace) -> int:
             f"{path}: --backbone {given.backbone} serves a {wanted.value} model, and this is {files.kind.value}",
             "Leave --backbone out to serve the model by its files, or quantize it first (speechless quant).",
         )
+    check_files(files)
     name = given.model_name or place.name
     keys = read_keys(given.api_keys_file)
     if files.kind is ModelKind.GGUF:

@@ -25,6 +25,8 @@ class DatasetFormat(StrEnum):
     """`{"instruction", "input", "response"}`"""
     PROMPT_COMPLETION = "PromptCompletion"
     """`{"prompt": str, "completion": str}`"""
+    LIGHT_LLM = "LightLLM"
+    """`{"input": str, "output": str}`, as LightLLM had them"""
     TEXT = "Text"
     """`{"text": str}`"""
     PREFERENCE = "Preference"

@@ -88,14 +88,15 @@ NEEDS: dict[StageName, Need] = {
 
 def serving_problem(engine: Engine, form: Format, info: ModelInfo | None) -> Problem | None:
     """Why an engine does not serve a model, and which one does; None if it does, as far as it is known."""
-    problem = _need_of(engine).problem_of(form, info)
+    problem = need_of(engine).problem_of(form, info)
     if problem is None:
         return None
-    others = [row.name for row in ENGINES.values() if _need_of(row).problem_of(form, info) is None]
+    others = [row.name for row in ENGINES.values() if need_of(row).problem_of(form, info) is None]
     return Problem(
         problem.what, "; or ".join([problem.hint, *(f"choose the engine {name}" for name in others)])
     )
 
 
-def _need_of(engine: Engine) -> Need:
+def need_of(engine: Engine) -> Need:
+    """What an engine serves."""
     return Need(f"{engine.name} serves", dict.fromkeys(engine.formats, engine.quantizations))

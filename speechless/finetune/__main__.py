@@ -1,6 +1,7 @@
 """`python -m speechless.finetune <init|run|merge|backup|list>`: task directories and manifests from a shell."""
 
 import os
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from speechless.entry import run
 from speechless.errors import words_of
 from speechless.finetune import tasks
 from speechless.finetune.backup import backup
+from speechless.finetune.whole import leftovers
 from speechless.output import Document, results
 
 COMMANDS = {
@@ -171,6 +173,11 @@ def _warn(folder: Path) -> None:
 
 def _list(here: Path, output: str) -> int:
     names = tasks.tasks_in(here)
+    for left in (found for folder in (here, *(here / name for name in names)) for found in leftovers(folder)):
+        what = (
+            f"{left.relative_to(here)} was left by a killed process; the next merge or init there removes it"
+        )
+        print(f"speechless finetune: {what}", file=sys.stderr)
     with results(output) as out:
         out.show(Tasks(tasks=[Task(name=name, folder=here / name) for name in names]), "\n".join(names))
     return 0
@@ -181,9 +188,8 @@ def _init(here: Path, name: str, root: str | None) -> int:
     if made is None:
         print(f"{name} exists already; nothing was changed")
     else:
-        print(
-            f"{name} is made; edit {name}/{tasks.ENV}, then: python -m speechless.finetune run --task_name {name}"
-        )
+        run = f"python -m speechless.finetune run --task_name {shlex.quote(name)}"
+        print(f"{name} is made; edit {name}/{tasks.ENV}, then: {run}")
     return 0
 
 

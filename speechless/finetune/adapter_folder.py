@@ -15,7 +15,7 @@ from typing import Any
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
-from speechless.finetune import weights
+from speechless.models import weights
 from speechless.models.safetensors import Tensor
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"

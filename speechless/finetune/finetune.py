@@ -33,7 +33,7 @@ from speechless.output import Results, results
 from speechless.progress import Reporter, showing
 from speechless.store import FolderCheckpoints, digest_tree, sampled_digest
 from speechless.store.modelcheck import check_model, described
-from speechless.store.models import locate_model
+from speechless.store.models import existing_model
 from speechless.store.words import Here
 
 log = logging.getLogger("speechless.finetune")
@@ -182,7 +182,7 @@ def _inputs(flags: Flags, reporter: Reporter) -> Inputs:
     )
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.model}")
     # After the rows: it may be a download.
-    base = locate_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
+    base = existing_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
     check_model(base.path, base.said, TRAINING.problem_of, tokens=flags.hyperparameters.max_length)
     context.check(base.path, flags.of_the_model)
     return Inputs(base, data, [json.dumps(told) for place in dataset for told in _told(place)])

@@ -7,7 +7,7 @@ spellings are in `older.py`.
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,12 +31,14 @@ from speechless.data import FLAGS
 from speechless.data.places import part_of
 from speechless.errors import StageError
 from speechless.finetune import older, options
-from speechless.finetune.job import TRACKERS, Extras
+from speechless.finetune.job import TRACKERS, Extras, Predict
 from speechless.finetune.parser import EVAL_ROWS, SAVE_STEPS, build_parser
+from speechless.finetune.recipes import RECIPES
 from speechless.store.words import DataPart
 
 __all__ = ["Flags", "build_parser", "parse"]
 _QUANTIZED = {"4", "8"}
+SHARDS = Extras().max_shard_size
 _BITS = {"auto": Precision.AUTO, "16": Precision.BF16, "32": Precision.FP32}
 
 
@@ -90,6 +92,7 @@ def parse(argv: Sequence[str]) -> Flags:
     _check_precision(parser, given)
     _check_objective(parser, given)
     _check_strategies(parser, given)
+    _check_predictions(parser, given)
     _check_numbers(parser, given)
     try:
         flags = _flags(given)
@@ -194,6 +197,7 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
         parser.error(
             f"--task_name {given.task_name!r}: letters, digits, '.', '_' and '-'; it is a part of a file's name"
         )
+    _check_shards(parser, given)
     if given.warmup_ratio is not None and (given.warmup_steps or given.warmup_ratio == 1):
         parser.error("--warmup_ratio: below 1, and without --warmup_steps")
     early = given.num_early_stopping_train_epochs
@@ -213,6 +217,37 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
             parser.error(f"--{name}: 0 or more")
 
 
+def _check_predictions(parser: Parser, given: argparse.Namespace) -> None:
+    """What answers to the rows held out need."""
+    if not given.do_predict:
+        for name in _PREDICT:
+            if getattr(given, name) is not None:
+                parser.error(f"--{name} goes with --do_predict: set both, or leave it out")
+    elif not RECIPES[options.NAMES[given.objective]].asks:
+        parser.error(
+            f"--do_predict: rows of --objective {given.objective} ask nothing that could be answered"
+        )
+    elif given.packing:
+        parser.error(
+            "--do_predict and --packing: rows in one are not answered one by one; leave one of them out"
+        )
+    elif not given.eval_dataset_size:
+        parser.error("--do_predict answers the rows held out: set --eval_dataset_size")
+
+
+def _check_shards(parser: Parser, given: argparse.Namespace) -> None:
+    """How large a file of weights may be. Sets what was not given."""
+    size = given.max_shard_size
+    if size is None:
+        given.max_shard_size = SHARDS
+        return
+    if not re.fullmatch(r"[1-9][0-9]{0,5}(GB|MB|KB|GiB|MiB|KiB)", size):
+        parser.error(f"--max_shard_size {size}: a whole number and its unit, such as 5GB, 500MB or 2GiB")
+    if not given.full_finetune:
+        given.told.append(f"--max_shard_size {size} has no effect on adapters: theirs is one file")
+
+
+_PREDICT = tuple(Predict.model_fields)
 _LORA = {
     "lora_r": 64,
     "lora_alpha": 16,
@@ -237,11 +272,7 @@ def _flags(given: argparse.Namespace) -> Flags:
         for name, default in _LORA.items()
     }
     modules = () if lora["lora_modules"] == "all" else tuple(filter(None, lora["lora_modules"].split(",")))
-    same = {
-        name: getattr(given, name)
-        for name in Hyperparameters.model_fields
-        if hasattr(given, name) and getattr(given, name) is not None
-    }
+    same = _given(given, Hyperparameters.model_fields)
     return Flags(
         model=given.model_name_or_path,
         dataset=given.dataset,
@@ -293,7 +324,14 @@ def _extras(given: argparse.Namespace) -> Extras:
         report_to=_trackers(given.report_to),
         run_name=given.task_name or "",
         max_memory_mb=given.max_memory_MB,
+        predict=Predict(**_given(given, _PREDICT)) if given.do_predict else None,
+        max_shard_size=given.max_shard_size if given.full_finetune else SHARDS,
     )
+
+
+def _given(given: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: getattr(given, name) for name in names if getattr(given, name, None) is not None}
 
 
 def _trackers(word: str) -> tuple[str, ...]:

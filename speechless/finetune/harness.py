@@ -63,7 +63,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     import torch
     from datasets import Dataset
 
-    from speechless.finetune import device, models
+    from speechless.finetune import device, predictions
     from speechless.finetune.watch import Watch
 
     module = RECIPES[job.objective].load()
@@ -107,6 +107,8 @@ def train(job: Job, starter: Starter) -> Outcome:
         vars(trainer.args)["_setup_devices"] = torch.device("cpu")
     # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
     trainer.args._n_gpu = min(1, trainer.args.n_gpu)
+    # TRL would write a card of its own words beside the checkpoints; ours is in the result (card.py).
+    trainer.create_model_card = lambda *_, **__: None
     _without_printing(trainer)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     attention = model.config._attn_implementation
@@ -120,14 +122,10 @@ def train(job: Job, starter: Starter) -> Outcome:
             FailureReason.INTERRUPTED, what, "a checkpoint was saved; a new attempt goes on from it"
         )
 
-    # The result.
     if trainer.is_world_process_zero():
-        # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
-        stop = turn_ends(tokenizer) if job.rows.counts.conversations else ()
-        if full:
-            models.save_model(trainer.model, job.model, job.out, stop)
-        else:
-            models.save_adapter(trainer.model, job.model, job.base_name, job.out, stop)
+        _write(run, trainer.model)
+        if job.extras.predict:
+            predictions.write(run, trainer.model, module.asked, where, starter.stopping)
     return Outcome(
         steps=trainer.state.global_step,
         metrics=_metrics(job, watch, _LAST | module.METRICS, trainer.state.global_step, trainable),
@@ -141,6 +139,19 @@ def train(job: Job, starter: Starter) -> Outcome:
             "targetModules": list[JsonValue](sorted(adapters.target_modules) if adapters else []),
         },
     )
+
+
+def _write(run: Run, model: Any) -> None:
+    """The result: the model, or the adapter."""
+    from speechless.finetune import models
+
+    job = run.job
+    # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
+    stop = turn_ends(run.tokenizer) if job.rows.counts.conversations else ()
+    if job.method is Method.FULL:
+        models.save_model(model, job.model, job.out, stop, shard=job.extras.max_shard_size)
+    else:
+        models.save_adapter(model, job.model, job.base_name, job.out, stop)
 
 
 def _steps(job: Job, trainer: Any, watch: Watch) -> int:

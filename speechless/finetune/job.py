@@ -70,6 +70,17 @@ TRACKERS: dict[str, tuple[str, ...]] = {
 """What logged values may be reported to, by Transformers' names, and the packages of which one is needed."""
 
 
+class Predict(_Document):
+    """Answers to the rows held out, made after the training."""
+
+    max_new_tokens: int = 256
+    """Of an answer, at most."""
+    temperature: float = 0
+    """0: the likeliest token, always."""
+    top_p: float = 1
+    """The likeliest tokens of this probability together are drawn from."""
+
+
 class Extras(_Document):
     """What a command line can say beside the settings of a FineTune."""
 
@@ -87,6 +98,10 @@ class Extras(_Document):
     """What trackers call the run."""
     max_memory_mb: int | None = None
     """Megabytes that a GPU gives at most."""
+    max_shard_size: str = "5GB"
+    """The largest file of a whole model's weights, with its unit (GB, MB, KB, GiB, MiB or KiB)."""
+    predict: Predict | None = None
+    """How the rows held out are answered; None: they are not."""
 
     @property
     def deciding(self) -> dict[str, JsonValue]:
@@ -95,7 +110,7 @@ class Extras(_Document):
         return {name: value for name, value in told.items() if name in _DECIDE}
 
 
-_DECIDE = ("warmup_ratio", "stop_after_epochs", "remove_long_rows")
+_DECIDE = ("warmup_ratio", "stop_after_epochs", "remove_long_rows", "max_shard_size", "predict")
 
 
 class Job(_Document):
@@ -170,6 +185,17 @@ class Starter(Protocol):
 
     def keep(self, step: int) -> None:
         """Declare `checkpoint-<step>` whole, all of whose files are written; returns when it is kept."""
+
+
+def never_at_its_peak(given: Hyperparameters, warmup: int, steps: int) -> str:
+    """What is to be said of a run that ends while its learning rate still rises; empty: nothing.
+
+    >>> never_at_its_peak(Hyperparameters(), 20, 3)
+    'the learning rate rises for 20 steps, and the run has 3: it learns little (warmup_steps)'
+    """
+    if warmup < steps or warmup == 0 or given.lr_scheduler_type == "constant":
+        return ""
+    return f"the learning rate rises for {warmup} steps, and the run has {steps}: it learns little (warmup_steps)"
 
 
 def fingerprint(identity: Mapping[str, JsonValue]) -> str:

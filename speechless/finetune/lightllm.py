@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from speechless.arguments import Parser
 from speechless.entry import run
+from speechless.finetune.older import DEEPSPEED
 
 PROG = "python -m speechless.finetune.lightllm"
 _RL = "with rewards is not offered yet: --training_method sft, or 'speechless finetune' with --objective dpo or kto"
@@ -60,7 +61,7 @@ _SWITCHES = {
     "bf16": (["--bits", "16"], ""),
     "fp16": ([], "float16 is not offered: --bf16"),
     "use_wandb": (["--report_to", "wandb"], ""),
-    "use_deepspeed": ([], "DeepSpeed is not offered yet: one process trains"),
+    "use_deepspeed": ([], DEEPSPEED),
     "use_fsdp": ([], "training on several GPUs is not offered yet: one process trains"),
 }
 """Flags without a value: the trainer's words, or why it is not offered."""

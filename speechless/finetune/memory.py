@@ -85,6 +85,8 @@ class Memory(Document):
     """Flags that make it smaller, one after the other until it fits; empty: it fits, or nothing helps."""
     after: int
     """Bytes in all with those changes."""
+    on_gpu: int | None
+    """Bytes in all with them on a GPU, in bfloat16, where they are not enough here; null: this is a GPU, or it fits."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class Training:
     length: int
     """Tokens of the longest row."""
     cuda: bool
+    fresh: bool = False
+    """Whether the weights are new: adapters of them would learn nothing."""
 
     @property
     def checkpointing(self) -> bool:
@@ -201,11 +205,16 @@ def estimate(training: Training, available: int, device: str) -> Memory:
         fits=size <= available,
         changes=changes,
         after=total(after),
+        on_gpu=None if training.cuda or total(after) <= available else total(_on_gpu(after)),
     )
 
 
 def _with(training: Training, **settings: object) -> Training:
     return replace(training, hyperparameters=training.hyperparameters.model_copy(update=settings))
+
+
+def _on_gpu(training: Training) -> Training:
+    return replace(training, cuda=True, precision="bf16")
 
 
 def _recompute(training: Training) -> Training | None:
@@ -233,7 +242,7 @@ def _rounded(training: Training) -> Training | None:
 
 
 def _adapters(training: Training) -> Training | None:
-    if training.method is Method.LORA:
+    if training.method is Method.LORA or training.fresh:
         return None
     return replace(
         training, method=Method.LORA, precision="bf16" if training.precision == "pure" else training.precision

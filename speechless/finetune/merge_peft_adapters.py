@@ -10,6 +10,7 @@ from typing import NoReturn
 from speechless.arguments import Parser
 from speechless.entry import run
 from speechless.errors import StageError, words_of
+from speechless.failures import of_the_machine
 from speechless.finetune.outputs import ADAPTER
 from speechless.finetune.whole import is_free
 from speechless.output import Document, results
@@ -67,9 +68,10 @@ def main(argv: Sequence[str]) -> int:
         adapter = find_adapter(models.locate_model(given.lora_model_path).path)
         if adapter is None:
             parser.error(
-                f"--lora_model_path {given.lora_model_path}: no adapter_config.json there or in {ADAPTER}/"
+                f"--lora_model_path {given.lora_model_path}: no adapter_config.json there or in {ADAPTER}/: "
+                "a run writes it at its end, into OUTPUT_DIR"
             )
-        place = models.locate_model(given.base_model_name_or_path)
+        place = models.existing_model(given.base_model_name_or_path)
         base, out = place.path, given.merged_model_name_or_path or place.beside("-merged")
         if not is_free(out):
             parser.error(
@@ -92,6 +94,12 @@ def main(argv: Sequence[str]) -> int:
         return 1
     except OSError as error:
         print(f"speechless finetune: {words_of(error)}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        known = of_the_machine(error)
+        if known is None:
+            raise
+        print(f"speechless finetune: {known.message} ({known.hint})", file=sys.stderr)
         return 1
     return 0
 

@@ -13,12 +13,14 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from speechless.contract import FailureReason
+from speechless.contract import FailureReason, Format
+from speechless.contract.needs import TRAINING
+from speechless.cpus import usable_memory
 from speechless.errors import StageError
-from speechless.finetune import weights
-from speechless.models.quantization import quantization_of, quantized
+from speechless.failures import is_out_of_memory
+from speechless.finetune.job import Extras
+from speechless.models import check, weights
 from speechless.models.safetensors import BITS, Tensor
-from speechless.models.small import read_json
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ TOKENIZER = (
 )
 KEPT = (CONFIG, GENERATION, *TOKENIZER)
 
+SHARD = Extras().max_shard_size
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -48,13 +51,10 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | 
     for weights that are torn, missing, pickled or quantized, for a generation_config.json that cannot be read. No code
     and no pickle of the folder is run.
     """
-    _refuse_adapter(folder)
-    _refuse_quantized(folder)
+    check(folder, Format.HUGGING_FACE, TRAINING)
     _check_generation(folder)
     with _loading(folder, "the model"):
-        tensors = weights.read_headers(folder)
-        if found := quantized(tensors.values()):
-            raise _quantized_already(folder, f"{found.name} is {found.type}")
+        _check_memory(folder, weights.read_headers(folder), dtype)
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
@@ -64,10 +64,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | 
             use_safetensors=True,
             output_loading_info=True,
         )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        what = f"{folder.name}: {len(missing)} weights are missing, such as {missing[0]}"
-        raise StageError(FailureReason.MODEL_INVALID, what, "they would be random; bring the whole model")
+    weights.refuse_missing(folder, info["missing_keys"])
     if info["unexpected_keys"]:
         spare = sorted(info["unexpected_keys"])
         log.warning(
@@ -84,29 +81,21 @@ def new_model(folder: Path, dtype: torch.dtype) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
 
 
-def _refuse_adapter(folder: Path) -> None:
-    if not (folder / "adapter_config.json").is_file():
+def _check_memory(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> None:
+    """StageError(OUT_OF_MEMORY) where the weights alone are more than the memory.
+
+    A weight that is held as it is stored may stay on the disk until it is used. One that is converted cannot.
+    """
+    if dtype is None:
         return
-    if (folder / CONFIG).is_file():
-        # Transformers would load the model that adapter_config.json names, wherever that is, instead of this one.
-        what = f"{folder.name}: it holds config.json and adapter_config.json: a model, or an adapter?"
-        raise StageError(
-            FailureReason.MODEL_INVALID, what, "move the adapter's files to a folder of their own"
-        )
-    what = f"{folder.name}: an adapter, not a whole model"
-    raise StageError(FailureReason.MODEL_INVALID, what, "merge it into its base model first (merge: true)")
-
-
-def _refuse_quantized(folder: Path) -> None:
-    """StageError(MODEL_INVALID) for weights that were quantized: what is saved would not fit their config.json."""
-    if found := quantization_of(folder, read_json(folder / CONFIG)):
-        raise _quantized_already(folder, found.method)
-
-
-def _quantized_already(folder: Path, method: str) -> StageError:
-    what = f"{folder.name}: its weights are quantized already ({method})"
-    hint = "take the model that it was made from, with weights as bfloat16, float16 or float32"
-    return StageError(FailureReason.MODEL_INVALID, what, hint)
+    each = dtype.itemsize
+    size = sum(tensor.elements * each for tensor in tensors.values() if TYPES.get(tensor.type) != dtype)
+    if size > (there := usable_memory()):
+        kind = str(dtype).removeprefix("torch.")
+        what = f"{folder.name}: its weights as {kind} take {size / 1e9:.3g} GB"
+        what += f", and this machine has {there / 1e9:.3g} GB"
+        hint = "take a smaller model, or a machine with more memory"
+        raise StageError(FailureReason.OUT_OF_MEMORY, what, hint)
 
 
 def _check_generation(folder: Path) -> None:
@@ -198,15 +187,21 @@ def _tail(name: str) -> str:
 
 
 def save_model(
-    model: Any, base: Path, out: Path, stop: Sequence[int] = (), tokenizer: Path | None = None
+    model: Any,
+    base: Path,
+    out: Path,
+    stop: Sequence[int] = (),
+    tokenizer: Path | None = None,
+    shard: str = SHARD,
 ) -> None:
     """Write the weights in the base model's types, with everything else as the base model has it.
 
     But for what differs from the base in truth: a vocabulary of another size and embeddings that are not tied any more
     are told in config.json. `stop`: see `add_stop`. `tokenizer`: the folder whose tokenizer it is, if not the base.
+    `shard`: the largest file of weights; one weight alone may be larger.
     """
     round_to_base(model, base)
-    model.save_pretrained(out)
+    model.save_pretrained(out, max_shard_size=shard)
     copy_kept(base, out, KEPT if tokenizer is None else (CONFIG, GENERATION))
     if tokenizer is not None:
         copy_kept(tokenizer, out, TOKENIZER)
@@ -296,12 +291,12 @@ def _tell_changes(model: Any, base: Path, out: Path) -> None:
 @contextmanager
 def _loading(folder: Path, what: str) -> Iterator[None]:
     """Turn what a library says of a broken folder into StageError(MODEL_INVALID)."""
-    if not (folder / CONFIG).is_file():
-        told = f"{folder.name}: no config.json: this is no Hugging Face model folder"
-        raise StageError(FailureReason.MODEL_INVALID, told, "name the folder that holds config.json")
+    weights.refuse_other(folder)
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         # Of RuntimeErrors only this one is the folder's fault; running out of memory is one, too.
         if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
             raise

@@ -86,9 +86,12 @@ def _off(name: str, why: str) -> Older:
 
 _LATER = "not offered yet"
 _GPUS = f"training on several GPUs is {_LATER}: one process trains"
-_PREDICTS = (
-    "it is for predictions, which training does not make: 'speechless eval' and 'speechless api' generate"
+DEEPSPEED = (
+    f"DeepSpeed is {_LATER}, and one process trains: --gradient_checkpointing true, --pure_bf16 and "
+    "--optim paged_adamw_8bit take less memory, and --dry_run says how much"
 )
+_DRAWN = "--temperature above 0 draws answers, and 0 takes the likeliest token, always"
+_PREDICTS = "predictions take --max_new_tokens, --temperature and --top_p: leave it out"
 _QUANTIZED = (
     "it goes with --bits 4, and training on a quantized model is not offered yet: the run is not quantized"
 )
@@ -139,8 +142,12 @@ OLDER: tuple[Older, ...] = (
     # What is done anyway, or is not needed any more.
     Older("do_train", {"true": Same(), "false": No("this command trains: 'speechless eval' evaluates")}),
     Older("do_eval", {"true": Same(), "false": Now("--eval_strategy no")}),
-    _off("do_predict", _PREDICTS),
-    _off("predict_with_generate", _PREDICTS),
+    _on("do_predict", "--do_predict"),
+    Older(
+        "predict_with_generate",
+        {"true": Same(), "false": No("--do_predict generates: leave it out")},
+        needs="do_predict",
+    ),
     Older("logging_strategy", {"steps": Same()}, other=No("the log is by steps: --logging_steps says how many")),
     Older("ddp_find_unused_parameters", {"false": Same(), "true": Gone("every parameter that is trained is used")}),
     Older("remove_unused_columns", {"true": Same(), "false": Same()}),
@@ -159,7 +166,6 @@ OLDER: tuple[Older, ...] = (
     Older("prompt_type", {"chat_template": Same()}, other=No(
         "prompt types of our own are not offered yet: conversations are rendered by the model's chat template "
         "(chat_template); for another form write the rows as prompt and completion")),
-    Older("max_shard_size", {"5GB": Same()}, other=No("shards are as large as Transformers makes them: leave it out")),
     # Refused.
     _off("trust_remote_code", "code out of a model's folder is not run: take a model that Transformers knows"),
     _off("add_reasoning_tokens", f"new tokens are {_LATER}: add them to the base model first"),
@@ -176,7 +182,7 @@ OLDER: tuple[Older, ...] = (
     _never("cache_dir", "HF_HOME is the hub's cache, SPEECHLESS_CACHE_DIR that of buckets"),
     _off("push_to_hub", "'speechless store publish' writes a result to a bucket or a registry"),
     _never("push_to_hub_token", "HF_TOKEN is the hub's token"),
-    _never("deepspeed", f"DeepSpeed is {_LATER}, and {_GPUS}"),
+    _never("deepspeed", DEEPSPEED),
     _never("fsdp", _GPUS),
     _never("fsdp_config", _GPUS),
     _never("fsdp_transformer_layer_cls_to_wrap", _GPUS),
@@ -196,9 +202,10 @@ OLDER: tuple[Older, ...] = (
     _never("allowed_token_weight", _OWN_LOSS),
     *(
         _never(name, _PREDICTS)
-        for name in ("max_new_tokens", "min_new_tokens", "temperature", "top_p", "top_k", "num_beams",
-                     "do_sample", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "penalty_alpha")
+        for name in ("min_new_tokens", "top_k", "num_beams", "num_beam_groups", "typical_p", "diversity_penalty",
+                     "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "penalty_alpha")
     ),
+    Older("do_sample", dict.fromkeys(("true", "false"), No(_DRAWN))),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in OLDER}
 

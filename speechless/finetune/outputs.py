@@ -1,8 +1,9 @@
 """The files that a training run leaves in its output folder, by the names that task directories have used for years.
 
 `checkpoint-<step>/adapter_model/` the adapter, `latest` a link to that checkpoint; with `--full_finetune` the model in
-the folder itself. `trainer_log.jsonl` a line a step, `logs/` what a run with a label said, `train_results.json` the
-numbers, `run.json` what the run is made of, `completed` written last.
+the folder itself. `trainer_log.jsonl` a line a step, `logs/` what a run with a label said, `train_results.json` and
+`metrics.json` the numbers, `eval_results.json` those of the rows held out, `predictions.jsonl` answers to them,
+`run.json` what the run is made of, `completed` written last.
 """
 
 import json
@@ -28,7 +29,10 @@ COMPLETED, LATEST, LOG, RESULTS, RUN = (
     "train_results.json",
     "run.json",
 )
+METRICS, EVALUATED = "metrics.json", "eval_results.json"
 ADAPTER = "adapter_model"
+PREDICTIONS = "predictions.jsonl"
+"""Answers to the rows held out."""
 LOGS = "logs"
 _LOGGED = (
     "loss",
@@ -172,11 +176,18 @@ class Outputs:
             checkpoint = self.folder / f"checkpoint-{outcome.steps}"
             checkpoint.mkdir(exist_ok=True)
             result = checkpoint / ADAPTER
+            if (self.partial / PREDICTIONS).is_file():
+                os.replace(self.partial / PREDICTIONS, self.folder / PREDICTIONS)
+                files.append(PREDICTIONS)
             shutil.rmtree(result, ignore_errors=True)
             os.replace(self.partial, result)
             self._link(checkpoint.name)
         numbers = {metric.name: metric.value for metric in outcome.metrics}
-        (self.folder / RESULTS).write_text(json.dumps(numbers, indent=1) + "\n")
+        held = {name: value for name, value in numbers.items() if name.startswith("eval/")}
+        for name, told in ((RESULTS, numbers), (METRICS, numbers), (EVALUATED, held)):
+            if told:
+                (self.folder / name).write_text(json.dumps(told, indent=1) + "\n")
+                files.append(name)
         partial = self.folder / f".{COMPLETED}"
         partial.write_text("".join(f"{line}\n" for line in (outcome.steps, *files)))
         os.replace(partial, self.folder / COMPLETED)

@@ -27,6 +27,7 @@ def build_parser() -> Parser:
     _model(parser.add_argument_group("model"))
     options.add(parser)
     _data(parser.add_argument_group("data"))
+    _predict(parser.add_argument_group("predictions"))
     run = parser.add_argument_group("run")
     _run(run)
     _optimizer(run)
@@ -47,6 +48,11 @@ def _model(model: argparse._ArgumentGroup) -> None:
         "--pure_bf16", action="store_true", help="weights in bfloat16, too: a whole model in half the memory"
     )
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
+    model.add_argument(
+        "--max_shard_size",
+        metavar="SIZE",
+        help="the largest file of a whole model's weights, such as 5GB or 500MB (default: 5GB)",
+    )
     model.add_argument("--lora_r", type=int, help="rank of the adapters (default: 64)")
     model.add_argument("--lora_alpha", type=int, help="scale of the adapters (default: 16)")
     model.add_argument("--lora_dropout", type=float, help="dropout within the adapters (default: 0)")
@@ -111,6 +117,27 @@ def _data(data: argparse._ArgumentGroup) -> None:
         help=f"rows held out: below 1 = that fraction, from 1 = that many (default: {EVAL_ROWS})",
     )
     data.add_argument("--max_eval_samples", type=int, help="rows held out at most (default: no limit)")
+
+
+def _predict(predict: argparse._ArgumentGroup) -> None:
+    predict.add_argument(
+        "--do_predict",
+        action="store_true",
+        help="answer the rows held out after the training, into DIR/predictions.jsonl",
+    )
+    predict.add_argument(
+        "--max_new_tokens", type=whole(1), help="tokens of an answer, at most (default: 256)"
+    )
+    predict.add_argument(
+        "--temperature",
+        type=number(0),
+        help="0: the likeliest token, always; above, answers are drawn (default: 0)",
+    )
+    predict.add_argument(
+        "--top_p",
+        type=number(0, 1, above=True),
+        help="answers are drawn from the likeliest tokens of this probability together (default: 1)",
+    )
 
 
 def _run(run: argparse._ArgumentGroup) -> None:

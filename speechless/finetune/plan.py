@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,17 +10,29 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from speechless.contract import BadRows, FailureReason, Format, Hyperparameters, Method, Objective, Precision
+from speechless.contract import (
+    BadRows,
+    FailureReason,
+    Format,
+    Hyperparameters,
+    Method,
+    Objective,
+    Precision,
+    Pretrain,
+)
 from speechless.contract.objectives import OBJECTIVES, Packing
+from speechless.cpus import usable_memory
 from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune import memory, sizes
+from speechless.finetune import memory, sizes, variables
 from speechless.finetune.flags import Flags
+from speechless.finetune.job import never_at_its_peak
 from speechless.finetune.memory import Memory
-from speechless.finetune.outputs import Outputs
+from speechless.finetune.outputs import PREDICTIONS, Outputs
 from speechless.finetune.recipes import Columns
+from speechless.finetune.tasks import ENV
 from speechless.finetune.tokens import Encoder, Encoding
 from speechless.models import read_info
 from speechless.output import Document
@@ -29,7 +40,6 @@ from speechless.store import FolderCheckpoints
 
 LOOKED = 1000
 """Rows whose length is looked at; with more of them, the longest may be any."""
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 class Piece(Document):
@@ -100,7 +110,8 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     device.check_trackers(flags.extras.report_to)
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
-    shape = sizes.shape_of(found.model)
+    fresh = isinstance(flags.options, Pretrain) and flags.options.from_scratch
+    shape = sizes.shape_of_new(found.model) if fresh else sizes.shape_of(found.model)
     skip = flags.bad_rows is BadRows.SKIP
     encoding = Encoding(found.model, flags.objective, given.max_length, skip, given.packing)
     row, longest = _look(found.data, encoding, load_tokenizer(found.model))
@@ -113,6 +124,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
         lora=flags.lora,
         length=longest,
         cuda=where.name == "cuda",
+        fresh=fresh,
     )
     steps = steps_of(given, found.data.train_rows, flags.extras.stop_after_epochs)
     every = steps_of(given, found.data.train_rows)
@@ -141,7 +153,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
         checkpoints=_checkpoints(flags),
         output=flags.output_dir,
         state=_state(flags, found, outputs),
-        notes=list(_notes(flags, found, shape, warmup)),
+        notes=list(_notes(flags, found, shape, warmup, steps)),
         memory=memory.estimate(training, *_device(flags, cuda=where.name == "cuda")),
         row=row,
     )
@@ -236,16 +248,20 @@ def _state(flags: Flags, found: Found, outputs: Outputs) -> str:
     return f"goes on from {newest.path.name}" if newest else "nothing"
 
 
-def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int) -> Iterator[str]:
+def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int, steps: int) -> Iterator[str]:
     yield from flags.told
     info, longest = read_info(found.model, Format.HUGGING_FACE), flags.hyperparameters.max_length
     if info and info.context_length and longest > info.context_length:
         yield f"--model_max_length {longest}: the model knows {info.context_length} positions, and they are not scaled"
     if warmup and flags.hyperparameters.lr_scheduler_type == "constant":
         yield f"warmup of {warmup} steps has no effect with --lr_scheduler_type constant: take constant_with_warmup"
+    if told := never_at_its_peak(flags.hyperparameters, warmup, steps):
+        yield told
     names = {name for name, _, _ in shape.linear}
     if flags.method is Method.LORA and (strange := sorted({*flags.lora.target_modules} - names)):
         yield f"--lora_modules {','.join(strange)}: no such layer; there are {', '.join(sorted(names))}"
+    if flags.extras.predict:
+        yield f"the {found.data.heldout_rows} rows held out are answered after the training: {PREDICTIONS}"
     if flags.objective is Objective.PRETRAIN or flags.hyperparameters.packing:
         yield "rows are packed: there are fewer steps than are told"
 
@@ -260,16 +276,7 @@ def _device(flags: Flags, *, cuda: bool) -> tuple[int, str]:
         return min(
             properties.total_memory, limit * 10**6 if limit else properties.total_memory
         ), properties.name
-    return machine_memory(), "this machine (CPU)"
-
-
-def machine_memory(cgroup: Path = _CGROUP) -> int:
-    """Bytes that this process may use: of the machine, or of its container (cgroup v2's memory.max)."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(whole, int(cgroup.read_text()))
-    except (OSError, ValueError):
-        return whole
+    return usable_memory(), "this machine (CPU)"
 
 
 def lines(made: Plan) -> Iterator[str]:
@@ -291,8 +298,23 @@ def lines(made: Plan) -> Iterator[str]:
     verdict = "it fits" if used.fits else "IT DOES NOT FIT"
     yield f"             {gigabytes(used.total):>9}  in all; {used.device} has {gigabytes(used.available)}: {verdict}"
     if not used.fits:
-        does = "it takes" if used.after <= used.available else "that is still too much,"
-        yield f"change       {'; '.join(used.changes) or 'take a smaller model'}: {does} {gigabytes(used.after)}"
+        yield from _changes(used)
+
+
+def _changes(used: Memory) -> Iterator[str]:
+    """What to change, in the trainer's flags; in a task directory also in its variables."""
+    enough = used.after <= used.available
+    if used.changes:
+        does = "it takes" if enough else "that is still too much,"
+        yield f"change       {'; '.join(used.changes)}: {does} {gigabytes(used.after)}"
+        if Path(ENV).is_file():
+            yield f"             in {ENV}: {' '.join(variables.assignments(used.changes))}"
+    if not enough:
+        begin = "             " if used.changes else "change       "
+        there = (
+            f": in bfloat16 it takes {gigabytes(used.on_gpu)} there" if used.on_gpu else " with more memory"
+        )
+        yield f"{begin}take a smaller model, or a {'' if used.on_gpu else 'larger '}GPU{there}"
 
 
 def gigabytes(size: int) -> str:

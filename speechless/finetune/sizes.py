@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speechless.finetune.context import configuration
-from speechless.finetune.weights import read_headers
+from speechless.models.weights import read_headers
 
 _TABLES = ("embed", "wte", "wpe", "lm_head", "shared")
 """Parts of the names of what is looked up, and of the output's layer: none of these gets an adapter."""
@@ -35,22 +38,38 @@ class Shape:
 def shape_of(folder: Path) -> Shape:
     """The shape of the model in a folder. StageError(MODEL_INVALID) as of `read_headers`."""
     config = configuration(folder)
+    return _shape(config, {name: tensor.shape for name, tensor in read_headers(folder).items()})
 
+
+def shape_of_new(folder: Path) -> Shape:
+    """That of a model with new weights, by the folder's configuration; a weight that is tied counts once.
+
+    No memory is taken: the weights are on PyTorch's device `meta`.
+    """
+    import torch
+
+    from speechless.finetune.models import new_model
+
+    with torch.device("meta"):
+        model = new_model(folder, torch.float32)
+    return _shape(
+        configuration(folder), {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    )
+
+
+def _shape(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Shape:
     def number(*names: str, default: int = 0) -> int:
         return next((int(config[name]) for name in names if isinstance(config.get(name), int)), default)
 
-    tensors = read_headers(folder)
     heads = number("num_attention_heads", "n_head", default=1)
     hidden = number("hidden_size", "n_embd", "d_model")
     size = number("head_dim", default=hidden // heads)
     return Shape(
-        parameters=sum(tensor.elements for tensor in tensors.values()),
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
         linear=tuple(
-            (name.split(".")[-2], tensor.shape[1], tensor.shape[0])
-            for name, tensor in tensors.items()
-            if len(tensor.shape) == 2
-            and name.endswith(".weight")
-            and not any(part in name for part in _TABLES)
+            (name.split(".")[-2], shape[1], shape[0])
+            for name, shape in shapes.items()
+            if len(shape) == 2 and name.endswith(".weight") and not any(part in name for part in _TABLES)
         ),
         layers=number("num_hidden_layers", "n_layer"),
         hidden=hidden,

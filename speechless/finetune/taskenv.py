@@ -25,6 +25,8 @@ class Unread:
     name: str
     """The variable that it sets; empty: none."""
     why: str
+    command: bool = False
+    """Whether a command follows: then a shell sets the variable for that command alone, and runs it."""
 
 
 @dataclass
@@ -46,6 +48,10 @@ class TaskEnv:
 
 class _No(Exception):  # noqa: N818 - the reason, for `Unread`
     """What cannot be read."""
+
+
+class _Command(_No):
+    """What a shell would take for a command."""
 
 
 def read(file: Path, environment: Mapping[str, str]) -> TaskEnv:
@@ -70,7 +76,7 @@ def parse(text: str, environment: Mapping[str, str]) -> TaskEnv:
         except _No as why:
             # Before a command, assignments are for that command alone.
             for name in dict.fromkeys((*here, reader.setting)):
-                found.unread.append(Unread(line, name, str(why)))
+                found.unread.append(Unread(line, name, str(why), isinstance(why, _Command)))
                 found.values.pop(name, None)
                 reader.lost.add(name)
             reader.skip()
@@ -113,7 +119,7 @@ class _Reader:
         while self._blank():
             match = _NAME.match(self._text, self._at)
             if match is None:
-                raise _No(f"{self._rest()!r} is no assignment")
+                raise _Command(f"{self._rest()!r} is no assignment")
             name, after = match.group(), self._text[match.end() : match.end() + 1]
             if name == "export" and after in (" ", "\t"):
                 self._at, export = match.end(), True
@@ -126,7 +132,7 @@ class _Reader:
                 self._at = match.end()
                 yield name, None, True
             else:
-                raise _No(f"{self._rest()!r} is no assignment, and commands are never executed")
+                raise _Command(f"{self._rest()!r} is no assignment, and commands are never executed")
         self.skip()
 
     def _blank(self) -> bool:

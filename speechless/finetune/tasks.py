@@ -11,6 +11,7 @@ from pathlib import Path
 
 from speechless.finetune import taskenv, variables
 from speechless.finetune.taskenv import TaskEnv
+from speechless.finetune.whole import whole
 
 ENV = "task.env"
 RUN = ("run_finetune.sh", "run_sft.sh")
@@ -27,9 +28,11 @@ class TaskError(Exception):
 
 
 def checked_name(name: str) -> str:
-    """A task's name: one folder directly under the current one; TaskError for a path or nothing."""
+    """A task's name: a folder directly under the current one; TaskError for a path, nothing, what cannot be printed."""
     if not name or name in {".", ".."} or "/" in name or "\\" in name or "\0" in name or name.startswith("-"):
         raise TaskError(f"--task_name {name!r}: the name of a folder in the current one, not a path")
+    if not name.isprintable():
+        raise TaskError(f"--task_name {name!r}: a line end or another character that cannot be printed")
     return name
 
 
@@ -55,14 +58,18 @@ def find_template(root: str | None, environment: Mapping[str, str]) -> Path:
 
 
 def init(parent: Path, name: str, template: Path) -> Path | None:
-    """Copy the template to `parent/name`; None if that exists already: nothing is overwritten."""
+    """Copy the template to `parent/name`; None if that exists already: nothing is overwritten.
+
+    A copy that is broken off leaves nothing. StageError as of `whole`.
+    """
     target = parent / checked_name(name)
-    if target.exists():
+    if os.path.lexists(target):
         return None
-    shutil.copytree(template, target, ignore=shutil.ignore_patterns("__pycache__"))
-    for script in target.glob("*.sh"):
-        # A wheel may have lost the bit.
-        script.chmod(script.stat().st_mode | 0o111)
+    with whole(target) as partial:
+        shutil.copytree(template, partial, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        for script in partial.glob("*.sh"):
+            # A wheel may have lost the bit.
+            script.chmod(script.stat().st_mode | 0o111)
     return target
 
 
@@ -109,6 +116,10 @@ def _reads(name: str, texts: Iterable[str]) -> bool:
 
 def problems(folder: Path) -> list[str]:
     """What is wrong with the settings of a task, a line each."""
+    if b"\r\n" in (folder / ENV).read_bytes():
+        return [
+            f"{folder.name}/{ENV}: its lines end as on Windows, which bash does not read: sed -i 's/\\r$//' {ENV}"
+        ]
     return [f"{folder.name}/{ENV}: {told}" for told in variables.problems(settings(folder), os.environ)]
 
 
@@ -135,6 +146,8 @@ def dry_run(parent: Path, name: str, more: Sequence[str]) -> int:
         raise TaskError(f"{name}/{ENV}: {error}") from None
     if "--model_name_or_path" not in argv:
         raise TaskError(f"{name}/{ENV}: BASE_MODEL_PATH is empty: set it, or export it")
+    if "--dataset" not in argv:
+        raise TaskError(f"{name}/{ENV}: DATASET is empty: set it, or export it")
     exported = {
         row.name: found.values[row.name]
         for row in variables.VARIABLES

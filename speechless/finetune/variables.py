@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from speechless.arguments import did_you_mean
-from speechless.finetune.older import TRUTH
+from speechless.finetune.older import DEEPSPEED, TRUTH
 from speechless.finetune.taskenv import TaskEnv
 
 
@@ -61,7 +61,6 @@ def _anything(why: str) -> Callable[[str], str]:
 
 
 _GPUS = "training on several GPUs is not offered yet: set 1, or leave it out"
-_DEEPSPEED = "DeepSpeed is not offered yet, and one process trains: leave it out"
 _EXPERTS = "of the command moe, which is not offered: LoRA trains adapters of the layers as they are"
 _SERVING = "of scripts that serve: 'speechless api start' takes --port"
 N, W, T, F = Kind.NUMBER, Kind.WHOLE, Kind.TRUTH, Kind.FLAGS
@@ -132,22 +131,27 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NUM_GPUS", "nothing but 1", W, use=Use.PASSED, refused=lambda value: "" if value in ("", "1") else _GPUS),
     Variable("MAX_MEMORY_MB", "max_memory_MB", W),
     *(
-        Variable(name, "the flag --deepspeed FILE", F, refused=_anything(_DEEPSPEED))
+        Variable(name, "the flag --deepspeed FILE", F, refused=_anything(DEEPSPEED))
         for name in ("DEEPSPEED", "DEEPSEED", "DEEPSEED_STAGE2")
     ),
     Variable("RAY_memory_monitor_refresh_ms", "Ray's own, passed on", W, use=Use.PASSED),
     # Of other commands.
     *(Variable(name, _EXPERTS, W, use=Use.ELSEWHERE) for name in ("NUM_EXPERTS", "TOPK", "ADAPTER_DIM")),
-    *(
-        Variable(name, _SERVING, W, use=Use.ELSEWHERE)
-        for name in ("VLLM_PORT", "TENSOR_PARALLEL_SIZE", "SGLANG_PORT")
-    ),
+    *(Variable(name, _SERVING, W, use=Use.ELSEWHERE) for name in ("VLLM_PORT", "SGLANG_PORT")),
+    Variable("TENSOR_PARALLEL_SIZE", "of scripts that serve: 'speechless api start' computes on one device", W,
+             use=Use.ELSEWHERE),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in VARIABLES}
 
 
 def problems(found: TaskEnv, environment: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with the values that a training would read, each as `line N: NAME=value: why`."""
+    """What is wrong with the values that a training would read, each as `line N: NAME=value: why`.
+
+    Also a value whose rest stands outside of quotes: bash would run that, and the variable would not be set.
+    """
+    for each in found.unread:
+        if each.command and each.name in BY_NAME:
+            yield f"line {each.line}: {each.name}: {each.why}: put the whole value in quotes"
     for row in VARIABLES:
         value = _value(row, found, environment)
         why = row.refused(value) or ("" if not value else _mistyped(row, value))
@@ -179,6 +183,22 @@ def arguments(found: TaskEnv, environment: Mapping[str, str]) -> list[str]:
             continue  # both have always been set
         made += _words(row, _value(row, found, environment) or row.assumed)
     return made
+
+
+def assignments(changes: Iterable[str]) -> Iterator[str]:
+    """What to set for flags of the trainer, each as NAME=value; a flag without a variable is one of MISC_PARAMS.
+
+    >>> list(assignments(["--optim sgd --seed 3", "--pure_bf16", "without --full_finetune (LoRA)"]))
+    ['OPTIM=sgd', 'SEED=3', 'MISC_PARAMS=--pure_bf16', 'FULL_FINETUNE=']
+    """
+    by_flag = {row.becomes: row.name for row in VARIABLES if row.use is Use.TRAINER}
+    for change in changes:
+        if change.startswith("without --"):
+            yield f"{change.split()[1].removeprefix('--').upper()}="
+            continue
+        for word in change.split("--")[1:]:
+            flag, _, value = word.strip().partition(" ")
+            yield f"{by_flag[flag]}={value}" if flag in by_flag else f"MISC_PARAMS=--{word.strip()}"
 
 
 def _words(row: Variable, value: str) -> list[str]:

@@ -1,5 +1,6 @@
 """What watches a training run: progress, a loss that is no number, checkpoints, the request to stop."""
 
+import logging
 import math
 import resource
 import sys
@@ -10,9 +11,10 @@ from transformers import TrainerCallback
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
-from speechless.finetune.job import Job, Starter
+from speechless.finetune.job import Job, Starter, never_at_its_peak
 from speechless.finetune.speed import Speed
 
+log = logging.getLogger(__name__)
 _SHOWN = (
     *("loss", "learning_rate", "grad_norm", "epoch", "eval_loss", "rewards/accuracies", "rewards/margins"),
     *("tokens_per_second", "mfu", "memory_gb"),
@@ -44,6 +46,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Show where the run starts."""
         self.remember(state)
+        warmup = args.get_warmup_steps(state.max_steps)
+        if told := never_at_its_peak(self._job.hyperparameters, warmup, state.max_steps):
+            log.warning("%s", told)
         self._starter.progress(state.global_step, state.max_steps, {})
 
     def remember(self, state: Any) -> None:

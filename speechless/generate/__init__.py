@@ -7,7 +7,7 @@
 """
 
 from speechless.generate.base import Completion, Generator, Message, Sampling
-from speechless.generate.files import ModelFiles, ModelKind, find_model
+from speechless.generate.files import ModelFiles, ModelKind, check_files, find_model
 from speechless.generate.open import open_generator
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ModelFiles",
     "ModelKind",
     "Sampling",
+    "check_files",
     "find_model",
     "open_generator",
 ]

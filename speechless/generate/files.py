@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from speechless.contract import FailureReason
+from speechless.contract import FailureReason, Format
+from speechless.contract.engines import ENGINES, ServeEngine
+from speechless.contract.needs import need_of
 from speechless.errors import StageError
+from speechless.models import check
 
 
 class ModelKind(StrEnum):
@@ -22,6 +25,18 @@ class ModelFiles:
     kind: ModelKind
     path: Path
     """HuggingFace: the folder. GGUF: the file."""
+
+
+NEEDS = {
+    ModelKind.HUGGING_FACE: (Format.HUGGING_FACE, need_of(ENGINES[ServeEngine.TRANSFORMERS])),
+    ModelKind.GGUF: (Format.GGUF, need_of(ENGINES[ServeEngine.LLAMA_CPP])),
+}
+"""What the back end of each takes."""
+
+
+def check_files(files: ModelFiles) -> None:
+    """StageError(MODEL_INVALID) where the back end would not load it, or would load something else: see `check`."""
+    check(files.path, *NEEDS[files.kind])
 
 
 def find_model(path: Path) -> ModelFiles:

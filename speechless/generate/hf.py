@@ -15,7 +15,9 @@ from speechless.contract import FailureReason
 from speechless.data.render import open_prompt
 from speechless.errors import StageError
 from speechless.generate.base import Completion, Message, Sampling, ignore_progress, never
+from speechless.generate.files import ModelFiles, ModelKind, check_files
 from speechless.generate.stop import Cutter, first_stop
+from speechless.models.weights import refuse_missing
 
 
 class HuggingFace:
@@ -53,28 +55,57 @@ class HuggingFace:
         return int(self.model.config.get_text_config().vocab_size)
 
     def __enter__(self) -> Self:
-        """Load model and tokenizer."""
+        """Load model and tokenizer. StageError(MODEL_INVALID), before the weights are read, as of `check_files`."""
+        check_files(ModelFiles(ModelKind.HUGGING_FACE, self.folder))
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-            self.model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=dtype, local_files_only=True)
+            self.model, info = AutoModelForCausalLM.from_pretrained(
+                self.folder,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
         except (OSError, ValueError, KeyError, ImportError) as problem:
             raise StageError(
                 FailureReason.MODEL_INVALID,
                 f"{self.folder}: Transformers cannot load it: {problem}",
                 "The folder needs config.json, the weights as safetensors, and a tokenizer.",
             ) from problem
+        refuse_missing(self.folder, info["missing_keys"])
         self.model.to(device).eval()
-        ends = self._ends()
-        # The folder's own generation settings (penalties, top-k, ...) must not change a score or an answer unseen.
-        self.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=self._padding(ends))
+        self._settle()
         self.tokenizer.padding_side = "left"
         self.tokenizer.truncation_side = "left"
         return self
+
+    @classmethod
+    @contextlib.contextmanager
+    def around(cls, model: Any, tokenizer: Any, *, batch_size: int = 16) -> Iterator[Self]:
+        """A back end of a model that is loaded, and is as it was when the block ends."""
+        made = cls(Path(tokenizer.name_or_path), batch_size=batch_size)
+        made.model, made.tokenizer = model, tokenizer
+        before, training = model.generation_config, model.training
+        made._settle()
+        model.eval()
+        try:
+            yield made
+        finally:
+            model.generation_config = before
+            model.train(training)
+
+    def _settle(self) -> None:
+        """The folder's own generation settings (penalties, top-k, ...) must not change a score or an answer unseen."""
+        from transformers import GenerationConfig
+
+        ends = self._ends()
+        self.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=self._padding(ends))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -135,6 +166,17 @@ class HuggingFace:
         """See `Generator.chat`."""
         rendered = [self.encode_chat(messages) for messages in conversations]
         return self._all(rendered, sampling, progress, stopping)
+
+    def continued(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        progress: Callable[[int], None] = ignore_progress,
+        stopping: Callable[[], bool] = never,
+    ) -> list[Completion]:
+        """The same as `complete`, of token ids."""
+        return self._all([list(prompt) for prompt in prompts], sampling, progress, stopping)
 
     def stream(
         self,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from speechless.generate.base import Generator
-from speechless.generate.files import ModelKind, find_model
+from speechless.generate.files import ModelKind, check_files, find_model
 
 
 def open_generator(
@@ -14,8 +14,10 @@ def open_generator(
     `batch_size` prompts go through Transformers at a time, `parallel` through llama-server. Requests that llama-server
     batches as they happen to arrive can round differently from run to run: with `parallel=1` results repeat.
     `context_length`: tokens of prompt and completion together; None: as many as the model was trained for.
+    StageError(MODEL_INVALID) for a model that its back end does not take, or whose files are not whole.
     """
     files = find_model(model)
+    check_files(files)
     if files.kind is ModelKind.HUGGING_FACE:
         from speechless.generate.hf import HuggingFace
 

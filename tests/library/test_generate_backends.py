@@ -98,9 +98,10 @@ def test_batches_do_not_change_what_is_made(model: Path) -> None:
     assert made[0] == made[1]
 
 
-def test_a_folder_that_transformers_cannot_load(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(StageError, match="Transformers cannot load it") as refused, open_generator(tmp_path):
+def test_a_folder_that_transformers_cannot_load(model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "base"))
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(StageError, match="Transformers cannot load it") as refused, open_generator(folder):
         pass
     assert refused.value.reason is FailureReason.MODEL_INVALID
 
@@ -147,3 +148,17 @@ def test_a_prompt_is_open_whatever_the_tokenizer_closes(
         assert generator.complete(GREEDY_PROMPTS, GREEDY) == expected[0]
     closed, plain = (measure(folder, text_file, most=2) for folder in (closing, model))
     assert closed.value == plain.value, "no window begins with an end"
+
+
+def test_weights_that_are_missing_are_not_made_by_chance(model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(model, tmp_path / "base"))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with (
+        pytest.raises(StageError, match=r"base: 1 weights are missing, such as model.layers.1.mlp.up_proj"),
+        open_generator(folder),
+    ):
+        pass

@@ -60,7 +60,7 @@ def test_a_base_that_is_quantized_already_is_refused(model: Path, tmp_path: Path
         "bits": 4,
     }
     file.write_text(json.dumps(config))
-    with pytest.raises(StageError, match=r"awq: its weights are quantized already \(awq\)") as caught:
+    with pytest.raises(StageError, match=r"awq: its weights are quantized already \(awq") as caught:
         load_model(folder)
     assert caught.value.reason is FailureReason.MODEL_INVALID
 
@@ -96,12 +96,12 @@ def test_each_tools_file_of_quantized_weights(folder: Path, place: Place) -> Non
 )
 def test_quantized_weights_of_which_no_file_tells(folder: Path, name: str, tensor: torch.Tensor) -> None:
     save_file({**load_file(folder / WEIGHTS), name: tensor}, folder / WEIGHTS, {"format": "pt"})
-    refused(folder, f"quantized already \\({name} is ")
+    refused(folder, r"quantized already \(unknown\)")
 
 
 def test_a_gguf_file_is_told(folder: Path) -> None:
     (folder / WEIGHTS).rename(folder / "model.Q4_K_M.gguf")
-    refused(folder, r"a GGUF model \(model.Q4_K_M.gguf\), which cannot be trained")
+    refused(folder, r"those of a GGUF model \(model.Q4_K_M.gguf\)")
 
 
 def test_pickled_weights_are_not_read_and_how_to_change_them_is_told(
@@ -196,7 +196,7 @@ def test_generation_settings_that_cannot_be_saved_are_kept(folder: Path, tmp_pat
 @pytest.mark.parametrize("text", ["{", '{"max_new_tokens": -1}', "[1]"])
 def test_generation_settings_that_cannot_be_read(folder: Path, text: str) -> None:
     (folder / "generation_config.json").write_text(text)
-    refused(folder, "base/generation_config.json: it cannot be read: ")
+    refused(folder, "base/generation_config.json: (it cannot be read|no JSON|a JSON list instead)")
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,21 @@ def test_a_task_directory_is_planned_without_its_script(
     assert not (here / "x" / "outputs").exists()
 
 
+def test_a_model_with_new_weights_needs_none_for_its_plan(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ignored = shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(here / "base", here / "shape", ignore=ignored)
+    write(ROWS[Objective.PRETRAIN], here / "rows.jsonl")
+    words = ["--model_name_or_path", "shape", "--dataset", "rows.jsonl", "--objective", "pretrain",
+             "--pretrain_from_scratch", "--full_finetune", "--model_max_length", "64", "--dry_run",
+             "-o", "json"]  # fmt: skip
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == sizes.shape_of(here / "base").parameters
+    assert main([word for word in words if word != "--pretrain_from_scratch"]) == 1
+    assert "shape: no weights: " in capsys.readouterr().err
+
+
 def test_a_models_size_is_read_from_its_headers(model: Path) -> None:
     from transformers import AutoModelForCausalLM
 

@@ -110,6 +110,28 @@ def test_a_run_by_an_older_script(model: Path, tmp_path: Path, monkeypatch: pyte
     assert main(words) == 2
 
 
+def test_a_whole_models_files_are_as_large_as_is_said(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(ROWS[Objective.SFT], tmp_path / "rows.jsonl")
+    words = [
+        "--model_name_or_path",
+        str(model),
+        "--dataset",
+        "rows.jsonl",
+        "--max_steps",
+        "1",
+        "--full_finetune",
+    ]
+    assert main([*words, "--max_shard_size", "1MB"]) == 0
+    files = sorted((tmp_path / "outputs").glob("model-*.safetensors"))
+    assert len(files) > 1
+    assert all(file.stat().st_size < 1.1e6 for file in files)
+    assert main([*words, "--max_shard_size", "2MB"]) == 2
+    assert "(extras.max_shard_size)" in capsys.readouterr().err
+
+
 def test_what_torchrun_sets_does_not_reach_the_trainer() -> None:
     for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ROLE_RANK", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"):
         assert launch._TORCHRUN.fullmatch(name)

@@ -123,6 +123,13 @@ FORMATS: tuple[RowFormat, ...] = (
         flags=("prompt_completion", "self-instruct"),
     ),
     RowFormat(
+        DatasetFormat.LIGHT_LLM,
+        '`{"input", "output"}`, texts as they stand: the output is learned',
+        frozenset({"input", "output"}),
+        answers.input_output,
+        flags=("lightllm",),
+    ),
+    RowFormat(
         DatasetFormat.PROMPT,
         '`{"prompt"}` and what an answer is judged by: one of ' + ", ".join(preferences.TARGETS),
         frozenset({"prompt"}),

@@ -29,6 +29,11 @@ def prompt_completion(row: Row) -> Conversation | Text:
     return conversation([*read, *said], tools_of(row))
 
 
+def input_output(row: Row) -> Text:
+    """`{"input", "output"}` (LightLLM's rows): the input is only read, and both are tokens as they stand."""
+    return Text(text_of(row, "output"), text_of(row, "input"))
+
+
 def unpaired(row: Row) -> Rated:
     """`{"prompt", "completion", "label"}` (TRL's unpaired preference), or a conversation with a label.
 

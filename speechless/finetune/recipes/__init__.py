@@ -41,6 +41,9 @@ class Module(Protocol):
     def size(self, columns: Columns) -> tuple[int, int]:
         """(tokens that the model sees, tokens that it learns) of a row."""
 
+    def asked(self, columns: Columns) -> tuple[list[int], list[int]]:
+        """(what the model is asked, the answer that the row has) as token ids, where the recipe asks something."""
+
     def pack(self, rows: Iterable[Columns], max_length: int) -> Iterator[Columns]:
         """Several rows in one of at most `max_length` tokens, where the objective knows packing."""
 
@@ -60,6 +63,8 @@ class Recipe:
     """Sequences of one row that the model sees at once."""
     reference: bool
     """Whether the model is compared with the one that it starts from: with method Full that is a second copy."""
+    asks: bool = True
+    """Whether a row asks something of the model, which may be answered after the training."""
 
     def load(self) -> Module:
         """The module, which imports torch."""
@@ -87,6 +92,8 @@ RECIPES = {
         # An answer, and another row's to the same prompt.
         Recipe(Objective.KTO, takes=(Rated,), module="kto", sequences=2, reference=True),
         Recipe(Objective.ORPO, takes=(Preference,), module="orpo", sequences=2, reference=False),
-        Recipe(Objective.PRETRAIN, takes=(Text,), module="pretrain", sequences=1, reference=False),
+        Recipe(
+            Objective.PRETRAIN, takes=(Text,), module="pretrain", sequences=1, reference=False, asks=False
+        ),
     )
 }

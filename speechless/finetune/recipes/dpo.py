@@ -45,6 +45,11 @@ def size(columns: Columns) -> tuple[int, int]:
     return 2 * len(columns["prompt_ids"]) + learned, learned
 
 
+def asked(columns: Columns) -> tuple[list[int], list[int]]:
+    """The prompt, and the better answer."""
+    return columns["prompt_ids"], columns["chosen_ids"]
+
+
 def model(job: Any, dtype: Any) -> Any:
     """The model of the folder."""
     return sft.model(job, dtype)

@@ -48,6 +48,11 @@ def size(columns: Columns) -> tuple[int, int]:
     return len(columns["prompt_ids"]) + learned, learned
 
 
+def asked(columns: Columns) -> tuple[list[int], list[int]]:
+    """The prompt, and the answer that was judged, if it is a good one."""
+    return columns["prompt_ids"], columns["completion_ids"] if columns["label"][0] else []
+
+
 def model(job: Any, dtype: Any) -> Any:
     """The model of the folder."""
     return sft.model(job, dtype)

@@ -30,6 +30,11 @@ def size(columns: Columns) -> tuple[int, int]:
     return dpo.size(columns)
 
 
+def asked(columns: Columns) -> tuple[list[int], list[int]]:
+    """The prompt, and the better answer."""
+    return dpo.asked(columns)
+
+
 def model(job: Any, dtype: Any) -> Any:
     """The model of the folder."""
     return sft.model(job, dtype)

@@ -32,6 +32,14 @@ def size(columns: Columns) -> tuple[int, int]:
     return len(columns["input_ids"]), sum(label != IGNORED for label in columns["labels"][1:])
 
 
+def asked(columns: Columns) -> tuple[list[int], list[int]]:
+    """Of a conversation, all that comes before its last answer; an answer with nothing before it is asked nothing."""
+    ids, labels = columns["input_ids"], columns["labels"]
+    end = max(place for place, label in enumerate(labels) if label != IGNORED) + 1
+    begin = max((place for place in range(end) if labels[place] == IGNORED), default=-1) + 1
+    return ids[:begin], ids[begin:end]
+
+
 def pack(rows: Iterable[Columns], max_length: int) -> Iterator[Columns]:
     """Rows in blocks of at most `max_length` tokens, each with positions of its own: best fit, the longest first.
 

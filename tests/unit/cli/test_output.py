@@ -120,6 +120,8 @@ def test_a_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     # The real one needs torch, which is not in this environment.
     stand_in = SimpleNamespace(merge=lambda *_: found)
     monkeypatch.setitem(sys.modules, "speechless.finetune.merge", stand_in)  # type: ignore[arg-type]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").mkdir()
     words = ["--base_model_name_or_path", "base", "--lora_model_path", str(tmp_path)]
     assert merged([*words, "--merged_model_name_or_path", "out", "-o", "json"]) == 0
     assert document(capsys) == {

@@ -73,6 +73,8 @@ def example_of(row: object) -> object:
             Conversation((ASKED, SAID)),
         ),
         ({"instruction": "2+2?", "input": "", "output": "4"}, Conversation((ASKED, SAID))),
+        # LightLLM's: no instruction beside it, and no template around it.
+        ({"input": "2+2? ", "output": "4", "id": 7}, Text("4", "2+2? ")),
         (
             {
                 "instruction": "Add.",

@@ -9,6 +9,7 @@ from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import places
 from speechless.finetune.flags import parse
+from speechless.finetune.job import Predict
 from tests.unit.finetune.words import NEEDED, refusal
 
 
@@ -166,3 +167,28 @@ def test_what_is_not_offered_is_refused_by_name(
     argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in refusal(capsys, *argv)
+
+
+def test_the_largest_file_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(NEEDED).extras.max_shard_size == "5GB"
+    assert parse([*NEEDED, "--full_finetune", "--max_shard_size", "500MB"]).extras.max_shard_size == "500MB"
+    assert parse([*NEEDED, "--max_shard_size", "2GiB"]).extras.max_shard_size == "5GB"
+    assert "--max_shard_size 2GiB has no effect on adapters" in capsys.readouterr().err
+    for size in ("5", "0GB", "5 GB", "x"):
+        assert "a whole number and its unit" in refusal(capsys, "--full_finetune", "--max_shard_size", size)
+
+
+def test_answers_to_the_rows_held_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(NEEDED).extras.predict is None
+    made = parse(
+        [*NEEDED, "--do_predict", "--max_new_tokens", "9", "--predict_with_generate", "true"]
+    ).extras.predict
+    assert made == Predict(max_new_tokens=9)
+    for words, said in (
+        (("--temperature", "1"), "--temperature goes with --do_predict"),
+        (("--do_predict", "--eval_dataset_size", "0"), "answers the rows held out: set --eval_dataset_size"),
+        (("--do_predict", "--packing"), "--do_predict and --packing"),
+        (("--do_predict", "--objective", "pretrain"), "rows of --objective pretrain ask nothing"),
+        (("--do_predict", "--top_p", "0"), "--top_p: must be"),
+    ):
+        assert said in refusal(capsys, *words)

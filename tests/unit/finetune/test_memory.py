@@ -103,6 +103,14 @@ def test_what_to_change_is_said_until_it_fits() -> None:
         "--model_max_length 256",
     ]
     assert much.after > much.available
+    assert much.on_gpu is None
+    new = estimate(replace(whole, fresh=True), 1, "x")
+    assert "without --full_finetune (LoRA)" not in new.changes
+    here = estimate(replace(SFT, cuda=False, precision="fp32"), 1, "x")
+    there = replace(SFT, hyperparameters=SETTINGS.model_copy(update={
+        "gradient_checkpointing": True, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 8,
+    }))  # fmt: skip
+    assert here.on_gpu == total(there)
     kto = replace(SFT, objective=Objective.KTO, length=100)
     assert estimate(kto, 1, "x").changes[0].startswith("--per_device_train_batch_size 2 ")
 

@@ -43,7 +43,7 @@ def test_an_adapter_is_in_the_last_checkpoint_and_latest_means_it(tmp_path: Path
 def test_a_whole_model_is_in_the_folder_itself(tmp_path: Path) -> None:
     made = outputs(tmp_path)
     assert made.finish(OUTCOME, Method.FULL) == tmp_path
-    assert names(tmp_path) == ["completed", "run.json", "train_results.json", "weights"]
+    assert names(tmp_path) == ["completed", "metrics.json", "run.json", "train_results.json", "weights"]
 
 
 @pytest.mark.parametrize("method", list(Method))
@@ -55,6 +55,18 @@ def test_restart_removes_the_runs_own_files_only(tmp_path: Path, method: Method)
     (tmp_path / "notes.txt").write_text("mine")
     made.begin(IDENTITY, restart=True)
     assert names(tmp_path) == ["notes.txt", "run.json"]
+
+
+def test_what_was_measured_of_the_rows_held_out_has_a_file_of_its_own(tmp_path: Path) -> None:
+    made = outputs(tmp_path)
+    (made.partial / "predictions.jsonl").write_text("{}\n")
+    found = (*OUTCOME.metrics, Metric(name="eval/loss", value=0.75))
+    made.finish(OUTCOME.model_copy(update={"metrics": found}), Method.LORA)
+    assert json.loads((tmp_path / "eval_results.json").read_text()) == {"eval/loss": 0.75}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"train/loss": 0.5, "eval/loss": 0.75}
+    assert (tmp_path / "predictions.jsonl").is_file()
+    made.begin(IDENTITY, restart=True)
+    assert names(tmp_path) == ["run.json"]
 
 
 def test_what_tells_a_run_from_the_one_that_was_here_is_named(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """A folder that is whole or not there."""
 
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
-from speechless.finetune.whole import is_free, whole
+from speechless.finetune.__main__ import main
+from speechless.finetune.whole import is_free, leftovers, whole
 
 
 def write(folder: Path) -> None:
@@ -80,3 +86,69 @@ def test_nothing_is_overwritten(tmp_path: Path, what: str) -> None:
         pass
     assert caught.value.reason is FailureReason.INVALID_SPEC
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from speechless.finetune.whole import whole
+with whole(Path(sys.argv[1])) as partial:
+    (partial / "config.json").write_text("{}")
+    print("writes", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that writes `x/merged` for as long as it lives."""
+    (tmp_path / "x").mkdir()
+    argv = [sys.executable, "-c", WRITER, str(tmp_path / "x" / "merged")]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writes\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_what_a_process_writes_is_nobody_elses(tmp_path: Path, writer: subprocess.Popen[str]) -> None:
+    with (
+        pytest.raises(StageError, match="another process writes it") as caught,
+        whole(tmp_path / "x" / "merged"),
+    ):
+        pass
+    assert caught.value.reason is FailureReason.INVALID_SPEC
+    assert leftovers(tmp_path / "x") == []
+    with whole(tmp_path / "x" / "other") as partial:
+        write(partial)
+    assert (tmp_path / "x" / ".merged.partial" / "result" / "config.json").is_file()
+    assert writer.poll() is None
+
+
+def test_what_a_killed_process_left_is_told_and_removed(
+    tmp_path: Path,
+    writer: subprocess.Popen[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("task.env", "run_finetune.sh"):
+        (tmp_path / "x" / name).touch()
+    assert main(["list"]) == 0
+    assert capsys.readouterr() == ("x\n", "")
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    assert main(["list"]) == 0
+    out, error = capsys.readouterr()
+    assert out == "x\n"
+    assert error.startswith("speechless finetune: x/.merged.partial was left by a killed process")
+    # Somebody else's folders of such a name stay.
+    theirs = tmp_path / "x" / ".mine.partial"
+    theirs.mkdir()
+    write(theirs)
+    (theirs / "lock").touch()
+    with whole(tmp_path / "x" / "other") as partial:
+        write(partial)
+    names = sorted(path.name for path in (tmp_path / "x").iterdir())
+    assert names == [".mine.partial", "other", "run_finetune.sh", "task.env"]

@@ -101,7 +101,9 @@ def test_an_example_task_has_a_base_model_that_can_be_another(
     assert init.startswith(f"{wanted}|")
     assert f'init --task_name "${{TASK_NAME:-{task}}}"' in init
     assert run.startswith(f"{wanted}|")
-    assert f'run --task_name "${{TASK_NAME:-{task}}}"' in run
+    assert f'run --task_name "${{TASK_NAME:-{task}}}"' in " ".join(run.split())
+    planned = make(target, f"SHELL={shell}", "DRY_RUN=1").stdout.splitlines()[-1]
+    assert planned.split("speechless.finetune")[1].split()[:3] == ["run", "--dry-run", "--task_name"]
 
 
 @pytest.mark.parametrize("word", ["nonsense", "tests", "operator"])

@@ -24,6 +24,8 @@ def test_a_stage_error_is_told_as_it_is() -> None:
     "error",
     [
         MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("unable to mmap 4943163187 bytes from file <a>: Cannot allocate memory (12)"),
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried..."
         ),
@@ -33,6 +35,39 @@ def test_memory_that_ran_out_is_no_retry(error: Exception) -> None:
     failure = failure_of(error)
     assert failure.reason is FailureReason.OUT_OF_MEMORY
     assert failure.reason.exit_code == 77
+
+
+class _LibraryError(Exception):
+    """Such as safetensors'."""
+
+
+def _again() -> RuntimeError:
+    """What PyTorch says of its archive after a write that failed."""
+    try:
+        raise OSError(28, "No space left on device")
+    except OSError:
+        try:
+            raise RuntimeError(
+                "[enforce fail at inline_container.cc:672] . unexpected pos 1917184 vs 1917076"
+            )
+        except RuntimeError as error:
+            return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device", "a/weights"),
+        OSError(122, "Disk quota exceeded"),
+        _LibraryError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        _again(),
+    ],
+)
+def test_a_disk_that_is_full_is_told_as_that(error: Exception) -> None:
+    failure = failure_of(error)
+    assert failure.reason is FailureReason.STORE_FULL
+    assert failure.message.startswith("the disk is full: ")
+    assert failure_of(_LibraryError("no such space")).reason is FailureReason.INTERNAL_ERROR
 
 
 def test_a_gpus_memory_counts_without_importing_torch(monkeypatch: pytest.MonkeyPatch) -> None:

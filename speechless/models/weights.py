@@ -1,6 +1,6 @@
-"""The weights of a model that is to be trained or merged into, by their headers: none may be missing or pickled."""
+"""The weights of a model that is to be loaded, by their headers: none may be missing or pickled."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from speechless.contract import FailureReason
@@ -68,9 +68,37 @@ def _no_weights(folder: Path) -> StageError:
             what = f"{folder.name}: its weights are pickled ({found[0].name}), and pickles are never read"
             return StageError(FailureReason.MODEL_INVALID, what, safe(pattern, ONE))
     if gguf := next(iter(sorted(folder.glob("*.gguf"))), None):
-        what = f"{folder.name}: a GGUF model ({gguf.name}), which cannot be trained or merged into"
+        what = f"{folder.name}: its weights are those of a GGUF model ({gguf.name}), beside a config.json"
         return StageError(
             FailureReason.MODEL_INVALID, what, "take the Hugging Face folder that it was made from"
         )
     what = f"{folder.name}: no weights: neither {ONE} nor {INDEX}"
     return StageError(FailureReason.MODEL_INVALID, what, "bring the whole model")
+
+
+def refuse_other(folder: Path) -> None:
+    """StageError(MODEL_INVALID) for a folder that is no model's."""
+    if not (folder / "config.json").is_file():
+        what = f"{folder.name}: no config.json: this is no Hugging Face model folder"
+        raise StageError(FailureReason.MODEL_INVALID, what, "name the folder that holds config.json")
+
+
+def refuse_adapter(folder: Path) -> None:
+    """StageError(MODEL_INVALID) for a folder that is an adapter, or both."""
+    if not (folder / "adapter_config.json").is_file():
+        return
+    if (folder / "config.json").is_file():
+        # Transformers would load the model that adapter_config.json names, wherever that is, instead of this one.
+        what = f"{folder.name}: it holds config.json and adapter_config.json: a model, or an adapter?"
+        raise StageError(
+            FailureReason.MODEL_INVALID, what, "move the adapter's files to a folder of their own"
+        )
+    what = f"{folder.name}: an adapter, not a whole model"
+    raise StageError(FailureReason.MODEL_INVALID, what, "merge it into its base model first (merge: true)")
+
+
+def refuse_missing(folder: Path, missing: Collection[str]) -> None:
+    """StageError(MODEL_INVALID) for weights that a library did not find, and made by chance instead."""
+    if missing:
+        what = f"{folder.name}: {len(missing)} weights are missing, such as {min(missing)}"
+        raise StageError(FailureReason.MODEL_INVALID, what, "they would be random; bring the whole model")
