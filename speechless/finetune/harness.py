@@ -80,7 +80,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     _quiet()
 
     # The rows, as the numbers that the recipe made of them.
-    tokenizer = load_tokenizer(job.model)
+    tokenizer = load_tokenizer(job.tokenizer or job.model)
     rows = Dataset.from_file(str(job.rows.train))
     heldout = Dataset.from_file(str(job.rows.heldout)) if job.rows.heldout else None
     _check(starter)
@@ -125,9 +125,9 @@ def train(job: Job, starter: Starter) -> Outcome:
         # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
         stop = turn_ends(tokenizer) if job.rows.counts.conversations else ()
         if full:
-            models.save_model(trainer.model, job.model, job.out, stop)
+            models.save_model(trainer.model, job.model, job.out, stop, job.tokenizer)
         else:
-            models.save_adapter(trainer.model, job.model, job.base_name, job.out, stop)
+            models.save_adapter(trainer.model, job.model, job.base_name, job.out, stop, job.tokenizer)
     return Outcome(
         steps=trainer.state.global_step,
         metrics=_metrics(job, watch, _LAST | module.METRICS, trainer.state.global_step, trainable),

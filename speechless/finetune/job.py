@@ -103,6 +103,8 @@ class Job(_Document):
 
     model: Path
     """A Hugging Face folder."""
+    tokenizer: Path | None = None
+    """The folder of the tokenizer that the model gets; None: the model's own."""
     rows: Rows
     method: Method
     hyperparameters: Hyperparameters

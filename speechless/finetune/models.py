@@ -214,10 +214,12 @@ def save_model(
     add_stop(out, stop)
 
 
-def save_adapter(model: Any, base: Path, base_name: str, out: Path, stop: Sequence[int] = ()) -> None:
+def save_adapter(
+    model: Any, base: Path, base_name: str, out: Path, stop: Sequence[int] = (), tokenizer: Path | None = None
+) -> None:
     """Write a PEFT adapter whose bytes depend on nothing but the training, and the tokenizer beside it.
 
-    `stop`: see `add_stop`; `merge` passes them on to the merged model.
+    `stop`: see `add_stop`; `merge` passes them on to the merged model. `tokenizer`: as of `save_model`.
     """
     model.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
@@ -227,7 +229,8 @@ def save_adapter(model: Any, base: Path, base_name: str, out: Path, stop: Sequen
     config["target_modules"] = sorted(config["target_modules"])
     config["base_model_name_or_path"] = base_name
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    copy_kept(base, out, (GENERATION, *TOKENIZER))
+    copy_kept(base, out, (GENERATION,))
+    copy_kept(tokenizer or base, out, TOKENIZER)
     add_stop(out, stop, base)
 
 

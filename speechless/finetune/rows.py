@@ -85,7 +85,7 @@ def prepare(wanted: Wanted, folder: Path, tick: Tick) -> Rows:
 def key(wanted: Wanted) -> str:
     """SHA-256, hexadecimal, of all that decides the numbers."""
     encoding, data = wanted.encoding, wanted.data
-    folder = encoding.model
+    folder = encoding.tokenizer
     files = sorted({path for pattern in _TOKENIZER for path in folder.glob(pattern) if path.is_file()})
     told = {
         "version": __version__,
