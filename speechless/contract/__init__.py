@@ -22,6 +22,7 @@ from speechless.contract.finetune import (
     FineTuneSpec,
     Hyperparameters,
     Lora,
+    Tokenizer,
 )
 from speechless.contract.model import unknown_fields
 from speechless.contract.modelinfo import AdapterInfo, BaseModelInfo, ModelInfo, QuantizationInfo
@@ -104,6 +105,7 @@ __all__ = [
     "Suite",
     "SuiteOptions",
     "SuiteType",
+    "Tokenizer",
     "Verify",
     "decisive",
     "engines",

@@ -108,6 +108,16 @@ class Lora(ContractModel):
     """Names of the layers; without any, every linear layer but the output's."""
 
 
+class Tokenizer(ContractModel):
+    """What the trained model's tokenizer does otherwise than the base model's."""
+
+    chat_template: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
+    """A chat template in Jinja, by which messages become text. Without it, the model's own. It is rendered in Jinja's
+    sandbox."""
+    eos_token: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    """The token that ends a text, one of the vocabulary. Without it, the tokenizer's own."""
+
+
 class Checkpoints(ContractModel):
     """Written to the store while training, so that another attempt goes on from there."""
 
@@ -144,6 +154,8 @@ class FineTuneSettings(ContractModel):
     """How to train."""
     lora: Lora | None = None
     """The adapters' shape, for method LoRA."""
+    tokenizer: Tokenizer = Tokenizer()
+    """Chat template and end of text, which the result keeps."""
     checkpoints: Checkpoints = Checkpoints()
     """Checkpoints during the training."""
     merge: bool = True

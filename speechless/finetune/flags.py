@@ -18,18 +18,20 @@ from speechless.arguments import Parser, did_you_mean
 from speechless.contract import (
     BadRows,
     DatasetFormat,
+    FailureReason,
     FineTuneSettings,
     Hyperparameters,
     Lora,
     Method,
     Objective,
     Precision,
+    Tokenizer,
 )
 from speechless.contract.objectives import OBJECTIVES, problem_of
 from speechless.contract.training import conflict_of
 from speechless.data import FLAGS
 from speechless.data.places import part_of
-from speechless.errors import StageError
+from speechless.errors import StageError, words_of
 from speechless.finetune import older, options
 from speechless.finetune.job import TRACKERS, Extras
 from speechless.finetune.parser import EVAL_ROWS, SAVE_STEPS, build_parser
@@ -58,6 +60,7 @@ class Flags(NamedTuple):
     method: Method
     hyperparameters: Hyperparameters
     lora: Lora
+    tokenizer: Tokenizer
     precision: Precision
     max_train_samples: float
     eval_dataset_size: float
@@ -261,6 +264,7 @@ def _flags(given: argparse.Namespace) -> Flags:
             use_rslora=lora["use_rslora"],
             use_dora=lora["use_dora"],
         ),
+        tokenizer=Tokenizer(chat_template=_template(given.chat_template), eos_token=given.eos_token),
         precision=Precision.PURE_BF16 if given.pure_bf16 else _BITS[given.bits],
         max_train_samples=given.max_train_samples,
         eval_dataset_size=given.eval_dataset_size,
@@ -277,6 +281,19 @@ def _flags(given: argparse.Namespace) -> Flags:
         dry_run=given.dry_run,
         told=tuple(given.told),
     )
+
+
+def _template(word: str | None) -> str | None:
+    """The chat template that a word stands for: itself, or the content of a file. Jinja has braces."""
+    if word is None or "{" in word:
+        return word
+    try:
+        return Path(word).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"--chat_template {word}: no Jinja, and no file of it: {words_of(error)}"
+        raise StageError(
+            FailureReason.INVALID_SPEC, what, "name a Jinja file, or write the template"
+        ) from None
 
 
 OWN = ("rope_theta", "sliding_window")

@@ -122,8 +122,7 @@ def train(job: Job, starter: Starter) -> Outcome:
 
     # The result.
     if trainer.is_world_process_zero():
-        # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
-        stop = turn_ends(tokenizer) if job.rows.counts.conversations else ()
+        stop = _stop(job, tokenizer)
         if full:
             models.save_model(trainer.model, job.model, job.out, stop, job.tokenizer)
         else:
@@ -167,6 +166,12 @@ def _steps(job: Job, trainer: Any, watch: Watch) -> int:
         trainer._save_checkpoint(trainer.model, trial=None)
         trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
     return int(before)
+
+
+def _stop(job: Job, tokenizer: Any) -> tuple[int, ...]:
+    """What learned to end by a token must be stopped by that token, whatever the base was stopped by."""
+    ends = turn_ends(tokenizer) if job.rows.counts.conversations else ()
+    return (tokenizer.eos_token_id, *ends) if job.tokenizer else ends
 
 
 def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) -> Speed:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from speechless.contract import FailureReason
+from speechless.data.tokenizer import FILES as TOKENIZER
 from speechless.errors import StageError
 from speechless.finetune import weights
 from speechless.models.quantization import quantization_of, quantized
@@ -25,16 +26,6 @@ log = logging.getLogger(__name__)
 # Everything that is neither weights nor documentation: copied byte by byte, so that the tokenizer, the chat template
 # and the generation settings are the base model's own whatever a library would write today.
 CONFIG, GENERATION = "config.json", "generation_config.json"
-TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "chat_template*",
-)
 KEPT = (CONFIG, GENERATION, *TOKENIZER)
 
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

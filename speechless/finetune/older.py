@@ -106,6 +106,7 @@ OLDER: tuple[Older, ...] = (
     _value("data_seed", "seed"),
     _value("run_name", "task_name"),
     _value("train_file", "dataset"),
+    _value("chat_template_path", "chat_template"),
     # Flags of true and false, with and without a value.
     _on("sample_packing", "--packing"),
     _on("packing", "--packing"),

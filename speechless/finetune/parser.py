@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
-from speechless.contract import BadRows, Hyperparameters, Lora, Method
+from speechless.contract import BadRows, Hyperparameters, Lora, Method, Tokenizer
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part
@@ -57,6 +57,12 @@ def _model(model: argparse._ArgumentGroup) -> None:
         help="linear layers that get adapters: all, or names separated by commas (default: all)",
     )
 
+    model.add_argument(
+        "--chat_template",
+        metavar="JINJA",
+        help="the chat template by which messages become text: a file, or its text (default: the model's own)",
+    )
+    options.add_field(model, "eos_token", Tokenizer.model_fields["eos_token"])
     model.add_argument(
         "--max_memory_MB", type=whole(1), help="megabytes that a GPU gives at most (default: all that it has)"
     )

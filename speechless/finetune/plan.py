@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune import memory, sizes
+from speechless.finetune import memory, sizes, tokenizer
 from speechless.finetune.flags import Flags
 from speechless.finetune.memory import Memory
 from speechless.finetune.outputs import Outputs
@@ -102,8 +103,10 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
     shape = sizes.shape_of(found.model)
     skip = flags.bad_rows is BadRows.SKIP
-    encoding = Encoding(found.model, flags.objective, given.max_length, skip, given.packing)
-    row, longest = _look(found.data, encoding, load_tokenizer(found.model))
+    with tempfile.TemporaryDirectory(prefix="speechless-plan-") as scratch:
+        words = tokenizer.prepare(found.model, flags.tokenizer, Path(scratch)) or found.model
+        encoding = Encoding(words, flags.objective, given.max_length, skip, given.packing)
+        row, longest = _look(found.data, encoding, load_tokenizer(words))
     training = memory.Training(
         shape=shape,
         objective=flags.objective,

@@ -85,6 +85,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PROMPT_TYPE", "prompt_type",
              refused=lambda value: "" if value in ("", "chat_template") else
              "conversations are rendered by the model's chat template: set chat_template, or leave it out"),
+    Variable("CHAT_TEMPLATE", "chat_template"),
+    Variable("EOS_TOKEN", "eos_token"),
     Variable("BAD_ROWS", "bad_rows", default="stop"),
     Variable("MAX_TRAIN_SAMPLES", "max_train_samples", N, "0"),
     Variable("EVAL_DATASET_SIZE", "eval_dataset_size", N, "0"),

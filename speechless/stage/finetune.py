@@ -54,6 +54,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         method=spec.method,
         hyperparameters=spec.hyperparameters,
         lora=spec.lora or Lora(),
+        tokenizer=spec.tokenizer,
         out=trained,
         checkpoints=checkpoints(spec, folder),
         scratch=folder,

@@ -32,6 +32,8 @@ pass dataset_config DATASET_CONFIG
 pass dataset_split DATASET_SPLIT
 pass dataset_format DATASET_FORMAT
 pass prompt_type PROMPT_TYPE
+pass chat_template CHAT_TEMPLATE
+pass eos_token EOS_TOKEN
 pass bad_rows BAD_ROWS
 pass max_train_samples MAX_TRAIN_SAMPLES
 pass eval_dataset_size EVAL_DATASET_SIZE

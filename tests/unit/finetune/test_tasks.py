@@ -300,7 +300,8 @@ def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
 VALUES = {
     "TEXT": {"DATASET": "a b.jsonl", "DATASET_FORMAT": "messages", "BITS": "32", "OUTPUT_DIR": "out puts",
              "PROMPT_TYPE": "chat_template", "TASK_NAME": "mine", "DATASET_CONFIG": "main", "DATASET_SPLIT": "train",
-             "LORA_MODULES": "q_proj,v_proj", "BAD_ROWS": "skip", "REPORT_TO": "wandb"},
+             "LORA_MODULES": "q_proj,v_proj", "BAD_ROWS": "skip", "REPORT_TO": "wandb",
+             "CHAT_TEMPLATE": "{{ messages }}", "EOS_TOKEN": "<|end|>"},
     "EMPTY": {"TASK_NAME": "", "LEARNING_RATE": "", "OPTIM": ""},
     "NUMBERS": {"LEARNING_RATE": "1e-3", "NUM_TRAIN_EPOCHS": "4", "NUM_EARLY_STOPPING_TRAIN_EPOCHS": "2",
                 "MAX_TRAIN_SAMPLES": "0.5", "EVAL_DATASET_SIZE": "10", "MAX_EVAL_SAMPLES": "5", "EVAL_STEPS": "7",
