@@ -22,6 +22,7 @@ from speechless.contract.finetune import (
     FineTuneSpec,
     Hyperparameters,
     Lora,
+    RopeScaling,
     Tokenizer,
 )
 from speechless.contract.model import unknown_fields
@@ -91,6 +92,7 @@ __all__ = [
     "QuantizationInfo",
     "QuantizeSettings",
     "QuantizeSpec",
+    "RopeScaling",
     "RunIdentity",
     "SecretReference",
     "ServeEngine",

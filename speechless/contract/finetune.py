@@ -108,6 +108,16 @@ class Lora(ContractModel):
     """Names of the layers; without any, every linear layer but the output's."""
 
 
+class RopeScaling(ContractModel):
+    """A model's rotary positions (RoPE), stretched so that it reads longer rows than it was trained for."""
+
+    type: Literal["linear", "dynamic", "yarn"]
+    """linear: every position is divided by the factor (arXiv:2306.15595). dynamic: in rows longer than the model's
+    context alone; llama.cpp does not know it. yarn: fast rotations stay, slow ones are divided (arXiv:2309.00071)."""
+    factor: Annotated[float, Field(gt=1, le=1024)] | None = None
+    """How many times the model's context becomes longer. Without it: as many whole times as maxLength needs."""
+
+
 class Tokenizer(ContractModel):
     """What the trained model's tokenizer does otherwise than the base model's."""
 
@@ -154,6 +164,9 @@ class FineTuneSettings(ContractModel):
     """How to train."""
     lora: Lora | None = None
     """The adapters' shape, for method LoRA."""
+    rope_scaling: RopeScaling | None = None
+    """Longer rows than the model was trained for. Without it, the model's positions stay as they are; a model that was
+    stretched already keeps what it has."""
     tokenizer: Tokenizer = Tokenizer()
     """Chat template and end of text, which the result keeps."""
     checkpoints: Checkpoints = Checkpoints()

@@ -69,6 +69,12 @@ CONFLICTS = (
         cel=f"!has(self.lora) || self.method == '{Method.LORA}'",
     ),
     Conflict(
+        field="ropeScaling",
+        message="ropeScaling is told in a whole model's config.json, and merge: false publishes an adapter: remove one",
+        breaks=lambda spec, _: spec.rope_scaling is not None and not spec.merge,
+        cel="!has(self.ropeScaling) || self.merge",
+    ),
+    Conflict(
         field="merge",
         message="merge: false publishes an adapter, and method Full makes none: remove merge, or set method: LoRA",
         breaks=lambda spec, _: not spec.merge and spec.method is Method.FULL,

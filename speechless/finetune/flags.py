@@ -25,6 +25,7 @@ from speechless.contract import (
     Method,
     Objective,
     Precision,
+    RopeScaling,
     Tokenizer,
 )
 from speechless.contract.objectives import OBJECTIVES, problem_of
@@ -60,6 +61,7 @@ class Flags(NamedTuple):
     method: Method
     hyperparameters: Hyperparameters
     lora: Lora
+    rope_scaling: RopeScaling | None
     tokenizer: Tokenizer
     precision: Precision
     max_train_samples: float
@@ -199,6 +201,8 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
         )
     if given.warmup_ratio is not None and (given.warmup_steps or given.warmup_ratio == 1):
         parser.error("--warmup_ratio: below 1, and without --warmup_steps")
+    if given.rope_scaling_factor is not None and given.rope_scaling is None:
+        parser.error("--rope_scaling_factor goes with --rope_scaling: set both, or leave it out")
     early = given.num_early_stopping_train_epochs
     if early is not None and given.max_steps is not None:
         parser.error(
@@ -231,6 +235,7 @@ _FLAG_OF = {
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",
     "target_modules": "lora_modules",
+    "factor": "rope_scaling_factor",
 }
 
 
@@ -264,6 +269,7 @@ def _flags(given: argparse.Namespace) -> Flags:
             use_rslora=lora["use_rslora"],
             use_dora=lora["use_dora"],
         ),
+        rope_scaling=_rope_scaling(given),
         tokenizer=Tokenizer(chat_template=_template(given.chat_template), eos_token=given.eos_token),
         precision=Precision.PURE_BF16 if given.pure_bf16 else _BITS[given.bits],
         max_train_samples=given.max_train_samples,
@@ -281,6 +287,11 @@ def _flags(given: argparse.Namespace) -> Flags:
         dry_run=given.dry_run,
         told=tuple(given.told),
     )
+
+
+def _rope_scaling(given: argparse.Namespace) -> RopeScaling | None:
+    kind, factor = given.rope_scaling, given.rope_scaling_factor
+    return RopeScaling(type=kind, factor=factor) if kind else None
 
 
 def _template(word: str | None) -> str | None:

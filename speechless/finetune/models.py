@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from speechless.contract import FailureReason
 from speechless.data.tokenizer import FILES as TOKENIZER
 from speechless.errors import StageError
-from speechless.finetune import weights
+from speechless.finetune import rope, weights
 from speechless.models.quantization import quantization_of, quantized
 from speechless.models.safetensors import BITS, Tensor
 from speechless.models.small import read_json
@@ -220,7 +220,7 @@ def save_adapter(
     config["target_modules"] = sorted(config["target_modules"])
     config["base_model_name_or_path"] = base_name
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    copy_kept(base, out, (GENERATION,))
+    copy_kept(base, out, (GENERATION, rope.FILE))
     copy_kept(tokenizer or base, out, TOKENIZER)
     add_stop(out, stop, base)
 

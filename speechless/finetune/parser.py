@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
-from speechless.contract import BadRows, Hyperparameters, Lora, Method, Tokenizer
+from speechless.contract import BadRows, Hyperparameters, Lora, Method, RopeScaling, Tokenizer
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part
@@ -66,6 +66,8 @@ def _model(model: argparse._ArgumentGroup) -> None:
     model.add_argument(
         "--max_memory_MB", type=whole(1), help="megabytes that a GPU gives at most (default: all that it has)"
     )
+    options.add_field(model, "rope_scaling", RopeScaling.model_fields["type"])
+    options.add_field(model, "rope_scaling_factor", RopeScaling.model_fields["factor"])
     for name, kind, what in (
         ("rope_theta", number(0, above=True), "the base of the rotary embedding"),
         ("sliding_window", whole(1), "how many tokens attention looks back"),

@@ -18,7 +18,7 @@ from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune import memory, sizes, tokenizer
+from speechless.finetune import memory, rope, sizes, tokenizer
 from speechless.finetune.flags import Flags
 from speechless.finetune.memory import Memory
 from speechless.finetune.outputs import Outputs
@@ -104,7 +104,9 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     shape = sizes.shape_of(found.model)
     skip = flags.bad_rows is BadRows.SKIP
     with tempfile.TemporaryDirectory(prefix="speechless-plan-") as scratch:
-        words = tokenizer.prepare(found.model, flags.tokenizer, Path(scratch)) or found.model
+        model = rope.prepare(found.model, flags.rope_scaling, given.max_length, Path(scratch) / "scaled")
+        context = _context(model)
+        words = tokenizer.prepare(model, flags.tokenizer, Path(scratch) / "tokenizer") or model
         encoding = Encoding(words, flags.objective, given.max_length, skip, given.packing)
         row, longest = _look(found.data, encoding, load_tokenizer(words))
     training = memory.Training(
@@ -144,7 +146,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
         checkpoints=_checkpoints(flags),
         output=flags.output_dir,
         state=_state(flags, found, outputs),
-        notes=list(_notes(flags, found, shape, warmup)),
+        notes=list(_notes(flags, found, shape, warmup, context)),
         memory=memory.estimate(training, *_device(flags, cuda=where.name == "cuda")),
         row=row,
     )
@@ -239,11 +241,21 @@ def _state(flags: Flags, found: Found, outputs: Outputs) -> str:
     return f"goes on from {newest.path.name}" if newest else "nothing"
 
 
-def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int) -> Iterator[str]:
+def _context(folder: Path) -> int | None:
+    info = read_info(folder, Format.HUGGING_FACE)
+    return info.context_length if info else None
+
+
+def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int, context: int | None) -> Iterator[str]:
+    """`context`: positions of the model that is trained."""
     yield from flags.told
-    info, longest = read_info(found.model, Format.HUGGING_FACE), flags.hyperparameters.max_length
-    if info and info.context_length and longest > info.context_length:
-        yield f"--model_max_length {longest}: the model knows {info.context_length} positions, and they are not scaled"
+    longest, had = flags.hyperparameters.max_length, _context(found.model)
+    if context != had:
+        yield f"--rope_scaling: the model's {had} positions become {context}"
+    if context and longest > context:
+        told = f"--model_max_length {longest}: the model knows {context} positions; of what is behind them it may learn"
+        unscaled = "" if flags.rope_scaling else ", and nothing is scaled without --rope_scaling"
+        yield f"{told} little{unscaled}"
     if warmup and flags.hyperparameters.lr_scheduler_type == "constant":
         yield f"warmup of {warmup} steps has no effect with --lr_scheduler_type constant: take constant_with_warmup"
     names = {name for name, _, _ in shape.linear}

@@ -7,10 +7,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective, Precision, Tokenizer
+from speechless.contract import (
+    FailureReason,
+    Hyperparameters,
+    Lora,
+    Method,
+    Objective,
+    Precision,
+    RopeScaling,
+    Tokenizer,
+)
 from speechless.data import Survey
 from speechless.errors import StageError
-from speechless.finetune import rows, tokenizer
+from speechless.finetune import rope, rows, tokenizer
 from speechless.finetune.job import Extras, Job, Outcome, Progress, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
@@ -41,6 +50,7 @@ class Request:
     options: BaseModel | None = None
     """Those of the objective, such as `contract.Dpo`; None: its defaults."""
     lora: Lora = field(default_factory=Lora)
+    rope_scaling: RopeScaling | None = None
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped, and at the end."""
@@ -89,15 +99,14 @@ def train(
         limit = request.hyperparameters.max_length
         packing = request.hyperparameters.packing
         remove = request.extras.remove_long_rows
-        words = tokenizer.prepare(request.model, request.tokenizer, request.scratch / "tokenizer")
-        how = Encoding(
-            words or request.model, request.objective, limit, request.skip_bad_rows, packing, remove
-        )
+        model = rope.prepare(request.model, request.rope_scaling, limit, request.scratch / "scaled")
+        words = tokenizer.prepare(model, request.tokenizer, request.scratch / "tokenizer")
+        how = Encoding(words or model, request.objective, limit, request.skip_bad_rows, packing, remove)
         made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
         begin()
         checkpoint = request.checkpoints.newest(request.fingerprint)
         job = Job(
-            model=request.model,
+            model=model,
             tokenizer=words,
             rows=made,
             method=request.method,

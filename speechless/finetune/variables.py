@@ -105,6 +105,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("LORA_DROPOUT", "lora_dropout", N, "0.05", adapters=True, assumed="0.05"),
     Variable("LORA_MODULES", "lora_modules", default="all", adapters=True),
     Variable("MODEL_MAX_LENGTH", "model_max_length", W, "2048"),
+    Variable("ROPE_SCALING", "rope_scaling"),
+    Variable("ROPE_SCALING_FACTOR", "rope_scaling_factor", N),
     Variable("ROPE_THETA", "rope_theta", N),
     Variable("SLIDING_WINDOW", "sliding_window", W),
     Variable("ADD_REASONING_TOKENS", "the flag --add_reasoning_tokens", F,

@@ -13,5 +13,6 @@ BREAKS: dict[str, dict[str, Any]] = {
     "hyperparameters.groupByLength": {"hyperparameters": {"packing": True, "groupByLength": True}},
     "hyperparameters.earlyStoppingPatience": {"hyperparameters": {"earlyStoppingPatience": 2}},
     "lora": {"method": "Full", "lora": {"r": 8}},
+    "ropeScaling": {"ropeScaling": {"type": "yarn"}, "merge": False},
     "merge": {"method": "Full", "merge": False},
 }

@@ -50,6 +50,8 @@ if [ -z "${FULL_FINETUNE:-}" ]; then
     pass lora_modules LORA_MODULES
 fi
 pass model_max_length MODEL_MAX_LENGTH
+pass rope_scaling ROPE_SCALING
+pass rope_scaling_factor ROPE_SCALING_FACTOR
 pass rope_theta ROPE_THETA
 pass sliding_window SLIDING_WINDOW
 pass num_train_epochs NUM_TRAIN_EPOCHS

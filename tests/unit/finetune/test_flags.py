@@ -115,6 +115,10 @@ def test_settings_reach_their_fields_and_those_that_do_not_go_together_are_named
         (["--early_stopping_patience", "2", "--eval_dataset_size", "0"], "needs held-out rows"),
         (["--pure_bf16", "--bits", "32"], "--pure_bf16 goes with --bits 16"),
         (["--full_finetune", "--use_dora"], "--use_dora has no effect with --full_finetune"),
+        (["--rope_scaling_factor", "2"], "--rope_scaling_factor goes with --rope_scaling"),
+        (["--rope_scaling", "yarn", "--rope_scaling_factor", "1"], "--rope_scaling_factor: Input should be"),
+        (["--rope_scaling", "ntk"], "--rope_scaling: invalid choice: 'ntk'"),
+        (["--chat_template", "no.jinja"], "--chat_template no.jinja: no Jinja, and no file of it"),
         (["--optim", "adam"], "invalid choice: 'adam'"),
         (["--gradient_checkpointing", "perhaps"], "'perhaps' is neither true nor false"),
     ):
