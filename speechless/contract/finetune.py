@@ -83,6 +83,9 @@ class Hyperparameters(ContractModel):
     """How attention is computed. Without it: as Transformers chooses. flash_attention_2 needs a GPU and its package."""
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     """The run ends when eval/loss has not fallen in so many evaluations. It needs held-out rows."""
+    load_best_model_at_end: bool = False
+    """The result is the checkpoint with the least eval/loss, not the last one. One is kept at each evaluation that is
+    better than all before it, beside those of checkpoints.keep. It needs held-out rows."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """The seed of all random numbers."""
 

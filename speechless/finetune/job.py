@@ -170,8 +170,11 @@ class Starter(Protocol):
     def stopping(self) -> bool:
         """Whether the run should save and end."""
 
-    def keep(self, step: int) -> None:
-        """Declare `checkpoint-<step>` whole, all of whose files are written; returns when it is kept."""
+    def keep(self, step: int, best: int | None) -> None:
+        """Declare `checkpoint-<step>` whole, all of whose files are written; returns when it is kept.
+
+        `best`: a step whose checkpoint is needed at the end.
+        """
 
 
 def fingerprint(identity: Mapping[str, JsonValue]) -> str:

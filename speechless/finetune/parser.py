@@ -176,6 +176,7 @@ def _optimizer(run: argparse._ArgumentGroup) -> None:
         "gradient_checkpointing",
         "attn_implementation",
         "early_stopping_patience",
+        "load_best_model_at_end",
     ):
         options.add_field(run, name, Hyperparameters.model_fields[name])
     run.add_argument("--weight_decay", type=float, default=0, help="AdamW's weight decay")

@@ -19,11 +19,11 @@ from speechless.contract import (
 )
 from speechless.data import Survey
 from speechless.errors import StageError
-from speechless.finetune import rope, rows, tokenizer
+from speechless.finetune import best, rope, rows, tokenizer
 from speechless.finetune.job import Extras, Job, Outcome, Progress, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
-from speechless.store import Checkpoints
+from speechless.store import Checkpoint, Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,8 @@ def train(
         made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
         begin()
         checkpoint = request.checkpoints.newest(request.fingerprint)
+        if checkpoint and request.hyperparameters.load_best_model_at_end:
+            _bring_best(request, checkpoint)
         job = Job(
             model=model,
             tokenizer=words,
@@ -126,3 +128,13 @@ def train(
         )
         kept = request.checkpoints
         return training.run(job, kept, progress, stopping, keep=request.keep, fingerprint=request.fingerprint)
+
+
+def _bring_best(request: Request, newest: Checkpoint) -> None:
+    """Have the checkpoint here that the result is made of, if no later step is better."""
+    step = best.step_of(newest.path)
+    if step is None or request.checkpoints.take(step, request.fingerprint):
+        return
+    what = f"checkpoint-{step} of this run is gone, and its loss on held-out rows is the least so far"
+    hint = "bring it back, or train again from the beginning (--restart; on a cluster, create the FineTune again)"
+    raise StageError(FailureReason.INPUT_NOT_FOUND, what, hint)

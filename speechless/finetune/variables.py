@@ -125,6 +125,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SEED", "seed", W, "10042"),
     # When something is measured, logged and kept.
     Variable("EVAL_STEPS", "eval_steps", W),
+    Variable("LOAD_BEST_MODEL_AT_END", "load_best_model_at_end", T),
     Variable("LOGGING_STEPS", "logging_steps", W, "1"),
     Variable("SAVE_STRATEGY", "save_strategy", default="steps"),
     Variable("SAVE_STEPS", "save_steps", W, "100"),

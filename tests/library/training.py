@@ -111,11 +111,11 @@ class Record:
         """Whether to end."""
         return bool(self._stop_at) and self.step >= self._stop_at - 1
 
-    def keep(self, step: int) -> None:
+    def keep(self, step: int, best: int | None) -> None:
         """Seal it."""
         self.kept.append(step)
         self._checkpoints.save(step, fingerprint(IDENTITY))
-        self._checkpoints.prune(2, fingerprint(IDENTITY))
+        self._checkpoints.prune(2, fingerprint(IDENTITY), () if best is None else (best,))
 
     def losses(self) -> list[float]:
         """Those of the steps."""

@@ -65,6 +65,7 @@ pass optim OPTIM
 pass gradient_checkpointing GRADIENT_CHECKPOINTING
 pass seed SEED
 pass eval_steps EVAL_STEPS
+switch load_best_model_at_end LOAD_BEST_MODEL_AT_END
 pass logging_steps LOGGING_STEPS
 pass save_strategy SAVE_STRATEGY
 if [ "${SAVE_STRATEGY:-steps}" = steps ]; then

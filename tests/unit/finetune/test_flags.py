@@ -113,6 +113,8 @@ def test_settings_reach_their_fields_and_those_that_do_not_go_together_are_named
         (["--packing", "--objective", "dpo"], "--packing: packing goes with objective SFT or Pretrain"),
         (["--packing", "--group_by_length"], "--group_by_length: groupByLength goes with objective SFT"),
         (["--early_stopping_patience", "2", "--eval_dataset_size", "0"], "needs held-out rows"),
+        (["--load_best_model_at_end", "--eval_strategy", "no"], "--load_best_model_at_end: loadBest"),
+        (["--load_best_model_at_end", "--metric_for_best_model", "bleu"], "--metric_for_best_model bleu: "),
         (["--pure_bf16", "--bits", "32"], "--pure_bf16 goes with --bits 16"),
         (["--full_finetune", "--use_dora"], "--use_dora has no effect with --full_finetune"),
         (["--rope_scaling_factor", "2"], "--rope_scaling_factor goes with --rope_scaling"),
