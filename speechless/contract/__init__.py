@@ -22,6 +22,8 @@ from speechless.contract.finetune import (
     FineTuneSpec,
     Hyperparameters,
     Lora,
+    RopeScaling,
+    Tokenizer,
 )
 from speechless.contract.model import unknown_fields
 from speechless.contract.modelinfo import AdapterInfo, BaseModelInfo, ModelInfo, QuantizationInfo
@@ -90,6 +92,7 @@ __all__ = [
     "QuantizationInfo",
     "QuantizeSettings",
     "QuantizeSpec",
+    "RopeScaling",
     "RunIdentity",
     "SecretReference",
     "ServeEngine",
@@ -104,6 +107,7 @@ __all__ = [
     "Suite",
     "SuiteOptions",
     "SuiteType",
+    "Tokenizer",
     "Verify",
     "decisive",
     "engines",

@@ -83,6 +83,9 @@ class Hyperparameters(ContractModel):
     """How attention is computed. Without it: as Transformers chooses. flash_attention_2 needs a GPU and its package."""
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     """The run ends when eval/loss has not fallen in so many evaluations. It needs held-out rows."""
+    load_best_model_at_end: bool = False
+    """The result is the checkpoint with the least eval/loss, not the last one. One is kept at each evaluation that is
+    better than all before it, beside those of checkpoints.keep. It needs held-out rows."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """The seed of all random numbers."""
 
@@ -106,6 +109,26 @@ class Lora(ContractModel):
         ATOMIC,
     ] = ()
     """Names of the layers; without any, every linear layer but the output's."""
+
+
+class RopeScaling(ContractModel):
+    """A model's rotary positions (RoPE), stretched so that it reads longer rows than it was trained for."""
+
+    type: Literal["linear", "dynamic", "yarn"]
+    """linear: every position is divided by the factor (arXiv:2306.15595). dynamic: in rows longer than the model's
+    context alone; llama.cpp does not know it. yarn: fast rotations stay, slow ones are divided (arXiv:2309.00071)."""
+    factor: Annotated[float, Field(gt=1, le=1024)] | None = None
+    """How many times the model's context becomes longer. Without it: as many whole times as maxLength needs."""
+
+
+class Tokenizer(ContractModel):
+    """What the trained model's tokenizer does otherwise than the base model's."""
+
+    chat_template: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
+    """A chat template in Jinja, by which messages become text. Without it, the model's own. It is rendered in Jinja's
+    sandbox."""
+    eos_token: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    """The token that ends a text, one of the vocabulary. Without it, the tokenizer's own."""
 
 
 class Checkpoints(ContractModel):
@@ -144,6 +167,11 @@ class FineTuneSettings(ContractModel):
     """How to train."""
     lora: Lora | None = None
     """The adapters' shape, for method LoRA."""
+    rope_scaling: RopeScaling | None = None
+    """Longer rows than the model was trained for. Without it, the model's positions stay as they are; a model that was
+    stretched already keeps what it has."""
+    tokenizer: Tokenizer = Tokenizer()
+    """Chat template and end of text, which the result keeps."""
     checkpoints: Checkpoints = Checkpoints()
     """Checkpoints during the training."""
     merge: bool = True

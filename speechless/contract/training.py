@@ -63,10 +63,22 @@ CONFLICTS = (
         cel=f"!has({_H}.earlyStoppingPatience) || self.dataset.evalFraction > 0.0",
     ),
     Conflict(
+        field="hyperparameters.loadBestModelAtEnd",
+        message="loadBestModelAtEnd needs held-out rows: set dataset.evalFraction",
+        breaks=lambda spec, held_out: spec.hyperparameters.load_best_model_at_end and not held_out,
+        cel=f"!{_H}.loadBestModelAtEnd || self.dataset.evalFraction > 0.0",
+    ),
+    Conflict(
         field="lora",
         message=f"lora goes with method {Method.LORA}: remove lora, or set method: {Method.LORA}",
         breaks=lambda spec, _: spec.lora is not None and spec.method is not Method.LORA,
         cel=f"!has(self.lora) || self.method == '{Method.LORA}'",
+    ),
+    Conflict(
+        field="ropeScaling",
+        message="ropeScaling is told in a whole model's config.json, and merge: false publishes an adapter: remove one",
+        breaks=lambda spec, _: spec.rope_scaling is not None and not spec.merge,
+        cel="!has(self.ropeScaling) || self.merge",
     ),
     Conflict(
         field="merge",

@@ -9,6 +9,17 @@ from typing import Any
 from speechless.contract import FailureReason
 from speechless.errors import StageError
 
+FILES = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "chat_template*",
+)
+"""Patterns of what a folder's tokenizer is made of, beside config.json."""
 _GIVEN = {"messages", "tools", "documents", "add_generation_prompt"}
 
 

@@ -5,6 +5,7 @@ Source: https://huggingface.co/docs/hub/model-cards. The same run gives the same
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from speechless.contract.objectives import OBJECTIVES
 from speechless.finetune.job import Outcome, Point
 
 CARD, CURVE = "README.md", "loss.svg"
+_LONGEST = 300
+"""Characters of a setting that is shown."""
 _WIDTH, _HEIGHT, _MARGIN = 640, 280, 48
 
 
@@ -95,7 +98,14 @@ def _flat(settings: Mapping[str, JsonValue], above: str = "") -> Iterable[tuple[
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{name}.")
         else:
-            yield f"{above}{name}", json.dumps(value) if not isinstance(value, str) else value
+            yield f"{above}{name}", json.dumps(value) if not isinstance(value, str) else _short(value)
+
+
+def _short(text: str) -> str:
+    """A long text, such as a chat template, is named by its digest: the result has it in a file of its own."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{len(text)} characters, sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def picture(curve: Sequence[Point]) -> str:

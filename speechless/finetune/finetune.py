@@ -183,7 +183,8 @@ def _inputs(flags: Flags, reporter: Reporter) -> Inputs:
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.model}")
     # After the rows: it may be a download.
     base = existing_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
-    check_model(base.path, base.said, TRAINING.problem_of, tokens=flags.hyperparameters.max_length)
+    tokens = None if flags.rope_scaling else flags.hyperparameters.max_length
+    check_model(base.path, base.said, TRAINING.problem_of, tokens=tokens)
     context.check(base.path, flags.of_the_model)
     return Inputs(base, data, [json.dumps(told) for place in dataset for told in _told(place)])
 
@@ -199,6 +200,8 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         method=flags.method,
         hyperparameters=flags.hyperparameters,
         lora=flags.lora,
+        rope_scaling=flags.rope_scaling,
+        tokenizer=flags.tokenizer,
         out=outputs.partial,
         checkpoints=FolderCheckpoints(outputs.folder),
         scratch=scratch,
@@ -249,7 +252,11 @@ def identity_of(flags: Flags, folder: Path, digests: Sequence[str]) -> dict[str,
         "samples": [flags.max_train_samples, flags.eval_dataset_size, flags.max_eval_samples],
     }
     # Only where there are some: runs of earlier versions go on.
-    return told | ({"extras": flags.extras.deciding} if flags.extras.deciding else {})
+    told |= {"extras": flags.extras.deciding} if flags.extras.deciding else {}
+    words = flags.tokenizer.model_dump(mode="json", exclude_defaults=True)
+    told |= {"tokenizer": words} if words else {}
+    scaling = flags.rope_scaling
+    return told | ({"ropeScaling": scaling.model_dump(mode="json")} if scaling else {})
 
 
 @contextmanager

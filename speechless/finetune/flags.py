@@ -18,18 +18,21 @@ from speechless.arguments import Parser, did_you_mean
 from speechless.contract import (
     BadRows,
     DatasetFormat,
+    FailureReason,
     FineTuneSettings,
     Hyperparameters,
     Lora,
     Method,
     Objective,
     Precision,
+    RopeScaling,
+    Tokenizer,
 )
 from speechless.contract.objectives import OBJECTIVES, problem_of
 from speechless.contract.training import conflict_of
 from speechless.data import FLAGS
 from speechless.data.places import part_of
-from speechless.errors import StageError
+from speechless.errors import StageError, words_of
 from speechless.finetune import older, options
 from speechless.finetune.job import TRACKERS, Extras, Predict
 from speechless.finetune.parser import EVAL_ROWS, SAVE_STEPS, build_parser
@@ -60,6 +63,8 @@ class Flags(NamedTuple):
     method: Method
     hyperparameters: Hyperparameters
     lora: Lora
+    rope_scaling: RopeScaling | None
+    tokenizer: Tokenizer
     precision: Precision
     max_train_samples: float
     eval_dataset_size: float
@@ -200,6 +205,8 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
     _check_shards(parser, given)
     if given.warmup_ratio is not None and (given.warmup_steps or given.warmup_ratio == 1):
         parser.error("--warmup_ratio: below 1, and without --warmup_steps")
+    if given.rope_scaling_factor is not None and given.rope_scaling is None:
+        parser.error("--rope_scaling_factor goes with --rope_scaling: set both, or leave it out")
     early = given.num_early_stopping_train_epochs
     if early is not None and given.max_steps is not None:
         parser.error(
@@ -263,6 +270,7 @@ _FLAG_OF = {
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",
     "target_modules": "lora_modules",
+    "factor": "rope_scaling_factor",
 }
 
 
@@ -292,6 +300,8 @@ def _flags(given: argparse.Namespace) -> Flags:
             use_rslora=lora["use_rslora"],
             use_dora=lora["use_dora"],
         ),
+        rope_scaling=_rope_scaling(given),
+        tokenizer=Tokenizer(chat_template=_template(given.chat_template), eos_token=given.eos_token),
         precision=Precision.PURE_BF16 if given.pure_bf16 else _BITS[given.bits],
         max_train_samples=given.max_train_samples,
         eval_dataset_size=given.eval_dataset_size,
@@ -308,6 +318,24 @@ def _flags(given: argparse.Namespace) -> Flags:
         dry_run=given.dry_run,
         told=tuple(given.told),
     )
+
+
+def _rope_scaling(given: argparse.Namespace) -> RopeScaling | None:
+    kind, factor = given.rope_scaling, given.rope_scaling_factor
+    return RopeScaling(type=kind, factor=factor) if kind else None
+
+
+def _template(word: str | None) -> str | None:
+    """The chat template that a word stands for: itself, or the content of a file. Jinja has braces."""
+    if word is None or "{" in word:
+        return word
+    try:
+        return Path(word).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"--chat_template {word}: no Jinja, and no file of it: {words_of(error)}"
+        raise StageError(
+            FailureReason.INVALID_SPEC, what, "name a Jinja file, or write the template"
+        ) from None
 
 
 OWN = ("rope_theta", "sliding_window")

@@ -7,7 +7,7 @@ through or taken up from a checkpoint.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.adapters import adapters_of
+from speechless.finetune.best import STATE, measured
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.speed import Cost, Speed, peak_of
@@ -80,7 +81,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     _quiet()
 
     # The rows, as the numbers that the recipe made of them.
-    tokenizer = load_tokenizer(job.model)
+    tokenizer = load_tokenizer(job.tokenizer or job.model)
     rows = Dataset.from_file(str(job.rows.train))
     heldout = Dataset.from_file(str(job.rows.heldout)) if job.rows.heldout else None
     _check(starter)
@@ -147,37 +148,81 @@ def _write(run: Run, model: Any) -> None:
 
     job = run.job
     # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
-    stop = turn_ends(run.tokenizer) if job.rows.counts.conversations else ()
+    stop = _stop(job, run.tokenizer)
     if job.method is Method.FULL:
-        models.save_model(model, job.model, job.out, stop, shard=job.extras.max_shard_size)
+        models.save_model(model, job.model, job.out, stop, job.tokenizer, shard=job.extras.max_shard_size)
     else:
-        models.save_adapter(model, job.model, job.base_name, job.out, stop)
+        models.save_adapter(model, job.model, job.base_name, job.out, stop, job.tokenizer)
 
 
 def _steps(job: Job, trainer: Any, watch: Watch) -> int:
     """Take the steps that are left; gives the number of those that an earlier attempt took."""
     from transformers import TrainerState
 
-    from speechless.finetune.watch import StopEvaluation
+    from speechless.finetune.watch import Exhausted, StopEvaluation
 
-    if job.resume_from is None:
-        before = 0
-    else:
-        state = TrainerState.load_from_json(str(job.resume_from / "trainer_state.json"))
+    trainer.evaluate = _apart(trainer.evaluate)
+    before, left = 0, True
+    if job.resume_from is not None:
+        state = TrainerState.load_from_json(str(job.resume_from / STATE))
         before = state.global_step
         log.info("going on from step %d of %d", before, state.max_steps)
-        if before >= state.max_steps or watch.exhausted(state) or watch.over(state):
-            # The trainer would take one step more before it sees that there is none.
-            trainer._load_from_checkpoint(str(job.resume_from))
-            trainer.state = state
-            watch.remember(state)
-            return int(before)
-    try:
-        trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
-    except StopEvaluation:
-        trainer._save_checkpoint(trainer.model, trial=None)
-        trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
+        left = before < state.max_steps and not watch.exhausted(state) and not watch.over(state)
+        trainer.args.eval_on_start = watch.catching_up = left and watch.missed(trainer.args, state)
+    if left:
+        try:
+            trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+        except Exhausted:
+            log.info("the loss on held-out rows falls no more")
+        except StopEvaluation:
+            # While it catches up, the checkpoint is there, and what decides chance is not as it was.
+            if not watch.catching_up:
+                trainer._save_checkpoint(trainer.model, trial=None)
+                trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
+    else:
+        # The trainer would take one step more before it sees that there is none.
+        trainer._load_from_checkpoint(str(job.resume_from))
+        trainer.state = state
+        watch.remember(state)
+    if not watch.interrupted:
+        _settle(job, trainer, watch)
     return int(before)
+
+
+def _settle(job: Job, trainer: Any, watch: Watch) -> None:
+    """After the last step: the loss on held-out rows that is still to be known, and the weights of the best step."""
+    from speechless.finetune.watch import StopEvaluation
+
+    state, wanted = trainer.state, job.hyperparameters.load_best_model_at_end
+    known = trainer.eval_dataset is None or measured(state.log_history, state.global_step)
+    if not known and (wanted or watch.missed(trainer.args, state)):
+        try:
+            trainer.evaluate()
+        except StopEvaluation:
+            return
+    watch.result = watch.best(state)
+    if watch.result and watch.result.step != state.global_step:
+        log.info("the result is step %d: the least loss on held-out rows, %.4g", *watch.result[:2])
+        trainer._load_from_checkpoint(str(job.checkpoints / f"checkpoint-{watch.result.step}"))
+
+
+def _apart(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """An evaluation that leaves chance as it was: a run may make it later, after it was stopped, and goes on alike."""
+    import torch
+
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+
+    def made(*words: Any, **named: Any) -> Any:
+        with torch.random.fork_rng(devices):
+            return evaluate(*words, **named)
+
+    return made
+
+
+def _stop(job: Job, tokenizer: Any) -> tuple[int, ...]:
+    """What learned to end by a token must be stopped by that token, whatever the base was stopped by."""
+    ends = turn_ends(tokenizer) if job.rows.counts.conversations else ()
+    return (tokenizer.eos_token_id, *ends) if job.tokenizer else ends
 
 
 def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) -> Speed:
@@ -228,6 +273,9 @@ def _metrics(
         "train/rows_bad": job.rows.bad + counts.bad,
         "train/parameters": trainable,
     }
+    if watch.result:
+        # What is said of the held-out rows is said of the result.
+        numbers |= {"train/best_step": watch.result.step, "eval/loss": watch.result.loss}
     if job.extras.remove_long_rows:
         numbers["train/rows_removed"] = counts.removed
     return tuple(Metric(name=name, value=value) for name, value in numbers.items())

@@ -118,6 +118,8 @@ class Job(_Document):
 
     model: Path
     """A Hugging Face folder."""
+    tokenizer: Path | None = None
+    """The folder of the tokenizer that the model gets; None: the model's own."""
     rows: Rows
     method: Method
     hyperparameters: Hyperparameters
@@ -183,8 +185,11 @@ class Starter(Protocol):
     def stopping(self) -> bool:
         """Whether the run should save and end."""
 
-    def keep(self, step: int) -> None:
-        """Declare `checkpoint-<step>` whole, all of whose files are written; returns when it is kept."""
+    def keep(self, step: int, best: int | None) -> None:
+        """Declare `checkpoint-<step>` whole, all of whose files are written; returns when it is kept.
+
+        `best`: a step whose checkpoint is needed at the end.
+        """
 
 
 def never_at_its_peak(given: Hyperparameters, warmup: int, steps: int) -> str:

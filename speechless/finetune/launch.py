@@ -99,8 +99,9 @@ class Training:
                             level, logger, line = value
                             logging.getLogger(logger).log(level, "%s", line)
                         case "keep":
-                            checkpoints.save(value, fingerprint)
-                            checkpoints.prune(keep, fingerprint)
+                            step, best = value
+                            checkpoints.save(step, fingerprint)
+                            checkpoints.prune(keep, fingerprint, () if best is None else (best,))
                             self._say("kept")
                         case "done":
                             return Outcome.model_validate(value)

@@ -150,6 +150,8 @@ def flags_of(name: str, spec: Mapping[str, Any], claims: Mapping[str, Path]) -> 
         method=made.method,
         hyperparameters=made.hyperparameters,
         lora=made.lora or Lora(),
+        rope_scaling=made.rope_scaling,
+        tokenizer=made.tokenizer,
         precision=made.precision,
         max_train_samples=made.dataset.max_samples or 0,
         eval_dataset_size=made.dataset.eval_fraction,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechless.contract import FailureReason, Metric
 from speechless.errors import StageError
-from speechless.finetune import adapter_folder
+from speechless.finetune import adapter_folder, rope
 from speechless.finetune.adapter_folder import AdapterFolder
 from speechless.finetune.whole import whole
 
@@ -74,10 +74,10 @@ def merge(base: Path, adapter: Path, out: Path, stopping: Callable[[], bool] = n
     fit the base, or the models differ; INVALID_SPEC if `out` is not empty; INTERRUPTED if `stopping` says so.
     """
     folder = adapter_folder.read(adapter)
-    with whole(out) as partial:
-        said = _write(base, folder, partial, stopping)
+    with rope.as_trained(base, adapter) as scaled, whole(out) as partial:
+        said = _write(scaled, folder, partial, stopping)
         _give_back()
-        difference, agreement = _prove(base, partial, said, stopping)
+        difference, agreement = _prove(scaled, partial, said, stopping)
     return (
         Metric(name="merge/max_logit_difference", value=said.difference),
         Metric(name="merge/saved_logit_difference", value=difference),

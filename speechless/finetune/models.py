@@ -16,8 +16,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from speechless.contract import FailureReason, Format
 from speechless.contract.needs import TRAINING
 from speechless.cpus import usable_memory
+from speechless.data.tokenizer import FILES as TOKENIZER
 from speechless.errors import StageError
 from speechless.failures import is_out_of_memory
+from speechless.finetune import rope
 from speechless.finetune.job import Extras
 from speechless.models import check, weights
 from speechless.models.safetensors import BITS, Tensor
@@ -27,16 +29,6 @@ log = logging.getLogger(__name__)
 # Everything that is neither weights nor documentation: copied byte by byte, so that the tokenizer, the chat template
 # and the generation settings are the base model's own whatever a library would write today.
 CONFIG, GENERATION = "config.json", "generation_config.json"
-TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "chat_template*",
-)
 KEPT = (CONFIG, GENERATION, *TOKENIZER)
 
 SHARD = Extras().max_shard_size
@@ -209,10 +201,12 @@ def save_model(
     add_stop(out, stop)
 
 
-def save_adapter(model: Any, base: Path, base_name: str, out: Path, stop: Sequence[int] = ()) -> None:
+def save_adapter(
+    model: Any, base: Path, base_name: str, out: Path, stop: Sequence[int] = (), tokenizer: Path | None = None
+) -> None:
     """Write a PEFT adapter whose bytes depend on nothing but the training, and the tokenizer beside it.
 
-    `stop`: see `add_stop`; `merge` passes them on to the merged model.
+    `stop`: see `add_stop`; `merge` passes them on to the merged model. `tokenizer`: as of `save_model`.
     """
     model.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
@@ -222,7 +216,8 @@ def save_adapter(model: Any, base: Path, base_name: str, out: Path, stop: Sequen
     config["target_modules"] = sorted(config["target_modules"])
     config["base_model_name_or_path"] = base_name
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    copy_kept(base, out, (GENERATION, *TOKENIZER))
+    copy_kept(base, out, (GENERATION, rope.FILE))
+    copy_kept(tokenizer or base, out, TOKENIZER)
     add_stop(out, stop, base)
 
 

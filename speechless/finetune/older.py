@@ -109,6 +109,7 @@ OLDER: tuple[Older, ...] = (
     _value("data_seed", "seed"),
     _value("run_name", "task_name"),
     _value("train_file", "dataset"),
+    _value("chat_template_path", "chat_template"),
     # Flags of true and false, with and without a value.
     _on("sample_packing", "--packing"),
     _on("packing", "--packing"),
@@ -116,6 +117,7 @@ OLDER: tuple[Older, ...] = (
     _on("use_rslora", "--use_rslora"),
     _on("use_dora", "--use_dora"),
     _on("group_by_length", "--group_by_length"),
+    _on("load_best_model_at_end", "--load_best_model_at_end"),
     _on("adam8bit", "--optim adamw_bnb_8bit"),
     Older("neftune", {"true": Now("--neftune_noise_alpha 5.0"), "false": Same()}, unless="noise_alpha"),
     Older("noise_alpha", other=Now("--neftune_noise_alpha {}"), needs="neftune"),
@@ -166,6 +168,9 @@ OLDER: tuple[Older, ...] = (
     Older("prompt_type", {"chat_template": Same()}, other=No(
         "prompt types of our own are not offered yet: conversations are rendered by the model's chat template "
         "(chat_template); for another form write the rows as prompt and completion")),
+    Older("metric_for_best_model", {"loss": Same(), "eval_loss": Same()}, other=No(
+        "--load_best_model_at_end takes the least loss on held-out rows, eval_loss")),
+    Older("greater_is_better", {"false": Same(), "true": No("the best loss is the least")}),
     # Refused.
     _off("trust_remote_code", "code out of a model's folder is not run: take a model that Transformers knows"),
     _off("add_reasoning_tokens", f"new tokens are {_LATER}: add them to the base model first"),

@@ -55,7 +55,7 @@ def add_field(group: Any, flag: str, field: FieldInfo, whose: str = "") -> None:
     if kind is bool and field.default is False:
         group.add_argument(f"--{flag}", action="store_true", default=None, help=text)
         return
-    default = "" if field.default is None else f" (default: {field.default})"
+    default = "" if field.default is None or field.is_required() else f" (default: {field.default})"
     if kind is bool:
         group.add_argument(f"--{flag}", type=truth, metavar="true|false", help=f"{text}{default}")
         return

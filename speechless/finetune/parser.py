@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
-from speechless.contract import BadRows, Hyperparameters, Lora, Method
+from speechless.contract import BadRows, Hyperparameters, Lora, Method, RopeScaling, Tokenizer
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part
@@ -64,8 +64,16 @@ def _model(model: argparse._ArgumentGroup) -> None:
     )
 
     model.add_argument(
+        "--chat_template",
+        metavar="JINJA",
+        help="the chat template by which messages become text: a file, or its text (default: the model's own)",
+    )
+    options.add_field(model, "eos_token", Tokenizer.model_fields["eos_token"])
+    model.add_argument(
         "--max_memory_MB", type=whole(1), help="megabytes that a GPU gives at most (default: all that it has)"
     )
+    options.add_field(model, "rope_scaling", RopeScaling.model_fields["type"])
+    options.add_field(model, "rope_scaling_factor", RopeScaling.model_fields["factor"])
     for name, kind, what in (
         ("rope_theta", number(0, above=True), "the base of the rotary embedding"),
         ("sliding_window", whole(1), "how many tokens attention looks back"),
@@ -195,6 +203,7 @@ def _optimizer(run: argparse._ArgumentGroup) -> None:
         "gradient_checkpointing",
         "attn_implementation",
         "early_stopping_patience",
+        "load_best_model_at_end",
     ):
         options.add_field(run, name, Hyperparameters.model_fields[name])
     run.add_argument("--weight_decay", type=float, default=0, help="AdamW's weight decay")

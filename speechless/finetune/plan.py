@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,7 @@ from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune import memory, sizes, variables
+from speechless.finetune import memory, rope, sizes, tokenizer, variables
 from speechless.finetune.flags import Flags
 from speechless.finetune.job import never_at_its_peak
 from speechless.finetune.memory import Memory
@@ -113,8 +114,12 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     fresh = isinstance(flags.options, Pretrain) and flags.options.from_scratch
     shape = sizes.shape_of_new(found.model) if fresh else sizes.shape_of(found.model)
     skip = flags.bad_rows is BadRows.SKIP
-    encoding = Encoding(found.model, flags.objective, given.max_length, skip, given.packing)
-    row, longest = _look(found.data, encoding, load_tokenizer(found.model))
+    with tempfile.TemporaryDirectory(prefix="speechless-plan-") as scratch:
+        model = rope.prepare(found.model, flags.rope_scaling, given.max_length, Path(scratch) / "scaled")
+        context = _context(model)
+        words = tokenizer.prepare(model, flags.tokenizer, Path(scratch) / "tokenizer") or model
+        encoding = Encoding(words, flags.objective, given.max_length, skip, given.packing)
+        row, longest = _look(found.data, encoding, load_tokenizer(words))
     training = memory.Training(
         shape=shape,
         objective=flags.objective,
@@ -153,7 +158,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
         checkpoints=_checkpoints(flags),
         output=flags.output_dir,
         state=_state(flags, found, outputs),
-        notes=list(_notes(flags, found, shape, warmup, steps)),
+        notes=list(_notes(flags, found, shape, warmup, steps, context)),
         memory=memory.estimate(training, *_device(flags, cuda=where.name == "cuda")),
         row=row,
     )
@@ -248,11 +253,23 @@ def _state(flags: Flags, found: Found, outputs: Outputs) -> str:
     return f"goes on from {newest.path.name}" if newest else "nothing"
 
 
-def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int, steps: int) -> Iterator[str]:
+def _context(folder: Path) -> int | None:
+    info = read_info(folder, Format.HUGGING_FACE)
+    return info.context_length if info else None
+
+
+def _notes(
+    flags: Flags, found: Found, shape: sizes.Shape, warmup: int, steps: int, context: int | None
+) -> Iterator[str]:
+    """`context`: positions of the model that is trained."""
     yield from flags.told
-    info, longest = read_info(found.model, Format.HUGGING_FACE), flags.hyperparameters.max_length
-    if info and info.context_length and longest > info.context_length:
-        yield f"--model_max_length {longest}: the model knows {info.context_length} positions, and they are not scaled"
+    longest, had = flags.hyperparameters.max_length, _context(found.model)
+    if context != had:
+        yield f"--rope_scaling: the model's {had} positions become {context}"
+    if context and longest > context:
+        told = f"--model_max_length {longest}: the model knows {context} positions; of what is behind them it may learn"
+        unscaled = "" if flags.rope_scaling else ", and nothing is scaled without --rope_scaling"
+        yield f"{told} little{unscaled}"
     if warmup and flags.hyperparameters.lr_scheduler_type == "constant":
         yield f"warmup of {warmup} steps has no effect with --lr_scheduler_type constant: take constant_with_warmup"
     if told := never_at_its_peak(flags.hyperparameters, warmup, steps):

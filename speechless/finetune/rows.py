@@ -25,6 +25,7 @@ from speechless import __version__
 from speechless.contract import FailureReason
 from speechless.cpus import usable_cpus
 from speechless.data import Placed, Survey, read_rows
+from speechless.data.tokenizer import FILES
 from speechless.errors import StageError
 from speechless.finetune.job import Counts, Rows
 from speechless.finetune.tokens import Chunk, Encoding, Refused
@@ -39,8 +40,7 @@ ROWS_A_PROCESS = 2000
 KEPT, SHARE = 8, 10
 """Datasets that a folder keeps, and the part of the disk (a tenth): the one that was used longest ago goes first."""
 _TOLD = 20
-_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model",
-              "*.tiktoken", "chat_template*", "config.json")  # fmt: skip
+_TOKENIZER = (*FILES, "config.json")
 """What decides how a text becomes tokens."""
 
 Tick = Callable[[int, int], None]
@@ -85,7 +85,7 @@ def prepare(wanted: Wanted, folder: Path, tick: Tick) -> Rows:
 def key(wanted: Wanted) -> str:
     """SHA-256, hexadecimal, of all that decides the numbers."""
     encoding, data = wanted.encoding, wanted.data
-    folder = encoding.model
+    folder = encoding.tokenizer
     files = sorted({path for pattern in _TOKENIZER for path in folder.glob(pattern) if path.is_file()})
     told = {
         "version": __version__,

@@ -17,7 +17,7 @@ def serve(given: BinaryIO, answers: BinaryIO) -> None:
     """Answer chunks until the input ends: the first is an `Encoding`, the others are lists of `Placed`."""
     try:
         encoding: Encoding = pickle.load(given)
-        encoder = Encoder(encoding, load_tokenizer(encoding.model))
+        encoder = Encoder(encoding, load_tokenizer(encoding.tokenizer))
         while True:
             _answer(answers, encoder.chunk(pickle.load(given)))
     except EOFError:

@@ -7,14 +7,23 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective, Precision
+from speechless.contract import (
+    FailureReason,
+    Hyperparameters,
+    Lora,
+    Method,
+    Objective,
+    Precision,
+    RopeScaling,
+    Tokenizer,
+)
 from speechless.data import Survey
 from speechless.errors import StageError
-from speechless.finetune import rows
+from speechless.finetune import best, rope, rows, tokenizer
 from speechless.finetune.job import Extras, Job, Outcome, Progress, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
-from speechless.store import Checkpoints
+from speechless.store import Checkpoint, Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +50,8 @@ class Request:
     options: BaseModel | None = None
     """Those of the objective, such as `contract.Dpo`; None: its defaults."""
     lora: Lora = field(default_factory=Lora)
+    rope_scaling: RopeScaling | None = None
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped, and at the end."""
     keep: int = 2
@@ -88,12 +99,17 @@ def train(
         limit = request.hyperparameters.max_length
         packing = request.hyperparameters.packing
         remove = request.extras.remove_long_rows
-        how = Encoding(request.model, request.objective, limit, request.skip_bad_rows, packing, remove)
+        model = rope.prepare(request.model, request.rope_scaling, limit, request.scratch / "scaled")
+        words = tokenizer.prepare(model, request.tokenizer, request.scratch / "tokenizer")
+        how = Encoding(words or model, request.objective, limit, request.skip_bad_rows, packing, remove)
         made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
         begin()
         checkpoint = request.checkpoints.newest(request.fingerprint)
+        if checkpoint and request.hyperparameters.load_best_model_at_end:
+            _bring_best(request, checkpoint)
         job = Job(
-            model=request.model,
+            model=model,
+            tokenizer=words,
             rows=made,
             method=request.method,
             hyperparameters=request.hyperparameters,
@@ -112,3 +128,13 @@ def train(
         )
         kept = request.checkpoints
         return training.run(job, kept, progress, stopping, keep=request.keep, fingerprint=request.fingerprint)
+
+
+def _bring_best(request: Request, newest: Checkpoint) -> None:
+    """Have the checkpoint here that the result is made of, if no later step is better."""
+    step = best.step_of(newest.path)
+    if step is None or request.checkpoints.take(step, request.fingerprint):
+        return
+    what = f"checkpoint-{step} of this run is gone, and its loss on held-out rows is the least so far"
+    hint = "bring it back, or train again from the beginning (--restart; on a cluster, create the FineTune again)"
+    raise StageError(FailureReason.INPUT_NOT_FOUND, what, hint)

@@ -20,8 +20,8 @@ _NO_LIMIT = 1 << 40
 class Encoding:
     """How rows become numbers: all that decides it, but for the rows."""
 
-    model: Path
-    """The folder of the tokenizer."""
+    tokenizer: Path
+    """Its folder."""
     objective: Objective
     max_length: int
     """Tokens of a row."""

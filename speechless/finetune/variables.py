@@ -84,6 +84,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PROMPT_TYPE", "prompt_type",
              refused=lambda value: "" if value in ("", "chat_template") else
              "conversations are rendered by the model's chat template: set chat_template, or leave it out"),
+    Variable("CHAT_TEMPLATE", "chat_template"),
+    Variable("EOS_TOKEN", "eos_token"),
     Variable("BAD_ROWS", "bad_rows", default="stop"),
     Variable("MAX_TRAIN_SAMPLES", "max_train_samples", N, "0"),
     Variable("EVAL_DATASET_SIZE", "eval_dataset_size", N, "0"),
@@ -102,6 +104,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("LORA_DROPOUT", "lora_dropout", N, "0.05", adapters=True, assumed="0.05"),
     Variable("LORA_MODULES", "lora_modules", default="all", adapters=True),
     Variable("MODEL_MAX_LENGTH", "model_max_length", W, "2048"),
+    Variable("ROPE_SCALING", "rope_scaling"),
+    Variable("ROPE_SCALING_FACTOR", "rope_scaling_factor", N),
     Variable("ROPE_THETA", "rope_theta", N),
     Variable("SLIDING_WINDOW", "sliding_window", W),
     Variable("ADD_REASONING_TOKENS", "the flag --add_reasoning_tokens", F,
@@ -120,6 +124,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SEED", "seed", W, "10042"),
     # When something is measured, logged and kept.
     Variable("EVAL_STEPS", "eval_steps", W),
+    Variable("LOAD_BEST_MODEL_AT_END", "load_best_model_at_end", T),
     Variable("LOGGING_STEPS", "logging_steps", W, "1"),
     Variable("SAVE_STRATEGY", "save_strategy", default="steps"),
     Variable("SAVE_STEPS", "save_steps", W, "100"),

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
+from speechless.finetune.best import Best, best_of, measured
 from speechless.finetune.job import Job, Starter, never_at_its_peak
 from speechless.finetune.speed import Speed
 
@@ -29,6 +30,10 @@ class StopEvaluation(Exception):  # noqa: N818 - nothing is wrong
     """The run was asked to stop while it measured the loss on held-out rows."""
 
 
+class Exhausted(Exception):  # noqa: N818 - nothing is wrong
+    """An evaluation before the first step of this attempt says that no more are to be taken."""
+
+
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Decides when the trainer saves and stops; the trainer's own strategies for that are switched off."""
 
@@ -40,6 +45,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.last: dict[str, float] = {}
         """The latest value of everything that was logged."""
         self._losses: list[float] = []
+        self.result: Best | None = None
+        """The evaluation of the step that the result is made of; None: of the last one, whatever its loss."""
+        self.catching_up = False
+        """Whether an evaluation is made now that an earlier attempt had no time for."""
         self.speed: Speed | None = None
         """What measures how fast it is."""
 
@@ -56,6 +65,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         for logged in state.log_history:
             self.last |= logged
         self._losses = [logged["loss"] for logged in state.log_history if "loss" in logged]
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """What an earlier attempt missed was made up for."""
+        self.catching_up = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save on schedule, when asked to stop, and always after the last step."""
@@ -84,18 +97,38 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             raise StopEvaluation
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """End the run where the loss on held-out rows falls no more."""
+        """Keep a step that is the best so far; end the run where the loss on held-out rows falls no more."""
         if self.exhausted(state):
+            if self.catching_up:
+                raise Exhausted
             control.should_training_stop = True
+            control.should_save = True
+        best = self.best(state)
+        if best and best.step == state.global_step:
             control.should_save = True
 
     def exhausted(self, state: Any) -> bool:
         """Whether the last evaluations brought nothing; told by the log alone, so a run that goes on knows it, too."""
-        patience = self._job.hyperparameters.early_stopping_patience
-        losses = [logged["eval_loss"] for logged in state.log_history if "eval_loss" in logged]
-        return (
-            patience is not None and bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
-        )
+        patience, best = self._job.hyperparameters.early_stopping_patience, best_of(state.log_history)
+        return patience is not None and best is not None and best.after >= patience
+
+    def best(self, state: Any) -> Best | None:
+        """The evaluation whose checkpoint becomes the result; None: the last one does."""
+        wanted = self._job.hyperparameters.load_best_model_at_end
+        return best_of(state.log_history) if wanted else None
+
+    def missed(self, args: Any, state: Any) -> bool:
+        """Whether an evaluation was due at this step and was not made: the run was stopped instead."""
+        if (
+            args.eval_strategy == "no"
+            or not state.global_step
+            or measured(state.log_history, state.global_step)
+        ):
+            return False
+        if args.eval_strategy == "steps":
+            return bool(state.global_step % args.eval_steps == 0)
+        epoch = state.epoch or 0.0
+        return abs(epoch - round(epoch)) < _EPSILON
 
     def _check_divergence(self, loss: float, state: Any) -> None:
         """End a run that unlearns: more steps would only cost more."""
@@ -117,7 +150,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Have the checkpoint kept, once every rank has written its part."""
         barrier()
-        self._starter.keep(state.global_step)
+        best = self.best(state)
+        self._starter.keep(state.global_step, best.step if best else None)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any

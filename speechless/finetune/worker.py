@@ -36,7 +36,7 @@ class _Silent:
         """The first rank is told."""
         return False
 
-    def keep(self, step: int) -> None:
+    def keep(self, step: int, best: int | None) -> None:
         """The first rank asks for it."""
 
 
@@ -58,10 +58,10 @@ class _Speaking(logging.Handler):
         """Whether the starter said so."""
         return self._events["stop"].is_set()
 
-    def keep(self, step: int) -> None:
+    def keep(self, step: int, best: int | None) -> None:
         """Ask the starter, and wait."""
         self._events["kept"].clear()
-        self._channel.send("keep", step)
+        self._channel.send("keep", [step, best])
         self._events["kept"].wait()
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -43,13 +43,34 @@ def read(folder: Path) -> ModelInfo:
         architecture=word(named[0]) if isinstance(named, list) and named else None,
         parameters=parameters_of(tensors, quantization),
         dtype=dtype_of(tensors, quantization) or _named(whole_config),
-        context_length=whole(first(whole_config, CONTEXT)),
+        context_length=context_of(whole_config),
         vocabulary_size=whole(whole_config.get("vocab_size")),
         quantization=quantization,
         chat_template=chat_template(folder),
         eos_token_ids=ids(generation.get("eos_token_id")) or ids(whole_config.get("eos_token_id")),
         **from_card(folder),
     )
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """The tokens of a row that a model reads, with its positions scaled as they are (Transformers' RoPE scaling).
+
+    >>> context_of({"max_position_embeddings": 32768}), context_of({"max_position_embeddings": 2048, "rope_scaling":
+    ...     {"rope_type": "dynamic", "factor": 2.0}})
+    (32768, 4096)
+    >>> context_of({"max_position_embeddings": 32768, "rope_parameters": {
+    ...     "rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}})
+    131072
+    """
+    said = whole(first(config, CONTEXT))
+    scaling = first(config, ("rope_parameters", "rope_scaling"))
+    if said is None or not isinstance(scaling, dict):
+        return said
+    # With these two, the configuration may have the positions that the factor counts from.
+    kind = scaling.get("rope_type", scaling.get("type"))
+    base = {"dynamic": said, "yarn": whole(scaling.get("original_max_position_embeddings")) or said}.get(kind)
+    factor = scaling.get("factor")
+    return max(said, int(base * factor)) if base and isinstance(factor, int | float) else said
 
 
 def dtype_of(tensors: Sequence[Tensor], quantization: QuantizationInfo | None) -> str | None:

@@ -54,6 +54,8 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         method=spec.method,
         hyperparameters=spec.hyperparameters,
         lora=spec.lora or Lora(),
+        rope_scaling=spec.rope_scaling,
+        tokenizer=spec.tokenizer,
         out=trained,
         checkpoints=checkpoints(spec, folder),
         scratch=folder,

@@ -165,7 +165,8 @@ def check(spec: Spec, inputs: Mapping[str, Opened]) -> ModelInfo | None:
     model = inputs.get("model")
     if model is None or isinstance(spec, FetchSpec):
         return None
-    tokens = spec.hyperparameters.max_length if isinstance(spec, FineTuneSpec) else None
+    trains = isinstance(spec, FineTuneSpec) and spec.rope_scaling is None
+    tokens = spec.hyperparameters.max_length if trains else None
     judge = NEEDS[spec.stage].problem_of
     return check_model(model.path, spec.model.uri, judge, manifest=model.manifest, tokens=tokens)
 

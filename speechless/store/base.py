@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
@@ -124,11 +124,17 @@ class Checkpoints(Protocol):
     def newest(self, fingerprint: str) -> Checkpoint | None:
         """The highest whole checkpoint of this run, on this machine; why others are passed over is logged."""
 
+    def take(self, step: int, fingerprint: str) -> Checkpoint | None:
+        """One whole checkpoint of this run, on this machine; None: it is not there."""
+
     def save(self, step: int, fingerprint: str) -> None:
         """Declare `folder/checkpoint-<step>` whole, and keep it where another machine finds it."""
 
-    def prune(self, keep: int, fingerprint: str) -> None:
-        """Remove all but the newest `keep` whole checkpoints of this run; called after a `save`."""
+    def prune(self, keep: int, fingerprint: str, spared: Collection[int] = ()) -> None:
+        """Remove all but the newest `keep` whole checkpoints of this run, and those of the steps `spared`.
+
+        Called after a `save`.
+        """
 
     def clear(self) -> None:
         """Remove all of them: the output is published. What cannot be removed is logged."""

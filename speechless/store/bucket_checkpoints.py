@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -61,6 +61,15 @@ class BucketCheckpoints:
                 return self._bring(step, {name: objects[name] for name in (*sizes, MARKER)})
         return local
 
+    def take(self, step: int, fingerprint: str) -> Checkpoint | None:
+        """From here, or brought from the bucket."""
+        if local := self._local.take(step, fingerprint):
+            return local
+        with self._asking():
+            objects = self._kept().get(step, {})
+            problem, sizes = self._problem(step, objects, fingerprint)
+            return None if problem else self._bring(step, {name: objects[name] for name in (*sizes, MARKER)})
+
     def save(self, step: int, fingerprint: str) -> None:
         """Seal it here, then upload its files, the marker after them."""
         self._local.save(step, fingerprint)
@@ -79,15 +88,15 @@ class BucketCheckpoints:
             content = json.dumps(told, indent=1).encode() + b"\n"
             call(lambda: put_bytes(self._place, self._key(step, MARKER), content))
 
-    def prune(self, keep: int, fingerprint: str) -> None:
+    def prune(self, keep: int, fingerprint: str, spared: Collection[int] = ()) -> None:
         """Here and in the bucket; a marker is removed before its files."""
-        self._local.prune(keep, fingerprint)
+        self._local.prune(keep, fingerprint, spared)
         whole = 0
         with self._asking(writing=True):
             for step, objects in sorted(self._kept().items(), reverse=True):
                 if whole < keep and self._problem(step, objects, fingerprint)[0] is None:
                     whole += 1
-                else:
+                elif step not in spared:
                     self._remove(objects)
 
     def clear(self) -> None:

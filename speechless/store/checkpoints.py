@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from speechless.store.base import Checkpoint
@@ -37,18 +37,24 @@ class FolderCheckpoints:
             log.warning("%s is not taken up: %s", checkpoint.path.name, problem)
         return None
 
+    def take(self, step: int, fingerprint: str) -> Checkpoint | None:
+        """As `newest`, for one step."""
+        path = self.folder / f"checkpoint-{step}"
+        return Checkpoint(step, path) if _problem(path, fingerprint) is None else None
+
     def save(self, step: int, fingerprint: str) -> None:
         """Sync the files, then write the marker."""
         seal(self.folder / f"checkpoint-{step}", fingerprint)
 
-    def prune(self, keep: int, fingerprint: str) -> None:
+    def prune(self, keep: int, fingerprint: str, spared: Collection[int] = ()) -> None:
         """Remove whole ones of this run, and nothing else: what is not whole may be somebody's result.
 
         One of this run that was torn is written again when the run comes to its step.
         """
         whole = [one for one in sorted(_all(self.folder)) if _problem(one.path, fingerprint) is None]
         for checkpoint in whole[: max(0, len(whole) - keep)]:
-            shutil.rmtree(checkpoint.path)
+            if checkpoint.step not in spared:
+                shutil.rmtree(checkpoint.path)
 
     def clear(self) -> None:
         """Remove the folder."""

@@ -38,7 +38,9 @@ def check_model(
     if tokens and limit and tokens > limit:
         words = (said, limit, tokens)
         log.warning(
-            "%s was trained for rows of %d tokens; of longer ones, up to %d, it may learn little", *words
+            "%s was trained for rows of %d tokens; of longer ones, up to %d, it may learn little: "
+            "its positions are not scaled unless ropeScaling asks for it",
+            *words,
         )
     return info
 

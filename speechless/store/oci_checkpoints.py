@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -48,12 +48,16 @@ class OciCheckpoints:
                 if problem:
                     log.warning("%s of %s is not taken up: %s", self._name(step), self._uri, problem)
                     continue
-                log.info("bringing %s from %s", self._name(step), self._uri)
-                folder = self.folder / f"checkpoint-{step}"
-                transfer.download([download_of(self._repository, one, folder) for one in layers.values()])
-                (folder / MARKER).write_bytes(marker)
-                return Checkpoint(step, folder)
+                return self._bring(step, marker, layers)
         return local
+
+    def take(self, step: int, fingerprint: str) -> Checkpoint | None:
+        """From here, or brought from the registry."""
+        if local := self._local.take(step, fingerprint):
+            return local
+        with self._ask(self._uri):
+            problem, marker, layers = self._look(step, fingerprint)
+            return None if problem else self._bring(step, marker, layers)
 
     def save(self, step: int, fingerprint: str) -> None:
         """Seal it here, then put its files, and the tag after them."""
@@ -68,15 +72,15 @@ class OciCheckpoints:
             content = checkpoint_of(entries, marker)
             call(lambda: self._repository.put_manifest(self._name(step), content))
 
-    def prune(self, keep: int, fingerprint: str) -> None:
+    def prune(self, keep: int, fingerprint: str, spared: Collection[int] = ()) -> None:
         """Here and in the registry; where the registry removes nothing, the log says so."""
-        self._local.prune(keep, fingerprint)
+        self._local.prune(keep, fingerprint, spared)
         whole = 0
         with self._ask(self._uri, writing=True):
             for step in sorted(self._kept(), reverse=True):
                 if whole < keep and self._look(step, fingerprint)[0] is None:
                     whole += 1
-                elif not self._remove(step):
+                elif step not in spared and not self._remove(step):
                     return
 
     def clear(self) -> None:
@@ -111,6 +115,13 @@ class OciCheckpoints:
         marker = call(lambda: self._repository.small(config, LARGEST))
         sizes = {layer.name: layer.size for layer in layers.values()}
         return marker_problem(marker, fingerprint, sizes)[0], marker, layers
+
+    def _bring(self, step: int, marker: bytes, layers: Mapping[str, Layer]) -> Checkpoint:
+        log.info("bringing %s from %s", self._name(step), self._uri)
+        folder = self.folder / f"checkpoint-{step}"
+        transfer.download([download_of(self._repository, one, folder) for one in layers.values()])
+        (folder / MARKER).write_bytes(marker)
+        return Checkpoint(step, folder)
 
     def _remove(self, step: int) -> bool:
         """False if this registry removes nothing."""

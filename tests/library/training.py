@@ -45,10 +45,14 @@ def write(rows: list[dict[str, Any]], file: Path) -> Path:
     return file
 
 
-def encoded(model: Path, file: Path, objective: Objective, heldout: float = 0, packing: bool = False) -> Rows:
+def encoded(
+    tokenizer: Path, file: Path, objective: Objective, heldout: float = 0, packing: bool = False
+) -> Rows:
     """The rows of a file as numbers, made in this process."""
     data = survey(file, seed=0, eval_rows=heldout)
-    encoder = Encoder(Encoding(model, objective, SETTINGS.max_length, packing=packing), load_tokenizer(model))
+    encoder = Encoder(
+        Encoding(tokenizer, objective, SETTINGS.max_length, packing=packing), load_tokenizer(tokenizer)
+    )
     paths = {}
     for name in ("train", "heldout"):
         chunk = encoder.chunk(list(read_rows(data, heldout=name == "heldout")))
@@ -65,7 +69,7 @@ def job(model: Path, folder: Path, objective: Objective, method: Method, **more:
     file = write(ROWS[objective], folder / "rows.jsonl")
     newest = FolderCheckpoints(folder / "kept").newest(fingerprint(IDENTITY))
     packing = more.get("hyperparameters", SETTINGS).packing
-    rows = encoded(model, file, objective, more.pop("heldout", 0), packing)
+    rows = encoded(more.get("tokenizer") or model, file, objective, more.pop("heldout", 0), packing)
     settings = {
         "model": model, "rows": rows, "objective": objective,
         "method": method, "hyperparameters": SETTINGS, "lora": Lora(r=8, alpha=16), "out": folder / "out",
@@ -107,11 +111,11 @@ class Record:
         """Whether to end."""
         return bool(self._stop_at) and self.step >= self._stop_at - 1
 
-    def keep(self, step: int) -> None:
+    def keep(self, step: int, best: int | None) -> None:
         """Seal it."""
         self.kept.append(step)
         self._checkpoints.save(step, fingerprint(IDENTITY))
-        self._checkpoints.prune(2, fingerprint(IDENTITY))
+        self._checkpoints.prune(2, fingerprint(IDENTITY), () if best is None else (best,))
 
     def losses(self) -> list[float]:
         """Those of the steps."""

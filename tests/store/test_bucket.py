@@ -325,6 +325,21 @@ def test_a_checkpoint_is_resumed_on_another_machine(place: InBucket, tmp_path: P
     assert not other.folder.exists()
 
 
+def test_a_step_that_is_spared_is_taken_on_another_machine(place: InBucket, tmp_path: Path) -> None:
+    one = checkpoints(place, tmp_path / "one")
+    for step in (5, 10, 15):
+        checkpoint(one.folder, step)
+        one.save(step, "me")
+        one.prune(1, "me", {5})
+    other = checkpoints(place, tmp_path / "other")
+    found = other.take(5, "me")
+    assert found == (5, tmp_path / "other" / "checkpoint-5")
+    assert digest_tree(found.path) == digest_tree(tmp_path / "one" / "checkpoint-5")
+    assert other.take(10, "me") is None
+    assert other.take(15, "another run") is None
+    other.clear()
+
+
 def test_a_checkpoint_that_was_altered_is_not_taken_up(place: InBucket, tmp_path: Path) -> None:
     """Its size is the same, and of a file of several parts the server's own digest says nothing."""
     one = checkpoints(place, tmp_path / "one")

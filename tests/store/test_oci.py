@@ -401,6 +401,21 @@ def test_a_checkpoint_is_resumed_on_another_machine(host: str, name: str, tmp_pa
     assert not other.folder.exists()
 
 
+def test_a_step_that_is_spared_is_taken_on_another_machine(host: str, name: str, tmp_path: Path) -> None:
+    one = checkpoints(host, name, tmp_path / "one")
+    for step in (5, 10, 15):
+        checkpoint(one.folder, step)
+        one.save(step, "me")
+        one.prune(1, "me", {5})
+    other = checkpoints(host, name, tmp_path / "other")
+    found = other.take(5, "me")
+    assert found == (5, tmp_path / "other" / "checkpoint-5")
+    assert digest_tree(found.path) == digest_tree(tmp_path / "one" / "checkpoint-5")
+    assert other.take(10, "me") is None
+    assert other.take(15, "another run") is None
+    other.clear()
+
+
 def test_a_registry_that_removes_nothing(
     work: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

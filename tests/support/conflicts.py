@@ -12,6 +12,8 @@ BREAKS: dict[str, dict[str, Any]] = {
     },
     "hyperparameters.groupByLength": {"hyperparameters": {"packing": True, "groupByLength": True}},
     "hyperparameters.earlyStoppingPatience": {"hyperparameters": {"earlyStoppingPatience": 2}},
+    "hyperparameters.loadBestModelAtEnd": {"hyperparameters": {"loadBestModelAtEnd": True}},
     "lora": {"method": "Full", "lora": {"r": 8}},
+    "ropeScaling": {"ropeScaling": {"type": "yarn"}, "merge": False},
     "merge": {"method": "Full", "merge": False},
 }

@@ -32,6 +32,8 @@ pass dataset_config DATASET_CONFIG
 pass dataset_split DATASET_SPLIT
 pass dataset_format DATASET_FORMAT
 pass prompt_type PROMPT_TYPE
+pass chat_template CHAT_TEMPLATE
+pass eos_token EOS_TOKEN
 pass bad_rows BAD_ROWS
 pass max_train_samples MAX_TRAIN_SAMPLES
 pass eval_dataset_size EVAL_DATASET_SIZE
@@ -48,6 +50,8 @@ if [ -z "${FULL_FINETUNE:-}" ]; then
     pass lora_modules LORA_MODULES
 fi
 pass model_max_length MODEL_MAX_LENGTH
+pass rope_scaling ROPE_SCALING
+pass rope_scaling_factor ROPE_SCALING_FACTOR
 pass rope_theta ROPE_THETA
 pass sliding_window SLIDING_WINDOW
 pass num_train_epochs NUM_TRAIN_EPOCHS
@@ -61,6 +65,7 @@ pass optim OPTIM
 pass gradient_checkpointing GRADIENT_CHECKPOINTING
 pass seed SEED
 pass eval_steps EVAL_STEPS
+switch load_best_model_at_end LOAD_BEST_MODEL_AT_END
 pass logging_steps LOGGING_STEPS
 pass save_strategy SAVE_STRATEGY
 if [ "${SAVE_STRATEGY:-steps}" = steps ]; then

@@ -47,6 +47,13 @@ def test_its_front_matter_is_what_hubs_read(tmp_path: Path) -> None:
     assert "![Loss over the steps](loss.svg)" in text
 
 
+def test_a_long_setting_is_named_by_its_digest(tmp_path: Path) -> None:
+    write(tmp_path, Card(**{**vars(CARD), "settings": {"chatTemplate": "{{ x }}\n" * 100}}), OUTCOME)
+    text = (tmp_path / "README.md").read_text()
+    assert "| chatTemplate | `800 characters, sha256:" in text
+    assert "{{ x }}" not in text
+
+
 def test_a_base_without_a_licence_is_told(tmp_path: Path) -> None:
     write(tmp_path, Card(**{**vars(CARD), "licence": "", "adapter": True}), OUTCOME)
     text = (tmp_path / "README.md").read_text()

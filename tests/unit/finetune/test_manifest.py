@@ -31,6 +31,8 @@ SPEC: dict[str, Any] = {
         "perDeviceTrainBatchSize": 2,
         "optim": "adafactor",
     },
+    "ropeScaling": {"type": "yarn", "factor": 4},
+    "tokenizer": {"chatTemplate": "{{ messages }}", "eosToken": "<|end|>"},
     "checkpoints": {"everySteps": 50, "keep": 3},
 }
 
@@ -55,7 +57,9 @@ def test_a_manifest_is_the_same_run_as_its_flags(tmp_path: Path, monkeypatch: py
         --eval_dataset_size 0.1 --max_train_samples 50 --objective dpo --dpo_beta 0.2 --bits 32 --lora_r 8
         --lora_alpha 32 --lora_modules q_proj --learning_rate 0.001 --model_max_length 128
         --per_device_train_batch_size 2 --gradient_accumulation_steps 1 --optim adafactor --lr_scheduler_type cosine
-        --max_grad_norm 1 --seed 42 --save_steps 50 --save_total_limit 3 --output_dir tuned""".split()
+        --max_grad_norm 1 --seed 42 --save_steps 50 --save_total_limit 3 --output_dir tuned
+        --rope_scaling yarn --rope_scaling_factor 4 --eos_token <|end|>""".split()
+    words += ["--chat_template", "{{ messages }}"]
     assert flags == parse(words)
     monkeypatch.setattr("speechless.finetune.finetune.sampled_digest", lambda folder: "digest")
     assert identity_of(flags, tmp_path, ["rows"]) == identity_of(parse(words), tmp_path, ["rows"])

@@ -300,7 +300,8 @@ def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
 VALUES = {
     "TEXT": {"DATASET": "a b.jsonl", "DATASET_FORMAT": "messages", "BITS": "32", "OUTPUT_DIR": "out puts",
              "PROMPT_TYPE": "chat_template", "TASK_NAME": "mine", "DATASET_CONFIG": "main", "DATASET_SPLIT": "train",
-             "LORA_MODULES": "q_proj,v_proj", "BAD_ROWS": "skip", "REPORT_TO": "wandb"},
+             "LORA_MODULES": "q_proj,v_proj", "BAD_ROWS": "skip", "REPORT_TO": "wandb",
+             "CHAT_TEMPLATE": "{{ messages }}", "EOS_TOKEN": "<|end|>", "ROPE_SCALING": "yarn"},
     "EMPTY": {"TASK_NAME": "", "LEARNING_RATE": "", "OPTIM": ""},
     "NUMBERS": {"LEARNING_RATE": "1e-3", "NUM_TRAIN_EPOCHS": "4", "NUM_EARLY_STOPPING_TRAIN_EPOCHS": "2",
                 "MAX_TRAIN_SAMPLES": "0.5", "EVAL_DATASET_SIZE": "10", "MAX_EVAL_SAMPLES": "5", "EVAL_STEPS": "7",
@@ -308,6 +309,8 @@ VALUES = {
                 "LORA_DROPOUT": "0.1", "MODEL_MAX_LENGTH": "99", "ROPE_THETA": "1000000", "SLIDING_WINDOW": "4096",
                 "PER_DEVICE_TRAIN_BATCH_SIZE": "3", "GRADIENT_ACCUMULATION_STEPS": "2", "SEED": "5",
                 "MAX_MEMORY_MB": "40000"},
+    "BEST": {"LOAD_BEST_MODEL_AT_END": "True", "EVAL_DATASET_SIZE": "0.5"},
+    "SCALED": {"ROPE_SCALING": "linear", "ROPE_SCALING_FACTOR": "2.5"},
     "TRUE": {"PACKING": "True", "REMOVE_OVERLENGTH_SAMPLES": "true", "GRADIENT_CHECKPOINTING": "true"},
     "FALSE": {"PACKING": "False", "GROUP_BY_LENGTH": "no", "REMOVE_OVERLENGTH_SAMPLES": "0"},
     "GROUPS": {"GROUP_BY_LENGTH": "True", "SAVE_STRATEGY": "epoch", "OPTIM": "adafactor"},

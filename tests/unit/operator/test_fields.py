@@ -45,6 +45,7 @@ INSTEAD: dict[str, Object] = {
     **{f"suites.0.data.{name}": {"suites": [CODE | {"data": {"uri": "s3://models/t"}}]} for name in PATTERNS},
     **{f"verify.text.{name}": {"verify": {"text": {"uri": "s3://models/t"}}} for name in PATTERNS},
     "hyperparameters.earlyStoppingPatience": {"dataset": {"uri": "pvc://models/rows", "evalFraction": 0.1}},
+    "hyperparameters.loadBestModelAtEnd": {"dataset": {"uri": "pvc://models/rows", "evalFraction": 0.1}},
     **{
         f"{row.options}.{field.alias}": {"objective": row.name.value, "method": "Full"}
         for row in OBJECTIVES.values()

@@ -73,6 +73,18 @@ def test_pruning_keeps_the_newest_whole_ones(tmp_path: Path) -> None:
     ]
 
 
+def test_pruning_spares_a_step_that_is_named(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4):
+        checkpoint(tmp_path, step)
+    FolderCheckpoints(tmp_path).prune(1, "me", {2, 4, 7})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2", "checkpoint-4"]
+    found = FolderCheckpoints(tmp_path).take(2, "me")
+    assert found
+    assert found.path == tmp_path / "checkpoint-2"
+    assert FolderCheckpoints(tmp_path).take(3, "me") is None
+    assert FolderCheckpoints(tmp_path).take(2, "you") is None
+
+
 def test_clearing_removes_all_of_them(tmp_path: Path) -> None:
     folder = tmp_path / "out.checkpoints"
     checkpoint(folder, 1)
