@@ -11,7 +11,7 @@ from speechless.data.splits import chosen, one_file
 from speechless.environment import DATA
 from speechless.errors import StageError
 from speechless.store.digest import Tick
-from speechless.store.words import WHOLE, DataPart, Here, locate, taken
+from speechless.store.words import WHOLE, DataPart, Here, local, locate, taken
 
 TAKEN = taken(DATA, dataset=True)
 """What such a word may be, for a command's help."""
@@ -32,7 +32,7 @@ def places(given: str, part: DataPart = WHOLE, *, tick: Tick | None = None) -> t
 
 def located(given: str, part: DataPart = WHOLE, *, tick: Tick | None = None) -> list[Here]:
     """The files and folders in such a list, whole."""
-    whole = DATA.find(Path(given))
+    whole = local(given, DATA)
     words = [word.strip() for word in given.split(",")]
     if whole.exists() or not any(words):
         return [Here(whole, whole.name, str(whole), cached=False)]

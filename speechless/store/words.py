@@ -7,6 +7,7 @@ brought here first: by the cache of this machine, or by its own client's.
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ class Here(NamedTuple):
     def beside(self, suffix: str) -> Path:
         """Where what is made of it goes: beside its folder, or into the current one if it is in a cache."""
         name = f"{self.name.removesuffix('.gguf')}{suffix}"
-        return Path(name) if self.cached else self.path.resolve().with_name(name)
+        return Path(name) if self.cached else _real(self.path).with_name(name)
 
 
 def taken(root: Root, *, dataset: bool = False) -> str:
@@ -79,13 +80,33 @@ def locate(
     word = str(word)
     if "://" in word:
         return _of_uri(word, part, needed, tick)
-    path = root.find(Path(word))
+    path = local(word, root)
     name = None if path.exists() or (dataset and is_rows(word)) else hub.parse(word)
     if name is None:
-        return Here(path, path.resolve().name, str(path), cached=False)
+        return Here(path, _real(path).name, str(path), cached=False)
     short = name.repo.partition("/")[2]
     path = hub.download(name, dataset=dataset, split=bool(part)) if needed else Path(short)
     return Here(path, short, str(name), cached=True)
+
+
+def local(word: str, root: Root) -> Path:
+    """The path that a word is, which need not be there.
+
+    StageError(INVALID_SPEC) for an empty one, which would be the current folder, and for a pipe, a device or a socket.
+    """
+    if not word.strip():
+        what = "an empty word, where a path or a name is wanted"
+        raise StageError(FailureReason.INVALID_SPEC, what, "write . for the current folder")
+    path = root.find(Path(word))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        what = f"{path}: neither a file nor a folder: it is read more than once"
+        raise StageError(FailureReason.INVALID_SPEC, what, "write what it gives into a file")
+    return path
+
+
+def _real(path: Path) -> Path:
+    """Without links; `Path.resolve` fails at links that lead to themselves."""
+    return Path(os.path.realpath(path))
 
 
 def uri_of(word: str, *, dataset: bool = False) -> str:
