@@ -99,7 +99,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
-    watch = Watch(job, starter)
+    watch = Watch(job, starter, module.METRICS.values())
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
     trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
     if where.name == "cpu":
