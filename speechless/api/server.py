@@ -9,12 +9,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from speechless.arguments import Parser, number, whole
 from speechless.contract import FailureReason
+from speechless.contract.engines import ENGINES, ServeEngine
+from speechless.contract.needs import serving_problem
 from speechless.entry import run
 from speechless.environment import MODELS, TEST_MODEL, default_model
 from speechless.errors import StageError
@@ -22,6 +25,7 @@ from speechless.generate import ModelFiles, ModelKind, find_model
 from speechless.generate.llamacpp.server import server_argv
 from speechless.generate.llamacpp.tools import find_server
 from speechless.store import models
+from speechless.store.modelcheck import check_model
 
 if TYPE_CHECKING:
     import uvicorn
@@ -121,6 +125,8 @@ def serve(given: argparse.Namespace) -> int:
             f"{path}: --backbone {given.backbone} serves a {wanted.value} model, and this is {files.kind.value}",
             "Leave --backbone out to serve the model by its files, or quantize it first (speechless quant).",
         )
+    engine = ENGINES[ServeEngine.LLAMA_CPP if files.kind is ModelKind.GGUF else ServeEngine.TRANSFORMERS]
+    check_model(files.path, place.said, partial(serving_problem, engine))
     name = given.model_name or place.name
     keys = read_keys(given.api_keys_file)
     if files.kind is ModelKind.GGUF:

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from speechless.contract.dataset import DatasetFormat
 from speechless.contract.model import ContractModel, Rule
+from speechless.contract.modelinfo import Head
 
 
 class Method(StrEnum):
@@ -111,6 +112,10 @@ class ObjectiveKind:
     """Whether several of its rows may stand in one."""
     least_batch: int = 1
     """Rows that a device takes at once, at least."""
+    head: Head = Head.WORDS
+    """What the model answers with that comes of it."""
+    starts_from: tuple[Head, ...] = (Head.WORDS,)
+    """What a model may answer with that it begins with."""
     new_weights: str = ""
     """The option that makes new weights: it goes with method Full alone, because adapters cannot stand in for them."""
 

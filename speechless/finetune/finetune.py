@@ -183,7 +183,8 @@ def _inputs(flags: Flags, reporter: Reporter) -> Inputs:
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.model}")
     # After the rows: it may be a download.
     base = locate_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
-    check_model(base.path, base.said, TRAINING.problem_of, tokens=flags.hyperparameters.max_length)
+    judge = TRAINING[flags.objective].problem_of
+    check_model(base.path, base.said, judge, tokens=flags.hyperparameters.max_length)
     context.check(base.path, flags.of_the_model)
     return Inputs(base, data, [json.dumps(told) for place in dataset for told in _told(place)])
 

@@ -37,7 +37,7 @@ from speechless.contract import (
     StageResult,
 )
 from speechless.contract.modelinfo import LONGEST_TEXT
-from speechless.contract.needs import NEEDS
+from speechless.contract.needs import need_of
 from speechless.errors import StageError
 from speechless.openmp import spin_briefly
 from speechless.progress import Reporter
@@ -166,7 +166,7 @@ def check(spec: Spec, inputs: Mapping[str, Opened]) -> ModelInfo | None:
     if model is None or isinstance(spec, FetchSpec):
         return None
     tokens = spec.hyperparameters.max_length if isinstance(spec, FineTuneSpec) else None
-    judge = NEEDS[spec.stage].problem_of
+    judge = need_of(spec).problem_of
     return check_model(model.path, spec.model.uri, judge, manifest=model.manifest, tokens=tokens)
 
 
