@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from speechless.contract import FailureReason, Method, Metric, Precision
+from speechless.contract.objectives import OBJECTIVES
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.adapters import adapters_of
+from speechless.finetune.heads import HEADS
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.speed import Cost, Speed, peak_of
@@ -66,7 +68,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     from speechless.finetune import device, models
     from speechless.finetune.watch import Watch
 
-    module = RECIPES[job.objective].load()
+    module, kind = RECIPES[job.objective].load(), HEADS[OBJECTIVES[job.objective].head]
 
     # Where and how to compute.
     where = device.choose(job.precision)
@@ -90,12 +92,9 @@ def train(job: Job, starter: Starter) -> Outcome:
     rounded = where.bf16 and (not full or job.precision is Precision.PURE_BF16)
     dtype = torch.bfloat16 if rounded else torch.float32
     model = module.model(job, dtype)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
-        raise StageError(
-            FailureReason.MODEL_INVALID, what, "bring the tokenizer that the model was trained with"
-        )
-    adapters = None if full else adapters_of(model, job.lora)
+    _fits(tokenizer, model, job)
+    kind.settle(model, tokenizer, job.model)
+    adapters = None if full else adapters_of(model, job.lora, kind)
     _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
@@ -123,7 +122,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     # The result.
     if trainer.is_world_process_zero():
         # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
-        stop = turn_ends(tokenizer) if job.rows.counts.conversations else ()
+        stop = turn_ends(tokenizer) if kind.writes and job.rows.counts.conversations else ()
         if full:
             models.save_model(trainer.model, job.model, job.out, stop)
         else:
@@ -141,6 +140,13 @@ def train(job: Job, starter: Starter) -> Outcome:
             "targetModules": list[JsonValue](sorted(adapters.target_modules) if adapters else []),
         },
     )
+
+
+def _fits(tokenizer: Any, model: Any, job: Job) -> None:
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
+        hint = "bring the tokenizer that the model was trained with"
+        raise StageError(FailureReason.MODEL_INVALID, what, hint)
 
 
 def _steps(job: Job, trainer: Any, watch: Watch) -> int:
@@ -180,7 +186,8 @@ def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) ->
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
-    tied = output is None or output.weight is embedding.weight
+    # Only an embedding that makes the logits, too, takes part in a multiplication.
+    tied = output is not None and output.weight is embedding.weight
     full = job.method is Method.FULL
     frozen = sum(parameter.numel() for parameter in model.parameters()) - (0 if full else trainable)
     used = frozen - (0 if tied else embedding.weight.numel())

@@ -19,6 +19,7 @@ from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune import memory, sizes
 from speechless.finetune.flags import Flags
+from speechless.finetune.heads import HEADS
 from speechless.finetune.memory import Memory
 from speechless.finetune.outputs import Outputs
 from speechless.finetune.recipes import Columns
@@ -100,7 +101,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     device.check_trackers(flags.extras.report_to)
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
-    shape = sizes.shape_of(found.model)
+    shape = sizes.shape_of(found.model).answering(HEADS[OBJECTIVES[flags.objective].head])
     skip = flags.bad_rows is BadRows.SKIP
     encoding = Encoding(found.model, flags.objective, given.max_length, skip, given.packing)
     row, longest = _look(found.data, encoding, load_tokenizer(found.model))
@@ -191,11 +192,13 @@ def length_of(columns: Columns) -> int:
 
     >>> length_of({"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [4, 5]})
     4
+    >>> length_of({"chosen_ids": [1, 2, 3], "rejected_ids": [1, 2]})
+    3
     """
     if "input_ids" in columns:
         return len(columns["input_ids"])
     answers = (name for name in columns if name not in ("prompt_ids", "label"))
-    return len(columns["prompt_ids"]) + max(len(columns[name]) for name in answers)
+    return len(columns.get("prompt_ids", ())) + max(len(columns[name]) for name in answers)
 
 
 def _pieces(placed: Placed, columns: Columns, limit: int, tokenizer: Any) -> list[Piece]:
