@@ -55,6 +55,7 @@ class Objective(StrEnum):
     KTO = "KTO"
     ORPO = "ORPO"
     PRETRAIN = "Pretrain"
+    REWARD = "Reward"
 
 
 class Dpo(ContractModel):
@@ -91,6 +92,13 @@ class Pretrain(ContractModel):
 
     from_scratch: bool = False
     """true: the model's weights are made anew, from its configuration. false: its training goes on."""
+
+
+class Reward(ContractModel):
+    """A reward model: one number for a text, learned from pairs of answers (Ouyang et al., 2022, arXiv:2203.02155)."""
+
+    center_rewards_coefficient: Annotated[float, Field(ge=0, le=1)] = 0
+    """How much the rewards are drawn towards a mean of 0 (arXiv:2312.09244, equation 2); 0.01 is usual."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,16 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             settings=Pretrain,
             new_weights="from_scratch",
             packing=Packing.ALWAYS,
+        ),
+        ObjectiveKind(
+            name=Objective.REWARD,
+            text="a reward model, which gives the better of two answers the higher number.",
+            formats=(DatasetFormat.PREFERENCE,),
+            learning_rate={Method.FULL: 1e-5, Method.LORA: 1e-4},
+            options="reward",
+            settings=Reward,
+            head=Head.SCORE,
+            starts_from=(Head.WORDS, Head.SCORE),
         ),
     )
 }

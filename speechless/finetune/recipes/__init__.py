@@ -88,5 +88,6 @@ RECIPES = {
         Recipe(Objective.KTO, takes=(Rated,), module="kto", sequences=2, reference=True),
         Recipe(Objective.ORPO, takes=(Preference,), module="orpo", sequences=2, reference=False),
         Recipe(Objective.PRETRAIN, takes=(Text,), module="pretrain", sequences=1, reference=False),
+        Recipe(Objective.REWARD, takes=(Preference,), module="reward", sequences=2, reference=False),
     )
 }
