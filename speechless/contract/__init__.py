@@ -27,7 +27,7 @@ from speechless.contract.finetune import (
 )
 from speechless.contract.model import unknown_fields
 from speechless.contract.modelinfo import AdapterInfo, BaseModelInfo, ModelInfo, QuantizationInfo
-from speechless.contract.objectives import Dpo, Kto, Method, Objective, Orpo, Precision, Pretrain
+from speechless.contract.objectives import Dpo, Kto, Method, Objective, Orpo, Precision, Pretrain, Reward
 from speechless.contract.progress import Progress, ProgressPhase
 from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
 from speechless.contract.reasons import FailureReason
@@ -92,6 +92,7 @@ __all__ = [
     "QuantizationInfo",
     "QuantizeSettings",
     "QuantizeSpec",
+    "Reward",
     "RopeScaling",
     "RunIdentity",
     "SecretReference",

@@ -17,6 +17,7 @@ from speechless.contract.objectives import (
     Orpo,
     Precision,
     Pretrain,
+    Reward,
     problem_of,
 )
 from speechless.contract.stages import Publishing, Source, StageName
@@ -28,7 +29,7 @@ class Hyperparameters(ContractModel):
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     """The highest learning rate. Without it, with method Full and LoRA: SFT 2e-5 and 2e-4, DPO and KTO 1e-6 and 1e-5,
-    ORPO 8e-6 and 8e-5, Pretrain 1e-5 and 1e-4."""
+    ORPO 8e-6 and 8e-5, Pretrain and Reward 1e-5 and 1e-4."""
     num_train_epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Passes over the data."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -149,7 +150,8 @@ class FineTuneSettings(ContractModel):
     """SFT: supervised fine-tuning, the loss on what the model should answer. DPO: direct preference optimization, the
     better of two answers becomes more likely than the worse. KTO: Kahneman-Tversky optimization, answers that are good
     or bad. ORPO: odds ratio preference optimization, SFT and preference in one. Pretrain: causal language modelling,
-    every token of texts."""
+    every token of texts. Reward: a reward model, which gives the better of two answers the higher number and writes
+    no texts."""
     dpo: Dpo | None = None
     """How to compare answers, for objective DPO."""
     kto: Kto | None = None
@@ -158,6 +160,8 @@ class FineTuneSettings(ContractModel):
     """How to compare answers, for objective ORPO."""
     pretrain: Pretrain | None = None
     """How to begin, for objective Pretrain."""
+    reward: Reward | None = None
+    """How to score, for objective Reward."""
     precision: Precision = Precision.AUTO
     """How the model is held and computed with. Auto: BF16 on a GPU that computes in bfloat16, else FP32. BF16: method
     LoRA with the frozen model in bfloat16 and float32 adapters, method Full with float32 weights and bfloat16

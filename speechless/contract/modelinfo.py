@@ -9,6 +9,7 @@ and ModelPack's configuration (https://github.com/modelpack/model-spec/blob/main
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -24,6 +25,21 @@ Text = Annotated[WholeText, Field(min_length=1, max_length=LONGEST_TEXT)]
 
 GGUF = "gguf"
 """What Transformers and vLLM call the method of GGUF's own types."""
+
+
+_CLASSIFIES = "ForSequenceClassification"
+"""How Transformers calls the architectures that give a text one number or a few, and write none."""
+
+
+class Head(StrEnum):
+    """What a model answers with."""
+
+    WORDS = "language models"
+    """A logit of every word, after each token: it writes."""
+    SCORE = "reward models"
+    """One number for a text: it judges what was written (Ouyang et al., 2022, arXiv:2203.02155)."""
+    CLASSES = "classifiers"
+    """A logit of each class, for a text."""
 
 
 class QuantizationInfo(ContractModel):
@@ -93,6 +109,23 @@ class ModelInfo(ContractModel):
     """What it was made from."""
     adapter: AdapterInfo | None = None
     """Set: it is an adapter and no whole model."""
+    labels: Annotated[int, Field(ge=1)] | None = None
+    """Numbers that it gives a text, of a model that judges texts instead of writing them: 1 of a reward model. Of
+    config.json, `id2label`."""
+
+    @property
+    def head(self) -> Head | None:
+        """What it answers with; None: nothing is known of that.
+
+        >>> str(ModelInfo(architecture="LlamaForSequenceClassification").head), ModelInfo().head
+        ('reward models', None)
+        """
+        if self.labels is None and self.architecture is None:
+            return None
+        if self.labels is None and not judges(self.architecture):
+            return Head.WORDS
+        # In a result there is no room for the number of classes; what we make are reward models.
+        return Head.SCORE if self.labels in (None, 1) else Head.CLASSES
 
     def summary(self) -> ModelInfo:
         """The part that is told in a result, which has 4 KiB: architecture, parameters, quantization."""
@@ -112,6 +145,8 @@ class ModelInfo(ContractModel):
             yield f"{self.adapter.type} adapter" + (
                 f" of rank {self.adapter.rank}" if self.adapter.rank else ""
             )
+        if self.labels:
+            yield "reward model" if self.labels == 1 else f"classifier of {self.labels} classes"
         if self.architecture:
             yield self.architecture
         if self.parameters:
@@ -124,6 +159,11 @@ class ModelInfo(ContractModel):
             yield f"context of {self.context_length} tokens"
         if self.license:
             yield f"license {self.license}"
+
+
+def judges(architecture: str | None) -> bool:
+    """Whether an architecture of config.json is one that gives texts numbers."""
+    return (architecture or "").endswith(_CLASSIFIES)
 
 
 def param_size(parameters: int) -> str:

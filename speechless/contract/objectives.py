@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from speechless.contract.dataset import DatasetFormat
 from speechless.contract.model import ContractModel, Rule
+from speechless.contract.modelinfo import Head
 
 
 class Method(StrEnum):
@@ -54,6 +55,7 @@ class Objective(StrEnum):
     KTO = "KTO"
     ORPO = "ORPO"
     PRETRAIN = "Pretrain"
+    REWARD = "Reward"
 
 
 class Dpo(ContractModel):
@@ -92,6 +94,13 @@ class Pretrain(ContractModel):
     """true: the model's weights are made anew, from its configuration. false: its training goes on."""
 
 
+class Reward(ContractModel):
+    """A reward model: one number for a text, learned from pairs of answers (Ouyang et al., 2022, arXiv:2203.02155)."""
+
+    center_rewards_coefficient: Annotated[float, Field(ge=0, le=1)] = 0
+    """How much the rewards are drawn towards a mean of 0 (arXiv:2312.09244, equation 2); 0.01 is usual."""
+
+
 @dataclass(frozen=True)
 class ObjectiveKind:
     """An objective. What guards something has no default: whoever adds a row has to decide it."""
@@ -111,6 +120,10 @@ class ObjectiveKind:
     """Whether several of its rows may stand in one."""
     least_batch: int = 1
     """Rows that a device takes at once, at least."""
+    head: Head = Head.WORDS
+    """What the model answers with that comes of it."""
+    starts_from: tuple[Head, ...] = (Head.WORDS,)
+    """What a model may answer with that it begins with."""
     new_weights: str = ""
     """The option that makes new weights: it goes with method Full alone, because adapters cannot stand in for them."""
 
@@ -161,6 +174,16 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             settings=Pretrain,
             new_weights="from_scratch",
             packing=Packing.ALWAYS,
+        ),
+        ObjectiveKind(
+            name=Objective.REWARD,
+            text="a reward model, which gives the better of two answers the higher number.",
+            formats=(DatasetFormat.PREFERENCE,),
+            learning_rate={Method.FULL: 1e-5, Method.LORA: 1e-4},
+            options="reward",
+            settings=Reward,
+            head=Head.SCORE,
+            starts_from=(Head.WORDS, Head.SCORE),
         ),
     )
 }

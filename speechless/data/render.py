@@ -91,20 +91,27 @@ class Renderer:
         Of messages the answer goes from its first learned token to its last; an answer of several turns has the
         user's words between them, and an answer that shows nothing is empty. Errors as of `conversation`.
         """
-        if isinstance(prompt, str):
-            if not isinstance(answer, str):
-                what = f"{where}: the prompt is a text, and an answer is messages"
-                raise StageError(FailureReason.DATASET_INVALID, what, "write all of them as one or the other")
-            opened = open_prompt(prompt, self.tokenizer)
-            ids = text(Text(answer, prompt), self.tokenizer)[0]
-            return opened, ids[len(opened) :]
-        said = (Message(Role.ASSISTANT, answer),) if isinstance(answer, str) else answer
-        asked = tuple(dataclasses.replace(message, trained=False) for message in prompt)
-        ids, labels = self.conversation(Conversation((*asked, *said)), where)
+        ids, labels = self.answered(prompt, answer, where)
         learned = [place for place, label in enumerate(labels) if label != IGNORED]
         if not learned:
             return ids, []
         return ids[: learned[0]], ids[learned[0] : learned[-1] + 1]
+
+    def answered(
+        self, prompt: tuple[Message, ...] | str, answer: tuple[Message, ...] | str, where: str
+    ) -> Tokens:
+        """Ids of a prompt with the answer to it, whole; labels for the answer. Errors as of `conversation`.
+
+        Of messages they are what `apply_chat_template` makes of all of them, with what the template writes at the end.
+        """
+        if isinstance(prompt, str):
+            if not isinstance(answer, str):
+                what = f"{where}: the prompt is a text, and an answer is messages"
+                raise StageError(FailureReason.DATASET_INVALID, what, "write all of them as one or the other")
+            return text(Text(answer, prompt), self.tokenizer)
+        said = (Message(Role.ASSISTANT, answer),) if isinstance(answer, str) else answer
+        asked = tuple(dataclasses.replace(message, trained=False) for message in prompt)
+        return self.conversation(Conversation((*asked, *said)), where)
 
     def preference(self, example: Preference, where: str) -> Pair:
         """(prompt, chosen, rejected): token ids of a prompt and of two answers, each as `completion` makes it.

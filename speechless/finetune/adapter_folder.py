@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from speechless.contract import FailureReason
+from speechless.contract.modelinfo import Head
 from speechless.errors import StageError
+from speechless.finetune.heads import HEADS, HeadKind, of_task
 from speechless.models import weights
+from speechless.models.adapter import labels_of
 from speechless.models.safetensors import Tensor
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -68,6 +71,11 @@ class AdapterFolder:
         """`peft_type`, such as LORA."""
         return str(self.config["peft_type"])
 
+    @property
+    def head(self) -> HeadKind:
+        """What the model answers with that it is for."""
+        return of_task(self.config.get("task_type")) or HEADS[Head.WORDS]
+
     def rows(self, name: str) -> int | None:
         """How many tokens an embedding or output layer of this name has by the adapter; None: it holds none of it."""
         for suffix, axis in (
@@ -106,10 +114,9 @@ def read(path: Path) -> AdapterFolder:
         raise _invalid(path, f"this version of PEFT knows no adapters of the kind {kind}", "use a newer PEFT")
     if kind in REFUSED:
         raise _invalid(path, REFUSED[kind], "publish the adapter alone (merge: false)")
-    if (task := config.get("task_type")) not in (None, "CAUSAL_LM"):
-        raise _invalid(
-            path, f"an adapter for {task}, not for a causal language model", "name another adapter"
-        )
+    if of_task(task := config.get("task_type")) is None:
+        what = f"an adapter for {task}, neither for a causal language model nor for a reward model"
+        raise _invalid(path, what, "name another adapter")
     for setting, why in SETTINGS.items():
         if config.get(setting):
             raise _invalid(path, f"{setting}: {why}", "publish the adapter alone (merge: false)")
@@ -125,7 +132,11 @@ def read(path: Path) -> AdapterFolder:
             hint = weights.safe(PICKLED, WEIGHTS)
             raise _invalid(path, f"its weights are pickled ({PICKLED}), and pickles are never read", hint)
         raise _invalid(path, f"no {WEIGHTS}", "bring the whole adapter")
-    return AdapterFolder(path, config, weights.by_name(path / WEIGHTS))
+    found = AdapterFolder(path, config, weights.by_name(path / WEIGHTS))
+    if (labels := labels_of(config, found.tensors.values())) not in (None, found.head.labels):
+        what = f"an adapter of a classifier of {labels} classes, neither of a language model nor of a reward model"
+        raise _invalid(path, what, "name another adapter")
+    return found
 
 
 def attach(model: Any, folder: AdapterFolder) -> Any:

@@ -5,24 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from speechless.contract import FailureReason, Lora
+from speechless.contract.modelinfo import Head
 from speechless.errors import StageError
+from speechless.finetune.heads import HEADS, HeadKind
 
 
-def adapters_of(model: Any, lora: Lora) -> Any:
+def adapters_of(model: Any, lora: Lora, kind: HeadKind = HEADS[Head.WORDS]) -> Any:
     """The `peft.LoraConfig` for a model, with the names of the layers that get an adapter.
 
     Every linear layer but the output's is one: nn.Linear, and GPT-2's Conv1D, which is the same with its weight
-    transposed. StageError(INVALID_SPEC) if a name means none, or a model has none.
+    transposed. `kind`: what the model answers with; layers that are new for that are trained whole.
+    StageError(INVALID_SPEC) if a name means none, or a model has none.
     """
     import torch
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
-    output = model.get_output_embeddings()
+    heads = kind.layers(model)
+    outputs = {id(part) for layer in heads.values() for part in layer.modules()} | {
+        id(model.get_output_embeddings())
+    }
     layers = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not output
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and id(module) not in outputs
     }
     names = _names(model, layers)
     for wanted in lora.target_modules:
@@ -44,7 +50,8 @@ def adapters_of(model: Any, lora: Lora) -> Any:
         fan_in_fan_out=any(isinstance(layer, Conv1D) for name in targets for layer in names[name]),
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
-        task_type="CAUSAL_LM",
+        task_type=kind.task,
+        modules_to_save=sorted(heads) or None,
     )
 
 

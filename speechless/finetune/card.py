@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from speechless.contract import Method, Objective
 from speechless.contract.objectives import OBJECTIVES
+from speechless.finetune.heads import HEADS
 from speechless.finetune.job import Outcome, Point
 
 CARD, CURVE = "README.md", "loss.svg"
@@ -55,7 +56,12 @@ def _lines(card: Card, outcome: Outcome) -> Iterable[str]:
     if card.licence:
         yield f"license: {json.dumps(card.licence)}"
     yield f"library_name: {'peft' if card.adapter else 'transformers'}"
-    yield from ("pipeline_tag: text-generation", f"tags: {json.dumps(tags)}", "---", "")
+    yield from (
+        f"pipeline_tag: {HEADS[OBJECTIVES[card.objective].head].pipeline}",
+        f"tags: {json.dumps(tags)}",
+        "---",
+        "",
+    )
     kind = "An adapter for" if card.adapter else "Trained from"
     yield from (f"# {kind} {card.base}", "", f"{card.objective}: {OBJECTIVES[card.objective].text}", "")
     if not card.licence:

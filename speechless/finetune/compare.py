@@ -1,4 +1,4 @@
-"""Whether two models say the same: logits on a fixed input, and every saved weight bit by bit.
+"""Whether two models say the same: their answers to a fixed input, and every saved weight bit by bit.
 
 All logits are computed in float32, so that what is compared are the weights and not the arithmetic of 16-bit types.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from speechless.finetune import models
+from speechless.finetune.heads import HeadKind
 
 LENGTH = 64
 """Tokens of a row of the probe; less where a model's context is shorter."""
@@ -43,11 +44,33 @@ def probe(model: Any, tokenizer: Any | None, ids: list[int] | None = None) -> to
     return tokens
 
 
-def logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Logits in float32 on the CPU, shape (rows, tokens, vocabulary)."""
-    with torch.no_grad():
-        found: torch.Tensor = model(input_ids=tokens.to(model.device), use_cache=False).logits
-    return found.float().cpu()
+class Answers(NamedTuple):
+    """What a model makes of the probe, in float32 on the CPU."""
+
+    logits: torch.Tensor
+    """(rows, tokens, vocabulary). Of a reward model (rows, tokens, 1): the score of each beginning of a row."""
+    state: torch.Tensor
+    """Numbers of a token that are many enough for a mean: the logits. Of a reward model, whose one number may agree by
+    chance, what its last layer makes it of: (rows, tokens, hidden size)."""
+
+
+def answers(model: Any, tokens: torch.Tensor, kind: HeadKind) -> Answers:
+    """What a model of this kind makes of the tokens."""
+    seen: list[Answers] = []
+    heads = kind.layers(model)
+    hooks = [
+        layer.register_forward_hook(lambda _, given, made: seen.append(Answers(made, given[0])))
+        for layer in heads.values()
+    ]
+    try:
+        with torch.no_grad():
+            found = model(input_ids=tokens.to(model.device), use_cache=False).logits
+    finally:
+        for hook in hooks:
+            hook.remove()
+    made = seen[-1] if seen else Answers(found, found)
+    logits = made.logits.float().cpu()
+    return Answers(logits, logits if made.state is made.logits else made.state.float().cpu())
 
 
 def largest(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -63,9 +86,16 @@ def spread(one: torch.Tensor, other: torch.Tensor) -> float:
     return (one - other).square().mean(-1).sqrt().flatten().median().item()
 
 
-def agreement(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The share of tokens after which both would choose the same one greedily; of the first row of the probe."""
-    return (one[0].argmax(-1) == other[0].argmax(-1)).float().mean().item()
+def agreement(one: torch.Tensor, other: torch.Tensor) -> tuple[str, float]:
+    """How often both decide the same, and the name of that number; of the first row of the probe.
+
+    argmax_agreement: the share of tokens after which both would choose the same one greedily. order_agreement, of
+    reward models: the share of tokens by which both find that the text became better, or worse.
+    """
+    if one.shape[-1] > 1:
+        return "argmax_agreement", (one[0].argmax(-1) == other[0].argmax(-1)).float().mean().item()
+    signs = [scores[0, :, 0].diff().sign() for scores in (one, other)]
+    return "order_agreement", (signs[0] == signs[1]).float().mean().item()
 
 
 def fingerprints(model: Any) -> dict[str, int]:

@@ -183,8 +183,9 @@ def _inputs(flags: Flags, reporter: Reporter) -> Inputs:
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.model}")
     # After the rows: it may be a download.
     base = existing_model(flags.model, tick=reporter.reading(f"reading {flags.model}"))
+    judge = TRAINING[flags.objective].problem_of
     tokens = None if flags.rope_scaling else flags.hyperparameters.max_length
-    check_model(base.path, base.said, TRAINING.problem_of, tokens=tokens)
+    check_model(base.path, base.said, judge, tokens=tokens)
     context.check(base.path, flags.of_the_model)
     return Inputs(base, data, [json.dumps(told) for place in dataset for told in _told(place)])
 

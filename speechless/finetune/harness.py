@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from speechless.contract import FailureReason, Method, Metric, Precision
+from speechless.contract.objectives import OBJECTIVES
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.adapters import adapters_of
 from speechless.finetune.best import STATE, measured
+from speechless.finetune.heads import HEADS
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.speed import Cost, Speed, peak_of
@@ -67,7 +69,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     from speechless.finetune import device, predictions
     from speechless.finetune.watch import Watch
 
-    module = RECIPES[job.objective].load()
+    module, kind = RECIPES[job.objective].load(), HEADS[OBJECTIVES[job.objective].head]
 
     # Where and how to compute.
     where = device.choose(job.precision)
@@ -91,16 +93,13 @@ def train(job: Job, starter: Starter) -> Outcome:
     rounded = where.bf16 and (not full or job.precision is Precision.PURE_BF16)
     dtype = torch.bfloat16 if rounded else torch.float32
     model = module.model(job, dtype)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
-        raise StageError(
-            FailureReason.MODEL_INVALID, what, "bring the tokenizer that the model was trained with"
-        )
-    adapters = None if full else adapters_of(model, job.lora)
+    _fits(tokenizer, model, job)
+    kind.settle(model, tokenizer, job.model)
+    adapters = None if full else adapters_of(model, job.lora, kind)
     _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
-    watch = Watch(job, starter)
+    watch = Watch(job, starter, module.METRICS.values())
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
     trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
     if where.name == "cpu":
@@ -153,6 +152,13 @@ def _write(run: Run, model: Any) -> None:
         models.save_model(model, job.model, job.out, stop, job.tokenizer, shard=job.extras.max_shard_size)
     else:
         models.save_adapter(model, job.model, job.base_name, job.out, stop, job.tokenizer)
+
+
+def _fits(tokenizer: Any, model: Any, job: Job) -> None:
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
+        hint = "bring the tokenizer that the model was trained with"
+        raise StageError(FailureReason.MODEL_INVALID, what, hint)
 
 
 def _steps(job: Job, trainer: Any, watch: Watch) -> int:
@@ -221,6 +227,8 @@ def _apart(evaluate: Callable[..., Any]) -> Callable[..., Any]:
 
 def _stop(job: Job, tokenizer: Any) -> tuple[int, ...]:
     """What learned to end by a token must be stopped by that token, whatever the base was stopped by."""
+    if not HEADS[OBJECTIVES[job.objective].head].writes:
+        return ()
     ends = turn_ends(tokenizer) if job.rows.counts.conversations else ()
     return (tokenizer.eos_token_id, *ends) if job.tokenizer else ends
 
@@ -236,7 +244,8 @@ def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) ->
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
-    tied = output is None or output.weight is embedding.weight
+    # Only an embedding that makes the logits, too, takes part in a multiplication.
+    tied = output is not None and output.weight is embedding.weight
     full = job.method is Method.FULL
     frozen = sum(parameter.numel() for parameter in model.parameters()) - (0 if full else trainable)
     used = frozen - (0 if tied else embedding.weight.numel())

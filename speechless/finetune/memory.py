@@ -57,7 +57,8 @@ ACTIVATIONS: dict[tuple[Method, str], tuple[float, float, float]] = {
 _DROPOUT = {"fp32": (40, 4), "bf16": (24, 4), "pure": (24, 4)}
 """More of them with dropout in the adapters, times (hidden size, intermediate size)."""
 LOGITS = 12
-"""Bytes a token and word of the vocabulary: the logits, in float32, their softmax and its gradient."""
+"""Bytes a token and word of the vocabulary: the logits, in float32, their softmax and its gradient. Of a reward model
+next to nothing: one number a token."""
 LIBRARIES = {"cpu": 0.9e9, "cuda": 0.6e9}
 """Bytes of Python and its libraries, and of a GPU's context."""
 
@@ -155,7 +156,7 @@ def components(training: Training) -> Iterator[Component]:
     yield part(
         "logits",
         tokens * shape.vocabulary * LOGITS,
-        f"{tokens} tokens, {shape.vocabulary} words, {LOGITS} bytes",
+        f"{tokens} tokens, {shape.vocabulary} numbers, {LOGITS} bytes",
     )
     if not training.cuda:
         freed = tokens * shape.layers * layer

@@ -29,6 +29,9 @@ from speechless.finetune.whole import whole
 if TYPE_CHECKING:
     import torch
 
+    from speechless.finetune.compare import Answers
+    from speechless.finetune.heads import HeadKind
+
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
@@ -49,14 +52,16 @@ class _Said:
     """What a model of this merge said before it was given away."""
 
     tokens: torch.Tensor
-    adapter: torch.Tensor
-    """Logits of base and adapter, in float32."""
-    rounded: torch.Tensor
-    """Logits of the merged model with its weights rounded to the base's types."""
+    adapter: Answers
+    """Of base and adapter, in float32."""
+    rounded: Answers
+    """Of the merged model with its weights rounded to the base's types."""
     weights: dict[str, int]
     """The fingerprints of those weights."""
     difference: float
     """Of a logit between adapter and merged model, both in float32."""
+    noise: float
+    """The same, of what `compare.spread` looks at."""
     change: float
     """Of a logit between base and adapter: what was learned."""
 
@@ -70,18 +75,20 @@ def merge(base: Path, adapter: Path, out: Path, stopping: Callable[[], bool] = n
 
     Gives `merge/max_logit_difference` (adapter against merged model in float32), `merge/saved_logit_difference`
     (adapter against the saved folder, computed in float32) and `merge/argmax_agreement` (the share of tokens of a text
-    at which both choose the same next token). StageError: MODEL_INVALID if the adapter cannot be merged or does not
-    fit the base, or the models differ; INVALID_SPEC if `out` is not empty; INTERRUPTED if `stopping` says so.
+    at which both choose the same next token); of a reward model, whose logits are scores, `merge/order_agreement` (the
+    share at which both find that the text became better, or worse). StageError: MODEL_INVALID if the adapter cannot be
+    merged or does not fit the base, or the models differ; INVALID_SPEC if `out` is not empty; INTERRUPTED if `stopping`
+    says so.
     """
     folder = adapter_folder.read(adapter)
     with rope.as_trained(base, adapter) as scaled, whole(out) as partial:
         said = _write(scaled, folder, partial, stopping)
         _give_back()
-        difference, agreement = _prove(scaled, partial, said, stopping)
+        difference, (name, agreement) = _prove(scaled, partial, folder.head, said, stopping)
     return (
         Metric(name="merge/max_logit_difference", value=said.difference),
         Metric(name="merge/saved_logit_difference", value=difference),
-        Metric(name="merge/argmax_agreement", value=agreement),
+        Metric(name=f"merge/{name}", value=agreement),
     )
 
 
@@ -96,16 +103,18 @@ def _write(base: Path, folder: AdapterFolder, out: Path, stopping: Callable[[], 
     from speechless.finetune import compare, models, vocabulary
 
     transformers.utils.logging.disable_progress_bar()
-    model = models.load_model(base, torch.float32)
+    head = folder.head
+    model = models.load_model(base, torch.float32, kind=head)
     model.eval()
     _check(stopping)
     words = vocabulary.settle(model, base, folder)
+    head.settle(model, words.tokenizer, base)
     tokens = compare.probe(model, words.tokenizer, words.new)
-    plain = compare.logits(model, tokens)
+    plain = compare.answers(model, tokens, head)
     tied = vocabulary.tied_weight(model)
     adapted = adapter_folder.attach(model, folder)
-    before = compare.logits(adapted, tokens)
-    change = compare.largest(plain, before)
+    before = compare.answers(adapted, tokens, head)
+    change = compare.largest(plain.logits, before.logits)
     del plain
     _check(stopping)
 
@@ -113,38 +122,42 @@ def _write(base: Path, folder: AdapterFolder, out: Path, stopping: Callable[[], 
     vocabulary.untie(adapted, tied)
     merged = adapter_folder.merged(adapted, folder)
     vocabulary.tie_again(merged, tied)
-    after = compare.logits(merged, tokens)
+    after = compare.answers(merged, tokens, head)
+    noise = compare.largest(before.state, after.state)
     difference = _within(before, after, "the merged model's logits differ from the adapter's")
     log.info("merged; largest difference of a logit: %.3g", difference)
     _check(stopping)
 
     # What is saved.
     models.round_to_base(merged, base, keep=True)
-    rounded, prints = compare.logits(merged, tokens), compare.fingerprints(merged)
+    rounded, prints = compare.answers(merged, tokens, head), compare.fingerprints(merged)
     _check(stopping)
     models.save_model(merged, base, out, models.stop_tokens(folder.path), words.folder)
-    return _Said(tokens, before, rounded, prints, difference, change)
+    return _Said(tokens, before, rounded, prints, difference, noise, change)
 
 
-def _prove(base: Path, folder: Path, said: _Said, stopping: Callable[[], bool]) -> tuple[float, float]:
-    """Read what was saved, and compare: the largest difference of a logit, and how often both choose the same token."""
+def _prove(
+    base: Path, folder: Path, head: HeadKind, said: _Said, stopping: Callable[[], bool]
+) -> tuple[float, tuple[str, float]]:
+    """Read what was saved, and compare: the largest difference of a logit, and how often both decide the same."""
     from speechless.finetune import compare, models
 
-    saved = _read_back(folder)
+    saved = _read_back(folder, head)
     _check(stopping)
-    found = compare.logits(saved, said.tokens)
+    found = compare.answers(saved, said.tokens, head)
     _compare_weights(said.weights, compare.fingerprints(saved))
     _within(said.rounded, found, "the saved model's logits differ from those of what was saved")
     _check(stopping)
 
     # How much of the difference rounding explains.
     compare.rounded_once_more(saved, base)
-    rounding = compare.spread(found, compare.logits(saved, said.tokens))
-    spread, difference = compare.spread(said.adapter, found), compare.largest(said.adapter, found)
+    rounding = compare.spread(found.state, compare.answers(saved, said.tokens, head).state)
+    spread = compare.spread(said.adapter.state, found.state)
+    difference = compare.largest(said.adapter.logits, found.logits)
     dtype = str(models.stored_dtype(base)).removeprefix("torch.")
     told = "saved as %s: logits differ by %.3g at most, %.3g usually (one rounding: %.3g); learned: %.3g"
     log.info(told, dtype, difference, spread, rounding, said.change)
-    if not spread <= ROUNDING * rounding + said.difference:
+    if not spread <= ROUNDING * rounding + said.noise:
         what = f"the saved model's logits usually differ from the adapter's by {spread:.3g}"
         what += f", and rounding to {dtype} explains {rounding:.3g}"
         raise StageError(FailureReason.MODEL_INVALID, what, _TELL)
@@ -152,7 +165,7 @@ def _prove(base: Path, folder: Path, said: _Said, stopping: Callable[[], bool]) 
         told = "rounding to %s changes the model more than the adapter did: train longer, or publish the adapter alone"
         log.warning(told, dtype)
     _check(stopping)
-    return difference, compare.agreement(said.adapter, found)
+    return difference, compare.agreement(said.adapter.logits, found.logits)
 
 
 def _give_back() -> None:
@@ -165,13 +178,13 @@ def _give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _read_back(folder: Path) -> Any:
+def _read_back(folder: Path, head: HeadKind) -> Any:
     import torch
 
     from speechless.finetune import models
 
     try:
-        model = models.load_model(folder, torch.float32)
+        model = models.load_model(folder, torch.float32, kind=head)
     except StageError as error:
         what = f"the saved model cannot be read back: {error.message}"
         raise StageError(FailureReason.MODEL_INVALID, what, _TELL) from error
@@ -186,10 +199,10 @@ def _compare_weights(wanted: dict[str, int], found: dict[str, int]) -> None:
         raise StageError(FailureReason.MODEL_INVALID, what, _TELL)
 
 
-def _within(wanted: torch.Tensor, found: torch.Tensor, what: str) -> float:
+def _within(wanted: Answers, found: Answers, what: str) -> float:
     """The largest difference, of logits that are computed in float32 from weights that are the same in float32."""
-    difference = (wanted - found).abs().max().item()
-    if not difference <= TOLERANCE * max(1.0, wanted.abs().max().item()):  # also for NaN
+    difference = (wanted.logits - found.logits).abs().max().item()
+    if not difference <= TOLERANCE * max(1.0, wanted.logits.abs().max().item()):  # also for NaN
         raise StageError(FailureReason.MODEL_INVALID, f"{what} by {difference:.3g}", _TELL)
     return difference
 

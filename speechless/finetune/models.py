@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from speechless.contract import FailureReason, Format
-from speechless.contract.needs import TRAINING
+from speechless.contract.modelinfo import Head, ModelInfo
+from speechless.contract.needs import Need
 from speechless.cpus import usable_memory
 from speechless.data.tokenizer import FILES as TOKENIZER
 from speechless.errors import StageError
 from speechless.failures import is_out_of_memory
-from speechless.finetune import rope
+from speechless.finetune import heads, rope
+from speechless.finetune.heads import HEADS, OUTPUTS, HeadKind
 from speechless.finetune.job import Extras
 from speechless.models import check, weights
+from speechless.models.huggingface import labels_of
 from speechless.models.safetensors import BITS, Tensor
+from speechless.models.small import read_json
 
 log = logging.getLogger(__name__)
 
@@ -32,38 +37,84 @@ CONFIG, GENERATION = "config.json", "generation_config.json"
 KEPT = (CONFIG, GENERATION, *TOKENIZER)
 
 SHARD = Extras().max_shard_size
+WHOLE = Need("training takes", {Format.HUGGING_FACE: ()}, tuple(Head))
+"""Any model with plain weights; `load_model` looks at what it answers with."""
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | None = None) -> Any:
-    """A causal language model with every weight from the folder, in `dtype` (None: that of the files).
+def load_model(
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    attention: str | None = None,
+    kind: HeadKind = HEADS[Head.WORDS],
+) -> Any:
+    """A model with every weight from the folder, in `dtype` (None: that of the files).
 
-    `attention`: how it is computed, by Transformers' name; None: as it chooses. The model can be saved, whatever
+    `attention`: how it is computed, by Transformers' name; None: as it chooses. `kind`: what it answers with. A reward
+    model of a folder with a language model has a new head; torch's seed decides it. The model can be saved, whatever
     generation_config.json says. StageError(MODEL_INVALID), in one line and before the weights are read, for an adapter,
-    for weights that are torn, missing, pickled or quantized, for a generation_config.json that cannot be read. No code
-    and no pickle of the folder is run.
+    for a model that answers with something else, for weights that are torn, missing, pickled or quantized, for a
+    generation_config.json that cannot be read. No code and no pickle of the folder is run.
     """
-    check(folder, Format.HUGGING_FACE, TRAINING)
-    _check_generation(folder)
+    check(folder, Format.HUGGING_FACE, WHOLE)
+    has_head = _refuse_others(folder, kind)
+    if kind.writes:
+        _check_generation(folder)
     with _loading(folder, "the model"):
         _check_memory(folder, weights.read_headers(folder), dtype)
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype or "auto",
-            attn_implementation=attention,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    weights.refuse_missing(folder, info["missing_keys"])
-    if info["unexpected_keys"]:
-        spare = sorted(info["unexpected_keys"])
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if type(config) not in getattr(transformers, kind.known):
+            what = f"{folder.name}: Transformers has no {kind.head} of the architecture {config.model_type}"
+            raise StageError(FailureReason.MODEL_INVALID, what, "take a model of another architecture")
+        with _quiet(new_head=not has_head):
+            model, info = getattr(transformers, kind.auto).from_pretrained(
+                folder,
+                dtype=dtype or "auto",
+                attn_implementation=attention,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **({} if kind.labels is None else {"num_labels": kind.labels}),
+            )
+    new = () if has_head else tuple(f"{name}." for name in kind.layers(model))
+    weights.refuse_missing(folder, [name for name in info["missing_keys"] if not name.startswith(new)])
+    # Where the head is new, the former one has no place on purpose.
+    spare = sorted(name for name in info["unexpected_keys"] if has_head or name not in OUTPUTS)
+    if spare:
         log.warning(
             "%s: %d weights have no place in the model, such as %s", folder.name, len(spare), spare[0]
         )
-    _make_saveable(model, folder)
+    if kind.writes:
+        _make_saveable(model, folder)
     return model
+
+
+def _refuse_others(folder: Path, kind: HeadKind) -> bool:
+    """Whether the folder's model has the head that is asked for; False: it is new. StageError where it is another."""
+    config = read_json(folder / CONFIG)
+    labels = labels_of(config)
+    if labels is None or labels == kind.labels:
+        return labels == kind.labels
+    found = ModelInfo(labels=labels).said()
+    what = f"{folder.name}: a {found}, and {kind.head} are taken here"
+    raise StageError(FailureReason.MODEL_INVALID, what, "take the language model that it was made from")
+
+
+@contextmanager
+def _quiet(*, new_head: bool) -> Iterator[None]:
+    """Transformers reports a head that is new, in a table; what else it would report is told by us."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def passes(record: logging.LogRecord) -> bool:
+        return not new_head or record.levelno > logging.WARNING
+
+    # Not its level: with one, Transformers reports more.
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
 
 
 def new_model(folder: Path, dtype: torch.dtype) -> Any:
@@ -188,16 +239,16 @@ def save_model(
 ) -> None:
     """Write the weights in the base model's types, with everything else as the base model has it.
 
-    But for what differs from the base in truth: a vocabulary of another size and embeddings that are not tied any more
-    are told in config.json. `stop`: see `add_stop`. `tokenizer`: the folder whose tokenizer it is, if not the base.
-    `shard`: the largest file of weights; one weight alone may be larger.
+    But for what differs from the base in truth: a vocabulary of another size, embeddings that are not tied any more
+    and another head are told in config.json. `stop`: see `add_stop`. `tokenizer`: the folder whose tokenizer it is, if
+    not the base. `shard`: the largest file of weights; one weight alone may be larger.
     """
+    kind = heads.kind_of(model)
     round_to_base(model, base)
     model.save_pretrained(out, max_shard_size=shard)
-    copy_kept(base, out, KEPT if tokenizer is None else (CONFIG, GENERATION))
-    if tokenizer is not None:
-        copy_kept(tokenizer, out, TOKENIZER)
-    _tell_changes(model, base, out)
+    copy_kept(base, out, (CONFIG, GENERATION) if kind.writes else (CONFIG,))
+    copy_kept(base if tokenizer is None else tokenizer, out, TOKENIZER)
+    _tell_changes(model, base, out, kind)
     add_stop(out, stop)
 
 
@@ -208,6 +259,7 @@ def save_adapter(
 
     `stop`: see `add_stop`; `merge` passes them on to the merged model. `tokenizer`: as of `save_model`.
     """
+    kind = heads.kind_of(model.get_base_model())
     model.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
     config_file = out / "adapter_config.json"
@@ -215,8 +267,10 @@ def save_adapter(
     # PEFT keeps them in a set, whose order changes from process to process.
     config["target_modules"] = sorted(config["target_modules"])
     config["base_model_name_or_path"] = base_name
+    if whole := kind.layers(model):
+        config["modules_to_save"] = sorted(whole)  # PEFT adds names that other architectures have
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    copy_kept(base, out, (GENERATION, rope.FILE))
+    copy_kept(base, out, (GENERATION, rope.FILE) if kind.writes else (rope.FILE,))
     copy_kept(tokenizer or base, out, TOKENIZER)
     add_stop(out, stop, base)
 
@@ -266,11 +320,11 @@ def add_stop(folder: Path, stop: Sequence[int], base: Path | None = None) -> Non
     file.write_text(json.dumps({**config, "eos_token_id": ids}, indent=2) + "\n")
 
 
-def _tell_changes(model: Any, base: Path, out: Path) -> None:
+def _tell_changes(model: Any, base: Path, out: Path, kind: HeadKind) -> None:
     was = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     config = json.loads((out / CONFIG).read_text())
     changed = False
-    for key in ("vocab_size", "tie_word_embeddings"):
+    for key in ("vocab_size", "tie_word_embeddings", *kind.settings):
         for now, before, part in (
             (model.config, was, config),
             (model.config.get_text_config(), was.get_text_config(), config.get("text_config")),

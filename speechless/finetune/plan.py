@@ -29,6 +29,7 @@ from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune import memory, rope, sizes, tokenizer, variables
 from speechless.finetune.flags import Flags
+from speechless.finetune.heads import HEADS
 from speechless.finetune.job import never_at_its_peak
 from speechless.finetune.memory import Memory
 from speechless.finetune.outputs import PREDICTIONS, Outputs
@@ -113,6 +114,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
     fresh = isinstance(flags.options, Pretrain) and flags.options.from_scratch
     shape = sizes.shape_of_new(found.model) if fresh else sizes.shape_of(found.model)
+    shape = shape.answering(HEADS[OBJECTIVES[flags.objective].head])
     skip = flags.bad_rows is BadRows.SKIP
     with tempfile.TemporaryDirectory(prefix="speechless-plan-") as scratch:
         model = rope.prepare(found.model, flags.rope_scaling, given.max_length, Path(scratch) / "scaled")
@@ -208,11 +210,13 @@ def length_of(columns: Columns) -> int:
 
     >>> length_of({"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [4, 5]})
     4
+    >>> length_of({"chosen_ids": [1, 2, 3], "rejected_ids": [1, 2]})
+    3
     """
     if "input_ids" in columns:
         return len(columns["input_ids"])
     answers = (name for name in columns if name not in ("prompt_ids", "label"))
-    return len(columns["prompt_ids"]) + max(len(columns[name]) for name in answers)
+    return len(columns.get("prompt_ids", ())) + max(len(columns[name]) for name in answers)
 
 
 def _pieces(placed: Placed, columns: Columns, limit: int, tokenizer: Any) -> list[Piece]:

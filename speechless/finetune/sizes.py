@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from speechless.finetune.context import configuration
+from speechless.finetune.heads import OUTPUTS, SCORE, HeadKind
 from speechless.models.weights import read_headers
 
-_TABLES = ("embed", "wte", "wpe", "lm_head", "shared")
+_TABLES = ("embed", "wte", "wpe", "lm_head", "shared", SCORE)
 """Parts of the names of what is looked up, and of the output's layer: none of these gets an adapter."""
 
 
@@ -29,10 +30,28 @@ class Shape:
     kv_width: int
     """Heads of keys times their size."""
     vocabulary: int
+    """Numbers that it answers with at a token: a logit of every word, or a score."""
+    output: int = 0
+    """Parameters of the layer that makes them, where it is not the embedding."""
+    head: int = 0
+    """Parameters of such a layer that is trained whole, whatever the method."""
+
+    def answering(self, kind: HeadKind) -> Shape:
+        """The shape of what is trained, which may answer with something else than the model of the folder."""
+        if kind.labels is None:
+            return self
+        head = kind.labels * self.hidden
+        parameters = self.parameters - self.output + head
+        return replace(self, parameters=parameters, vocabulary=kind.labels, output=head, head=head)
 
     def adapters(self, rank: int, names: tuple[str, ...]) -> int:
-        """Parameters of low-rank adapters: rank times (inputs + outputs) of each layer. No names: all layers."""
-        return sum(rank * (into + out) for name, into, out in self.linear if not names or name in names)
+        """Parameters of low-rank adapters: rank times (inputs + outputs) of each layer. No names: all layers.
+
+        With them those of a head that is trained beside them.
+        """
+        return self.head + sum(
+            rank * (into + out) for name, into, out in self.linear if not names or name in names
+        )
 
 
 def shape_of(folder: Path) -> Shape:
@@ -77,4 +96,5 @@ def _shape(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> 
         heads=heads,
         kv_width=number("num_key_value_heads", default=heads) * size,
         vocabulary=number("vocab_size"),
+        output=sum(math.prod(shape) for name, shape in shapes.items() if name in (*OUTPUTS, SCORE)),
     )

@@ -4,6 +4,7 @@ import logging
 import math
 import resource
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from speechless.finetune.speed import Speed
 
 log = logging.getLogger(__name__)
 _SHOWN = (
-    *("loss", "learning_rate", "grad_norm", "epoch", "eval_loss", "rewards/accuracies", "rewards/margins"),
+    *("loss", "learning_rate", "grad_norm", "epoch", "eval_loss"),
     *("tokens_per_second", "mfu", "memory_gb"),
 )
+"""Of what is logged; beside it, what the recipe's own metrics are made of."""
 
 
 _EPSILON = 1e-6
@@ -37,9 +39,9 @@ class Exhausted(Exception):  # noqa: N818 - nothing is wrong
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Decides when the trainer saves and stops; the trainer's own strategies for that are switched off."""
 
-    def __init__(self, job: Job, starter: Starter) -> None:
-        """Take the run, and who started it."""
-        self._job, self._starter = job, starter
+    def __init__(self, job: Job, starter: Starter, more: Iterable[str] = ()) -> None:
+        """Take the run, and who started it; `more`: names under which the recipe's trainer logs what is shown, too."""
+        self._job, self._starter, self._shown = job, starter, (*_SHOWN, *more)
         self.interrupted = False
         """Whether the run ended because it was asked to, with steps left."""
         self.last: dict[str, float] = {}
@@ -170,7 +172,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self._check_divergence(logs["loss"], state)
         if "loss" in logs and self.speed is not None:
             logs = logs | self.speed.look(state.global_step) | {"memory_gb": peak_memory() / 1e9}
-        shown = {name: float(logs[name]) for name in _SHOWN if name in logs}
+        shown = {name: float(logs[name]) for name in self._shown if name in logs}
         self._starter.progress(state.global_step, state.max_steps, shown)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from speechless.contract import FailureReason, Format
 from speechless.contract.engines import ENGINES, ServeEngine
-from speechless.contract.needs import need_of
+from speechless.contract.needs import engine_need
 from speechless.errors import StageError
 from speechless.models import check
 
@@ -28,8 +28,8 @@ class ModelFiles:
 
 
 NEEDS = {
-    ModelKind.HUGGING_FACE: (Format.HUGGING_FACE, need_of(ENGINES[ServeEngine.TRANSFORMERS])),
-    ModelKind.GGUF: (Format.GGUF, need_of(ENGINES[ServeEngine.LLAMA_CPP])),
+    ModelKind.HUGGING_FACE: (Format.HUGGING_FACE, engine_need(ENGINES[ServeEngine.TRANSFORMERS])),
+    ModelKind.GGUF: (Format.GGUF, engine_need(ENGINES[ServeEngine.LLAMA_CPP])),
 }
 """What the back end of each takes."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from speechless.contract import BaseModelInfo, ModelInfo, QuantizationInfo
+from speechless.contract.modelinfo import judges
 from speechless.models.quantization import UNKNOWN, parameters_of, quantization_of, quantized
 from speechless.models.safetensors import TORCH, Tensor, read_header, weights_of
 from speechless.models.small import first, ids, read_card, read_json, text, whole, word
@@ -48,6 +49,7 @@ def read(folder: Path) -> ModelInfo:
         quantization=quantization,
         chat_template=chat_template(folder),
         eos_token_ids=ids(generation.get("eos_token_id")) or ids(whole_config.get("eos_token_id")),
+        labels=labels_of(config),
         **from_card(folder),
     )
 
@@ -71,6 +73,18 @@ def context_of(config: Mapping[str, Any]) -> int | None:
     base = {"dynamic": said, "yarn": whole(scaling.get("original_max_position_embeddings")) or said}.get(kind)
     factor = scaling.get("factor")
     return max(said, int(base * factor)) if base and isinstance(factor, int | float) else said
+
+
+def labels_of(config: Mapping[str, Any]) -> int | None:
+    """Numbers that a model gives a text, by its config.json; None: it writes texts.
+
+    Transformers leaves out what is its default: two classes.
+    """
+    named = config.get("architectures")
+    if not isinstance(named, list) or not named or not isinstance(named[0], str) or not judges(named[0]):
+        return None
+    classes = config.get("id2label")
+    return (len(classes) or None) if isinstance(classes, Mapping) else whole(config.get("num_labels")) or 2
 
 
 def dtype_of(tensors: Sequence[Tensor], quantization: QuantizationInfo | None) -> str | None:

@@ -37,7 +37,7 @@ from speechless.contract import (
     StageResult,
 )
 from speechless.contract.modelinfo import LONGEST_TEXT
-from speechless.contract.needs import NEEDS
+from speechless.contract.needs import need_of
 from speechless.errors import StageError
 from speechless.openmp import spin_briefly
 from speechless.progress import Reporter
@@ -167,7 +167,7 @@ def check(spec: Spec, inputs: Mapping[str, Opened]) -> ModelInfo | None:
         return None
     trains = isinstance(spec, FineTuneSpec) and spec.rope_scaling is None
     tokens = spec.hyperparameters.max_length if trains else None
-    judge = NEEDS[spec.stage].problem_of
+    judge = need_of(spec).problem_of
     return check_model(model.path, spec.model.uri, judge, manifest=model.manifest, tokens=tokens)
 
 

@@ -53,6 +53,7 @@ ROWS = (
     Row(r"python -m speechless\.data check (?!s3:|oci:)\S+ .*", Library()),
     Row(r"python -m speechless\.data check \w+\.jsonl", Ran(_OBJECTIVE)),
     Row(r"python -m speechless\.finetune\.finetune --model_name_or_path base .*", Ran(_OBJECTIVE)),
+    Row(r"python: import torch .*AutoModelForSequenceClassification.*", Ran(_OBJECTIVE)),
     Row(
         r"python -m speechless\.data check (s3|oci):\S+ .*",
         Ran(f"{_WORDS}::test_lengths_are_told_in_a_buckets_models_tokens"),

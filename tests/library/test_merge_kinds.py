@@ -197,7 +197,7 @@ def test_biases_merge_where_the_layer_has_one(bases: dict[str, Path], tmp_path: 
         ({"peft_type": "LORA", "megatron_config": {"x": 1}}, "a: megatron_config: .* have a module imported"),
         ({"peft_type": "LORA", "init_lora_weights": "pissa_niter_4"}, "a: init_lora_weights: pissa_niter_4: its"),
         ({"peft_type": "LORA", "init_lora_weights": "corda"}, "a: init_lora_weights: corda: its training began"),
-        ({"peft_type": "LORA", "task_type": "SEQ_CLS"}, "a: an adapter for SEQ_CLS, not for a causal"),
+        ({"peft_type": "LORA", "task_type": "TOKEN_CLS"}, "a: an adapter for TOKEN_CLS, neither for a causal"),
         ({"peft_type": "MAGIC"}, "a: this version of PEFT knows no adapters of the kind MAGIC"),
         ({}, "a: adapter_config.json cannot be read: KeyError"),
     ],

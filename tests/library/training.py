@@ -33,6 +33,10 @@ ROWS: dict[Objective, list[dict[str, Any]]] = {
         {"prompt": f"sum of {word}", "chosen": f" return {word} (2)", "rejected": f" if not {word}"}
         for word in "abcdefgh"
     ],
+    Objective.REWARD: [
+        {"prompt": f"sum of {word}", "chosen": f" return {word} (2)", "rejected": f" if not {word}"}
+        for word in "abcdefgh"
+    ],
     Objective.PRETRAIN: [{"text": f"sum of {word}\n    return {word} (2)\n" * 3} for word in "abcdefgh"],
 }
 IDENTITY = {"run": "this one"}

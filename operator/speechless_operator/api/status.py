@@ -52,6 +52,8 @@ class InputStatus(ApiModel):
     """Its digest: known in advance for an artifact, computed by the run for a plain uri."""
     format: Word | None = None
     """What kind of files it has, if it is an artifact of another resource."""
+    architecture: Word | None = None
+    """What kind of model it is, if it is an artifact of another resource."""
     quantization: Word | None = None
     """The method by which its weights were quantized, if it is an artifact of another resource."""
     size_bytes: int | None = None

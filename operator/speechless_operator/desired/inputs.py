@@ -33,6 +33,8 @@ class Input:
     config: str | None = None
     split: str | None = None
     """Which part of a dataset is read."""
+    architecture: str | None = None
+    """What kind of model it is; None: it is not known."""
     quantization: str | None = None
     """The method by which its weights were quantized; None: they were not, or it is not known."""
 
@@ -91,7 +93,7 @@ _WIRE = {
     "name": "name", "kind": "kind", "resource": "resource", "uid": "uid", "generation": "generation", "uri": "uri",
     "digest": "digest", "format": "format", "size_bytes": "sizeBytes", "wait_seconds": "waitSeconds",
     "secret": "secret", "include": "include", "exclude": "exclude", "config": "config", "split": "split",
-    "quantization": "quantization",
+    "architecture": "architecture", "quantization": "quantization",
 }  # fmt: skip
 _LISTS = frozenset({"include", "exclude"})
 _NUMBERS = frozenset({"generation", "size_bytes", "wait_seconds"})

@@ -38,7 +38,7 @@ def _check(spec: EvaluationSpec, model: Input, settings: Settings) -> None:
         )
         raise resolve.Blocked(Reason.CODE_EXECUTION_NOT_ALLOWED, message, stalled=True)
     resolve.need_format(model, (Format.HUGGING_FACE, Format.GGUF), "an Evaluation scores whole models")
-    resolve.need_quantization(model, EVALUATING.problem_of)
+    resolve.need_model(model, EVALUATING.problem_of)
 
 
 def _needed(spec: EvaluationSpec) -> tuple[str, ...]:

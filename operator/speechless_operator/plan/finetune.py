@@ -21,7 +21,7 @@ def _data(spec: FineTuneSpec, settings: Settings) -> tuple[Input, ...]:
 
 def _check(spec: FineTuneSpec, model: Input, settings: Settings) -> None:
     resolve.need_format(model, (Format.HUGGING_FACE,), "a FineTune trains HuggingFace models")
-    resolve.need_quantization(model, TRAINING.problem_of)
+    resolve.need_model(model, TRAINING[spec.objective].problem_of)
 
 
 def _judge(spec: FineTuneSpec, result: Accepted) -> tuple[list[Aspect], Object]:

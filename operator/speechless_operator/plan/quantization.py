@@ -23,7 +23,7 @@ def _data(spec: QuantizationSpec, settings: Settings) -> tuple[Input, ...]:
 
 def _check(spec: QuantizationSpec, model: Input, settings: Settings) -> None:
     resolve.need_format(model, (Format.HUGGING_FACE,), "a Quantization starts from HuggingFace models")
-    resolve.need_quantization(model, QUANTIZING.problem_of)
+    resolve.need_model(model, QUANTIZING.problem_of)
 
 
 def _judge(spec: QuantizationSpec, result: Accepted) -> tuple[list[Aspect], Object]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import ValidationError
 
-from speechless.contract import Format, ModelInfo, QuantizationInfo, SecretReference, storage
+from speechless.contract import Format, ModelInfo, SecretReference, storage
 from speechless.contract.needs import Problem
 from speechless_operator.api.common import DataSource, ModelSource, Output
 from speechless_operator.api.pod import PodSettings
@@ -92,7 +92,7 @@ def model(source: ModelSource, owner: Owner, references: References, settings: S
             "resource": name,
             "uid": meta["uid"],
             "generation": meta.get("generation"),
-            "quantization": (artifact.get("model") or {}).get("quantization"),
+            **{key: (artifact.get("model") or {}).get(key) for key in ("architecture", "quantization")},
             "secret": (status.get("run") or {}).get("outputSecret"),
         }
     )
@@ -207,18 +207,21 @@ def _why(status: Object, kind: str) -> str:
     return f"{found.get('reason', '')}: {found.get('message', '')}"[:512]
 
 
-def need_quantization(model: Input, judge: Callable[[Format, ModelInfo | None], Problem | None]) -> None:
-    """An artifact whose weights are quantized by a method that is not taken is told before a pod starts for it.
+def need_model(model: Input, judge: Callable[[Format, ModelInfo | None], Problem | None]) -> None:
+    """An artifact of a kind of model that is not taken, or quantized by such a method, is told before a pod starts.
 
     Raises:
         Blocked: `judge`, of a row of `speechless.contract.needs`, has a problem with it.
     """
     if model.format is None:
         return
+    told = {
+        "architecture": model.architecture,
+        "quantization": model.quantization and {"method": model.quantization},
+    }
     try:
-        info = ModelInfo(quantization=QuantizationInfo.model_validate({"method": model.quantization}))
-        problem = judge(Format(model.format), info)
-    except ValueError:  # it is not known, or no word that we know: the pod will look
+        problem = judge(Format(model.format), ModelInfo.model_validate(told))
+    except ValueError:  # it is no word that we know: the pod will look
         return
     if problem:
         raise invalid(f"spec.model: {model.kind} {model.resource}: {problem.what}: {problem.hint}")

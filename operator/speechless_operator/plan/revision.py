@@ -73,7 +73,7 @@ def wanted(observed: Observed, spec: InferenceServiceSpec, model: Input) -> Revi
     settings, owner = observed.settings, observed.owner
     engine = _engine(spec)
     resolve.need_format(model, engine.formats, f"engine {engine.name} serves {' or '.join(engine.formats)}")
-    resolve.need_quantization(model, partial(serving_problem, engine))
+    resolve.need_model(model, partial(serving_problem, engine))
     image = spec.pod.image or settings.images.get(engine.image)
     if not image:
         raise resolve.invalid(

@@ -95,5 +95,8 @@ RECIPES = {
         Recipe(
             Objective.PRETRAIN, takes=(Text,), module="pretrain", sequences=1, reference=False, asks=False
         ),
+        Recipe(
+            Objective.REWARD, takes=(Preference,), module="reward", sequences=2, reference=False, asks=False
+        ),
     )
 }

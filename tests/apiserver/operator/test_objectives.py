@@ -13,6 +13,7 @@ from tests.apiserver.operator import resources
 from tests.support.conflicts import BREAKS
 from tests.support.kube import ApiError, Kube, Object
 
+pytestmark = pytest.mark.usefixtures("crds")
 ROWS = list(OBJECTIVES.values())
 
 

@@ -15,6 +15,7 @@ from speechless.quant.__main__ import main as quant
 from speechless.store.models import locate_model
 from tests.support.commands import status_of
 from tests.support.gguf import write_gguf
+from tests.support.model_files import write_model
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,12 @@ def test_the_model_of_the_environment(
     assert f"{MODELS.folder()}/org/m: neither config.json nor a .gguf file" in capsys.readouterr().err
     assert status_of(main, [*words, "--model", "other"]) == 1
     assert "other: no such model" in capsys.readouterr().err
+    judge = {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+    write_model(MODELS.folder() / "org" / "judge", **judge)
+    assert status_of(main, [*words, "--model", "org/judge"]) == 1
+    told = capsys.readouterr().err
+    assert "org/judge: it is no model that writes (reward model, LlamaForSequenceClassification), " in told
+    assert "take the language model that it was made from" in told
 
 
 def test_the_endpoint_of_the_environment(

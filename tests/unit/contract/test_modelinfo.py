@@ -106,6 +106,9 @@ def test_a_result_tells_three_things() -> None:
         (INFO, "LORA adapter of rank 8, LlamaForCausalLM, 1.2B parameters, awq, 4 bits, context of 4096 tokens, "
                "license apache-2.0"),
         (ModelInfo(parameters=512, dtype="float32"), "0.5K parameters, float32"),
+        (ModelInfo(architecture="LlamaForSequenceClassification", labels=1),
+         "reward model, LlamaForSequenceClassification"),
+        (ModelInfo(adapter=AdapterInfo(type="LORA"), labels=3), "LORA adapter, classifier of 3 classes"),
         (ModelInfo(), ""),
     ],
 )  # fmt: skip

@@ -62,6 +62,11 @@ def test_a_base_without_a_licence_is_told(tmp_path: Path) -> None:
     assert "library_name: peft" in text
 
 
+def test_a_reward_model_is_not_told_to_write(tmp_path: Path) -> None:
+    write(tmp_path, Card(**{**vars(CARD), "objective": Objective.REWARD}), OUTCOME)
+    assert "pipeline_tag: text-classification\n" in (tmp_path / "README.md").read_text()
+
+
 def test_the_same_run_has_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import DatasetFormat, Dpo, Method, Objective, Precision, Pretrain
+from speechless.contract import DatasetFormat, Dpo, Method, Objective, Precision, Pretrain, Reward
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import places
@@ -74,11 +74,17 @@ def test_options_go_with_their_objective(capsys: pytest.CaptureFixture[str]) -> 
     told = parse([*NEEDED, "--objective", "dpo", "--dpo_beta", "0.5", "--dpo_loss_type", "ipo"]).options
     assert told == Dpo(beta=0.5, loss_type="ipo")
     assert parse([*NEEDED, "--objective", "pretrain", *new]).options == Pretrain(from_scratch=True)
+    coefficient = ["--reward_center_rewards_coefficient", "0.01"]
+    assert parse([*NEEDED, "--objective", "reward"]).options == Reward()
+    judge = parse([*NEEDED, "--objective", "reward", *coefficient])
+    assert judge.options == Reward(center_rewards_coefficient=0.01)
+    assert judge.hyperparameters.learning_rate is None
     assert parse([*NEEDED, "--objective", "kto"]).hyperparameters.per_device_train_batch_size == 2
     for argv, said in (
         (["--dpo_beta", "0.5"], "--dpo_beta goes with --objective dpo"),
         (["--objective", "dpo", "--dpo_beta", "0"], "--dpo_beta: Input should be greater than 0"),
         (["--objective", "dpo", "--dpo_loss_type", "log"], "--dpo_loss_type: invalid choice: 'log'"),
+        (["--reward_center_rewards_coefficient", "0.1"], "goes with --objective reward"),
         (["--objective", "orpo", "--pretrain_from_scratch"], "goes with --objective pretrain"),
         (["--objective", "pretrain", new[1]], "--pretrain_from_scratch goes with --full_finetune"),
         (
@@ -112,6 +118,11 @@ def test_settings_reach_their_fields_and_those_that_do_not_go_together_are_named
     assert parse([*NEEDED, "--pure_bf16"]).precision is Precision.PURE_BF16
     for argv, said in (
         (["--packing", "--objective", "dpo"], "--packing: packing goes with objective SFT or Pretrain"),
+        (["--packing", "--objective", "reward"], "--packing: packing goes with objective SFT or Pretrain"),
+        (
+            ["--group_by_length", "--objective", "reward"],
+            "--group_by_length: groupByLength goes with objective SFT",
+        ),
         (["--packing", "--group_by_length"], "--group_by_length: groupByLength goes with objective SFT"),
         (["--early_stopping_patience", "2", "--eval_dataset_size", "0"], "needs held-out rows"),
         (["--load_best_model_at_end", "--eval_strategy", "no"], "--load_best_model_at_end: loadBest"),

@@ -10,8 +10,10 @@ from typing import Any, get_args
 import pytest
 
 from speechless.contract import Hyperparameters, Lora, Method, Objective
+from speechless.contract.modelinfo import Head
 from speechless.errors import StageError
 from speechless.finetune import context, memory, sizes
+from speechless.finetune.heads import HEADS
 from speechless.finetune.memory import Training, components, estimate, total
 from speechless.finetune.sizes import Shape, shape_of
 from tests.support.model_files import write_safetensors
@@ -53,6 +55,8 @@ def test_adapters_on_a_gpu() -> None:
         ({"method": Method.FULL, "objective": Objective.DPO}, {"reference model": 4000, "logits": 480_000}),
         ({"objective": Objective.DPO}, {"weights": 2000, "logits": 480_000}),
         ({"objective": Objective.ORPO}, {"logits": 480_000}),
+        ({"objective": Objective.REWARD, "shape": SHAPE.answering(HEADS[Head.SCORE])},
+         {"weights": (1000 + 10) * 2, "adapters": 2560 + 10 * 4, "logits": 2 * 200 * 12}),
         ({"lora": Lora(r=8, dropout=0.1)},
          {"activations": 200 * (40 + (25 + 24) * 10 + 4 * 5 + (8 + 4) * 40)}),
         ({"cuda": False, "precision": "fp32"},
@@ -137,8 +141,20 @@ def test_a_shape_is_read_from_headers(tmp_path: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert shape_of(folder) == Shape(
         parameters=800 + 64 + 128 + 8 + 800, linear=(("q_proj", 8, 8), ("down_proj", 16, 8)), layers=3, hidden=8,
-        intermediate=16, heads=4, kv_width=4, vocabulary=100,
+        intermediate=16, heads=4, kv_width=4, vocabulary=100, output=800,
     )  # fmt: skip
+
+
+def test_a_reward_model_has_one_row_in_place_of_the_words(tmp_path: Path) -> None:
+    """Made of a language model or of a reward model: the head is counted once, and gets no adapter."""
+    body = {**ONE, "model.norm.weight": [8]}
+    for name, head in (("words", {"lm_head.weight": [100, 8]}), ("score", {"score.weight": [1, 8]})):
+        (tmp_path / name).mkdir()
+        folder_of(tmp_path / name, CONFIG, {"model.safetensors": {**body, **head}})
+        shape = shape_of(tmp_path / name).answering(HEADS[Head.SCORE])
+        assert (shape.parameters, shape.vocabulary) == (800 + 64 + 8 + 8, 1)
+        assert shape.adapters(2, ()) == 2 * (8 + 8) + 8
+        assert shape_of(tmp_path / name).answering(HEADS[Head.WORDS]) == shape_of(tmp_path / name)
 
 
 @pytest.mark.parametrize(

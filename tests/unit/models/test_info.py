@@ -212,6 +212,38 @@ def test_an_adapter(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("config", "labels"),
+    [
+        ({"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}, 1),
+        (
+            {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "a", "1": "b", "2": "c"}},
+            3,
+        ),
+        ({"architectures": ["LlamaForSequenceClassification"], "num_labels": 1}, 1),
+        ({"architectures": ["LlamaForSequenceClassification"]}, 2),
+        ({"architectures": ["LlamaForCausalLM"], "id2label": {"0": "LABEL_0"}}, None),
+        ({"architectures": [7]}, None),
+    ],
+)
+def test_how_many_numbers_a_model_gives_a_text(
+    tmp_path: Path, config: dict[str, Any], labels: int | None
+) -> None:
+    assert read(write_model(tmp_path / "m", **config), Format.HUGGING_FACE).get("labels") == labels
+
+
+def test_an_adapter_with_the_head_of_a_reward_model(tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    told = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config | told))
+    head: Tensors = {"base_model.model.score.weight": ("F32", (1, 64)), "q.lora_A.weight": ("F32", (8, 64))}
+    write_safetensors(folder / "adapter_model.safetensors", head)
+    assert read(folder, Format.ADAPTER)["labels"] == 1
+    (folder / "adapter_config.json").write_text(json.dumps(config | told | {"modules_to_save": None}))
+    assert "labels" not in read(folder, Format.ADAPTER)
+
+
 def test_a_gguf_file(tmp_path: Path) -> None:
     tensors = [("token_embd.weight", (256, 400), "Q6_K"), ("a", (256, 8), "Q4_K"), ("norm", (256,), "F32")]
     file = write_gguf(

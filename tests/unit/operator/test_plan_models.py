@@ -26,14 +26,38 @@ def world() -> World:
     return World()
 
 
-@pytest.mark.parametrize(
-    ("made", "work"),
-    [
-        (a_quantization(), "quantizing takes"),
-        (a_finetune("small").on("FineTune/tuned"), "training takes"),
-        (an_evaluation("small").on("FineTune/tuned"), "evaluating takes"),
-    ],
-)
+JUDGE = ModelInfo(architecture="LlamaForSequenceClassification", parameters=7)
+WORK = [
+    (a_quantization(), "quantizing takes"),
+    (a_finetune("small").on("FineTune/tuned"), "training takes"),
+    (an_evaluation("small").on("FineTune/tuned"), "evaluating takes"),
+]
+
+
+@pytest.mark.parametrize(("made", "work"), WORK)
+def test_a_reward_model_starts_no_pod_for_what_needs_words(world: World, made: Any, work: str) -> None:
+    world.put(a_finetune().obj())
+    world.succeed("FineTune", "tuned", a_result(A, model=JUDGE))
+    kind = world.put(made.obj())["kind"]
+    world.settle()
+    assert world.reason(kind, "small") == "InvalidSpec"
+    message = world.condition(kind, "small", "Stalled")["message"]
+    assert (
+        f"FineTune tuned: it is no model that writes (reward model, {JUDGE.architecture}), {work}" in message
+    )
+    assert "take the language model that it was made from" in message
+
+
+def test_a_reward_model_may_be_trained_on(world: World) -> None:
+    world.put(a_finetune().obj())
+    world.succeed("FineTune", "tuned", a_result(A, model=JUDGE))
+    world.put(a_finetune("small").on("FineTune/tuned").with_(objective="Reward").obj())
+    world.settle()
+    assert world.reason("FineTune", "small") == "Starting"
+    assert world.status("FineTune", "small")["run"]["inputs"][0]["architecture"] == JUDGE.architecture
+
+
+@pytest.mark.parametrize(("made", "work"), WORK)
 def test_an_artifact_of_quantized_weights_starts_no_pod(world: World, made: Any, work: str) -> None:
     world.put(a_finetune().obj())
     world.succeed("FineTune", "tuned", a_result(A, model=AWQ))
