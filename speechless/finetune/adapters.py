@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from speechless.contract import FailureReason, Lora
 from speechless.errors import StageError
 
 
-def adapters_of(model: Any, lora: Lora) -> Any:
+def adapters_of(model: Any, lora: Lora, new: Collection[int] = ()) -> Any:
     """The `peft.LoraConfig` for a model, with the names of the layers that get an adapter.
+
+    `new`: tokens whose rows of the embedding, and of the output where it has rows of its own, are trained as a whole.
 
     Every linear layer but the output's is one: nn.Linear, and GPT-2's Conv1D, which is the same with its weight
     transposed. StageError(INVALID_SPEC) if a name means none, or a model has none.
@@ -44,8 +48,34 @@ def adapters_of(model: Any, lora: Lora) -> Any:
         fan_in_fan_out=any(isinstance(layer, Conv1D) for name in targets for layer in names[name]),
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
+        trainable_token_indices={name: sorted(new) for name in _of_tokens(model)} if new else None,
         task_type="CAUSAL_LM",
     )
+
+
+def settle(model: Any) -> None:
+    """Correct what PEFT does where rows of tokens are trained; nothing is done to a model without adapters.
+
+    Its wrapper of the output shows the weight alone, and TRL's loss asks for the bias, too. It would save the whole
+    embedding where there are more rows than the base has, though the trained ones are all that is new.
+    """
+    if not hasattr(model, "peft_config"):
+        return
+    model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+    head = model.get_output_embeddings()
+    if hasattr(head, "token_adapter") and not hasattr(head, "bias"):
+        # No module's attribute: it would be saved once more.
+        object.__setattr__(head, "bias", getattr(head.original_module, "bias", None))
+
+
+def _of_tokens(model: Any) -> list[str]:
+    """The last words of the paths of the layers that have a row a token; one that two of them share, once."""
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    layers = [embedding]
+    if output is not None and output.weight is not embedding.weight:
+        layers.append(output)
+    paths = {id(module): name for name, module in model.named_modules()}
+    return [paths[id(layer)].rpartition(".")[2] for layer in layers]
 
 
 def _names(model: Any, layers: dict[str, Any]) -> dict[str, list[Any]]:

@@ -270,7 +270,11 @@ def _flags(given: argparse.Namespace) -> Flags:
             use_dora=lora["use_dora"],
         ),
         rope_scaling=_rope_scaling(given),
-        tokenizer=Tokenizer(chat_template=_template(given.chat_template), eos_token=given.eos_token),
+        tokenizer=Tokenizer(
+            chat_template=_template(given.chat_template),
+            eos_token=given.eos_token,
+            add_reasoning_tokens=bool(given.add_reasoning_tokens),
+        ),
         precision=Precision.PURE_BF16 if given.pure_bf16 else _BITS[given.bits],
         max_train_samples=given.max_train_samples,
         eval_dataset_size=given.eval_dataset_size,

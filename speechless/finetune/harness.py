@@ -17,7 +17,7 @@ from speechless.contract import FailureReason, Method, Metric, Precision
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune.adapters import adapters_of
+from speechless.finetune.adapters import adapters_of, settle
 from speechless.finetune.best import STATE, measured
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
@@ -96,19 +96,14 @@ def train(job: Job, starter: Starter) -> Outcome:
         raise StageError(
             FailureReason.MODEL_INVALID, what, "bring the tokenizer that the model was trained with"
         )
-    adapters = None if full else adapters_of(model, job.lora)
+    adapters = None if full else adapters_of(model, job.lora, job.new_tokens)
     _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
     watch = Watch(job, starter)
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
     trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
-    if where.name == "cpu":
-        # With several ranks it is "cpu:0", and torch.load knows no such place for the optimizer's state.
-        vars(trainer.args)["_setup_devices"] = torch.device("cpu")
-    # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
-    trainer.args._n_gpu = min(1, trainer.args.n_gpu)
-    _without_printing(trainer)
+    _correct(trainer, where)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     attention = model.config._attn_implementation
     words = (job.objective, job.method, where.name, attention, trainable, job.rows.counts.rows)
@@ -333,7 +328,15 @@ def _quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _without_printing(trainer: Any) -> None:
+def _correct(trainer: Any, where: Device) -> None:
+    """What libraries do otherwise than it is wanted here."""
+    import torch
     from transformers.trainer_callback import PrinterCallback
 
+    if where.name == "cpu":
+        # With several ranks it is "cpu:0", and torch.load knows no such place for the optimizer's state.
+        vars(trainer.args)["_setup_devices"] = torch.device("cpu")
+    # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
+    trainer.args._n_gpu = min(1, trainer.args.n_gpu)
     trainer.remove_callback(PrinterCallback)
+    settle(trainer.model)

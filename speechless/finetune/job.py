@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective, Precision
 from speechless.contract.objectives import OBJECTIVES
+from speechless.finetune import tokenizer
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(optimizer step, steps in all, latest values: loss, learning_rate, grad_norm, epoch)."""
@@ -127,6 +128,11 @@ class Job(_Document):
     base_name: str = ""
     """What an adapter calls its base model."""
     extras: Extras = Extras()
+
+    @property
+    def new_tokens(self) -> dict[int, tuple[int, ...]]:
+        """Tokens that the model does not have: id to its own tokens of the same text."""
+        return tokenizer.added(self.model, self.tokenizer) if self.tokenizer else {}
 
     @property
     def attention(self) -> str | None:

@@ -113,6 +113,7 @@ OLDER: tuple[Older, ...] = (
     _on("full_finetune", "--full_finetune"),
     _on("use_rslora", "--use_rslora"),
     _on("use_dora", "--use_dora"),
+    _on("add_reasoning_tokens", "--add_reasoning_tokens"),
     _on("group_by_length", "--group_by_length"),
     _on("load_best_model_at_end", "--load_best_model_at_end"),
     _on("adam8bit", "--optim adamw_bnb_8bit"),
@@ -167,7 +168,6 @@ OLDER: tuple[Older, ...] = (
     Older("greater_is_better", {"false": Same(), "true": No("the best loss is the least")}),
     # Refused.
     _off("trust_remote_code", "code out of a model's folder is not run: take a model that Transformers knows"),
-    _off("add_reasoning_tokens", f"new tokens are {_LATER}: add them to the base model first"),
     _off("mpt", "MPT has no special handling: leave it out; Transformers knows the model"),
     _off("long_lora", f"shifted short attention is {_LATER}: --packing and --gradient_checkpointing save memory"),
     _off("rerope", f"it is {_LATER}: train on rows within the model's context"),

@@ -62,7 +62,8 @@ def _model(model: argparse._ArgumentGroup) -> None:
         metavar="JINJA",
         help="the chat template by which messages become text: a file, or its text (default: the model's own)",
     )
-    options.add_field(model, "eos_token", Tokenizer.model_fields["eos_token"])
+    for name in ("eos_token", "add_reasoning_tokens"):
+        options.add_field(model, name, Tokenizer.model_fields[name])
     model.add_argument(
         "--max_memory_MB", type=whole(1), help="megabytes that a GPU gives at most (default: all that it has)"
     )

@@ -59,10 +59,12 @@ def pack(rows: Iterable[Columns], max_length: int) -> Iterator[Columns]:
 
 
 def model(job: Any, dtype: Any) -> Any:
-    """The model of the folder."""
-    from speechless.finetune.models import load_model
+    """The model of the folder, with rows for tokens that are new."""
+    from speechless.finetune.models import add_tokens, load_model
 
-    return load_model(job.model, dtype, job.attention)
+    made = load_model(job.model, dtype, job.attention)
+    add_tokens(made, job.new_tokens)
+    return made
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
