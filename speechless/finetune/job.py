@@ -88,15 +88,30 @@ class Extras(_Document):
     """What trackers call the run."""
     max_memory_mb: int | None = None
     """Megabytes that a GPU gives at most."""
+    trainer_file: Path | None = None
+    """A Python file of the user's with a trainer class."""
+    trainer_name: str = ""
+    """The class in it."""
+    trainer_sha256: str = ""
+    """Of the file, hexadecimal."""
+    fixed_tags: tuple[str, ...] = ()
+    """Texts whose tokens weigh otherwise in the loss, where they are learned."""
+    fixed_tag_weight: float = 2.0
+    """The weight of their tokens."""
+    allowed_token_weight: float = 1.0
+    """The weight of all other tokens that are learned, where there are tags."""
 
     @property
     def deciding(self) -> dict[str, JsonValue]:
         """Those that decide the result and are set."""
-        told = self.model_dump(exclude_defaults=True)
+        told = self.model_dump(mode="json", exclude_defaults=True)
         return {name: value for name, value in told.items() if name in _DECIDE}
 
 
-_DECIDE = ("warmup_ratio", "stop_after_epochs", "remove_long_rows")
+_DECIDE = (
+    *("warmup_ratio", "stop_after_epochs", "remove_long_rows", "trainer_name", "trainer_sha256"),
+    *("fixed_tags", "fixed_tag_weight", "allowed_token_weight"),
+)
 
 
 class Job(_Document):

@@ -93,7 +93,6 @@ _QUANTIZED = (
     "it goes with --bits 4, and training on a quantized model is not offered yet: the run is not quantized"
 )
 _ONE_READER = "rows are made into tokens before the training, by as many processes as there are CPUs"
-_OWN_LOSS = f"a loss of one's own is {_LATER}"
 
 OLDER: tuple[Older, ...] = (
     # Names that changed.
@@ -194,11 +193,6 @@ OLDER: tuple[Older, ...] = (
     _never("num_of_sequences", "--packing fills rows of --model_max_length tokens"),
     _never("chars_per_token", "--packing fills rows of --model_max_length tokens"),
     _never("dataset_batch_size", _ONE_READER),
-    _never("custom_training_module_file", _OWN_LOSS),
-    _never("custom_trainer_name", _OWN_LOSS),
-    _never("fixed_tags", _OWN_LOSS),
-    _never("fixed_tag_weight", _OWN_LOSS),
-    _never("allowed_token_weight", _OWN_LOSS),
     *(
         _never(name, _PREDICTS)
         for name in ("max_new_tokens", "min_new_tokens", "temperature", "top_p", "top_k", "num_beams",

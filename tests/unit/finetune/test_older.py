@@ -167,7 +167,6 @@ def test_settings_of_the_command_line_alone(capsys: pytest.CaptureFixture[str]) 
         ("--prompt_type alpaca", "rendered by the model's chat template (chat_template)"),
         ("--wandb mine", "--report_to wandb, and the variable WANDB_PROJECT"),
         ("--report_to wandbb", "--report_to wandbb is not offered; did you mean wandb?"),
-        ("--custom_trainer_name T", "a loss of one's own is not offered yet"),
         ("--max_new_tokens 9", "it is for predictions"),
         ("--noise_alpha 3", "--noise_alpha goes with --neftune"),
         ("--data_seed 1 --seed 2", "--data_seed 1 and --seed 2: leave one of them out"),
