@@ -130,6 +130,9 @@ class Tokenizer(ContractModel):
     sandbox."""
     eos_token: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """The token that ends a text, one of the vocabulary. Without it, the tokenizer's own."""
+    add_reasoning_tokens: bool = False
+    """<think> and </think> become tokens, where they are none yet, and their embeddings are trained, also with method
+    LoRA."""
 
 
 class Checkpoints(ContractModel):
@@ -175,7 +178,7 @@ class FineTuneSettings(ContractModel):
     """Longer rows than the model was trained for. Without it, the model's positions stay as they are; a model that was
     stretched already keeps what it has."""
     tokenizer: Tokenizer = Tokenizer()
-    """Chat template and end of text, which the result keeps."""
+    """Chat template, end of text and new tokens, which the result keeps."""
     checkpoints: Checkpoints = Checkpoints()
     """Checkpoints during the training."""
     merge: bool = True

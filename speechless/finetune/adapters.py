@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from speechless.contract import FailureReason, Lora
@@ -10,8 +12,10 @@ from speechless.errors import StageError
 from speechless.finetune.heads import HEADS, HeadKind
 
 
-def adapters_of(model: Any, lora: Lora, kind: HeadKind = HEADS[Head.WORDS]) -> Any:
+def adapters_of(model: Any, lora: Lora, kind: HeadKind = HEADS[Head.WORDS], new: Collection[int] = ()) -> Any:
     """The `peft.LoraConfig` for a model, with the names of the layers that get an adapter.
+
+    `new`: tokens whose rows of the embedding, and of the output where it has rows of its own, are trained as a whole.
 
     Every linear layer but the output's is one: nn.Linear, and GPT-2's Conv1D, which is the same with its weight
     transposed. `kind`: what the model answers with; layers that are new for that are trained whole.
@@ -50,9 +54,35 @@ def adapters_of(model: Any, lora: Lora, kind: HeadKind = HEADS[Head.WORDS]) -> A
         fan_in_fan_out=any(isinstance(layer, Conv1D) for name in targets for layer in names[name]),
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
+        trainable_token_indices={name: sorted(new) for name in _of_tokens(model)} if new else None,
         task_type=kind.task,
         modules_to_save=sorted(heads) or None,
     )
+
+
+def settle(model: Any) -> None:
+    """Correct what PEFT does where rows of tokens are trained; nothing is done to a model without adapters.
+
+    Its wrapper of the output shows the weight alone, and TRL's loss asks for the bias, too. It would save the whole
+    embedding where there are more rows than the base has, though the trained ones are all that is new.
+    """
+    if not hasattr(model, "peft_config"):
+        return
+    model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+    head = model.get_output_embeddings()
+    if hasattr(head, "token_adapter") and not hasattr(head, "bias"):
+        # No module's attribute: it would be saved once more.
+        object.__setattr__(head, "bias", getattr(head.original_module, "bias", None))
+
+
+def _of_tokens(model: Any) -> list[str]:
+    """The last words of the paths of the layers that have a row a token; one that two of them share, once."""
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    layers = [embedding]
+    if output is not None and output.weight is not embedding.weight:
+        layers.append(output)
+    paths = {id(module): name for name, module in model.named_modules()}
+    return [paths[id(layer)].rpartition(".")[2] for layer in layers]
 
 
 def _names(model: Any, layers: dict[str, Any]) -> dict[str, list[Any]]:

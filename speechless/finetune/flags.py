@@ -33,7 +33,7 @@ from speechless.contract.training import conflict_of
 from speechless.data import FLAGS
 from speechless.data.places import part_of
 from speechless.errors import StageError, words_of
-from speechless.finetune import older, options
+from speechless.finetune import custom, older, options
 from speechless.finetune.job import TRACKERS, Extras, Predict
 from speechless.finetune.parser import EVAL_ROWS, SAVE_STEPS, build_parser
 from speechless.finetune.recipes import RECIPES
@@ -98,6 +98,7 @@ def parse(argv: Sequence[str]) -> Flags:
     _check_objective(parser, given)
     _check_strategies(parser, given)
     _check_predictions(parser, given)
+    _check_loss(parser, given)
     _check_numbers(parser, given)
     try:
         flags = _flags(given)
@@ -156,6 +157,24 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
     for name in _LORA:
         if given.full_finetune and getattr(given, name) is not None:
             parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
+
+
+def _check_loss(parser: Parser, given: argparse.Namespace) -> None:
+    """What the flags of the loss need, and what they go with."""
+    file, name = "custom_training_module_file", "custom_trainer_name"
+    pairs = (
+        (file, name),
+        (name, file),
+        ("fixed_tag_weight", "fixed_tags"),
+        ("allowed_token_weight", "fixed_tags"),
+    )
+    for one, other in pairs:
+        if getattr(given, one) is not None and not getattr(given, other):
+            parser.error(f"--{one} goes with --{other}: set both, or leave it out")
+    if given.fixed_tags and given.objective != "sft":
+        parser.error("--fixed_tags goes with --objective sft: leave one of them out")
+    if given.fixed_tags and given.custom_trainer_name:
+        parser.error("--fixed_tags and --custom_trainer_name are two losses: leave one of them out")
 
 
 def _check_settings(parser: Parser, flags: Flags) -> None:
@@ -301,7 +320,11 @@ def _flags(given: argparse.Namespace) -> Flags:
             use_dora=lora["use_dora"],
         ),
         rope_scaling=_rope_scaling(given),
-        tokenizer=Tokenizer(chat_template=_template(given.chat_template), eos_token=given.eos_token),
+        tokenizer=Tokenizer(
+            chat_template=_template(given.chat_template),
+            eos_token=given.eos_token,
+            add_reasoning_tokens=bool(given.add_reasoning_tokens),
+        ),
         precision=Precision.PURE_BF16 if given.pure_bf16 else _BITS[given.bits],
         max_train_samples=given.max_train_samples,
         eval_dataset_size=given.eval_dataset_size,
@@ -344,7 +367,15 @@ OWN = ("rope_theta", "sliding_window")
 
 def _extras(given: argparse.Namespace) -> Extras:
     early = given.num_early_stopping_train_epochs
+    own: dict[str, Any] = {}
+    if given.custom_trainer_name:
+        own = custom.trainer_file(given.custom_training_module_file, given.custom_trainer_name)
+    for name in ("fixed_tag_weight", "allowed_token_weight"):
+        if (weight := getattr(given, name)) is not None:
+            own[name] = weight
     return Extras(
+        **own,
+        fixed_tags=tuple(filter(None, (given.fixed_tags or "").split(","))),
         warmup_ratio=given.warmup_ratio or None,
         stop_after_epochs=early if early != given.num_train_epochs else None,
         save_every_epoch=given.save_strategy == "epoch",

@@ -18,7 +18,7 @@ from speechless.contract.objectives import OBJECTIVES
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune.adapters import adapters_of
+from speechless.finetune.adapters import adapters_of, settle
 from speechless.finetune.best import STATE, measured
 from speechless.finetune.heads import HEADS
 from speechless.finetune.job import Job, Outcome, Point, Starter
@@ -95,21 +95,14 @@ def train(job: Job, starter: Starter) -> Outcome:
     model = module.model(job, dtype)
     _fits(tokenizer, model, job)
     kind.settle(model, tokenizer, job.model)
-    adapters = None if full else adapters_of(model, job.lora, kind)
+    adapters = None if full else adapters_of(model, job.lora, kind, job.new_tokens)
     _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
     watch = Watch(job, starter, module.METRICS.values())
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
     trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
-    if where.name == "cpu":
-        # With several ranks it is "cpu:0", and torch.load knows no such place for the optimizer's state.
-        vars(trainer.args)["_setup_devices"] = torch.device("cpu")
-    # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
-    trainer.args._n_gpu = min(1, trainer.args.n_gpu)
-    # TRL would write a card of its own words beside the checkpoints; ours is in the result (card.py).
-    trainer.create_model_card = lambda *_, **__: None
-    _without_printing(trainer)
+    _correct(trainer, where)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     attention = model.config._attn_implementation
     words = (job.objective, job.method, where.name, attention, trainable, job.rows.counts.rows)
@@ -354,7 +347,17 @@ def _quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _without_printing(trainer: Any) -> None:
+def _correct(trainer: Any, where: Device) -> None:
+    """What libraries do otherwise than it is wanted here."""
+    import torch
     from transformers.trainer_callback import PrinterCallback
 
+    if where.name == "cpu":
+        # With several ranks it is "cpu:0", and torch.load knows no such place for the optimizer's state.
+        vars(trainer.args)["_setup_devices"] = torch.device("cpu")
+    # More GPUs than one would silently become nn.DataParallel; several are a matter of torchrun.
+    trainer.args._n_gpu = min(1, trainer.args.n_gpu)
+    # TRL would write a card of its own words beside the checkpoints; ours is in the result (card.py).
+    trainer.create_model_card = lambda *_, **__: None
     trainer.remove_callback(PrinterCallback)
+    settle(trainer.model)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective, Precision
 from speechless.contract.objectives import OBJECTIVES
+from speechless.finetune import tokenizer
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(optimizer step, steps in all, latest values: loss, learning_rate, grad_norm, epoch)."""
@@ -102,15 +103,30 @@ class Extras(_Document):
     """The largest file of a whole model's weights, with its unit (GB, MB, KB, GiB, MiB or KiB)."""
     predict: Predict | None = None
     """How the rows held out are answered; None: they are not."""
+    trainer_file: Path | None = None
+    """A Python file of the user's with a trainer class."""
+    trainer_name: str = ""
+    """The class in it."""
+    trainer_sha256: str = ""
+    """Of the file, hexadecimal."""
+    fixed_tags: tuple[str, ...] = ()
+    """Texts whose tokens weigh otherwise in the loss, where they are learned."""
+    fixed_tag_weight: float = 2.0
+    """The weight of their tokens."""
+    allowed_token_weight: float = 1.0
+    """The weight of all other tokens that are learned, where there are tags."""
 
     @property
     def deciding(self) -> dict[str, JsonValue]:
         """Those that decide the result and are set."""
-        told = self.model_dump(exclude_defaults=True)
+        told = self.model_dump(mode="json", exclude_defaults=True)
         return {name: value for name, value in told.items() if name in _DECIDE}
 
 
-_DECIDE = ("warmup_ratio", "stop_after_epochs", "remove_long_rows", "max_shard_size", "predict")
+_DECIDE = (
+    *("warmup_ratio", "stop_after_epochs", "remove_long_rows", "trainer_name", "trainer_sha256"),
+    *("fixed_tags", "fixed_tag_weight", "allowed_token_weight", "max_shard_size", "predict"),
+)
 
 
 class Job(_Document):
@@ -142,6 +158,11 @@ class Job(_Document):
     base_name: str = ""
     """What an adapter calls its base model."""
     extras: Extras = Extras()
+
+    @property
+    def new_tokens(self) -> dict[int, tuple[int, ...]]:
+        """Tokens that the model does not have: id to its own tokens of the same text."""
+        return tokenizer.added(self.model, self.tokenizer) if self.tokenizer else {}
 
     @property
     def attention(self) -> str | None:

@@ -56,6 +56,11 @@ def build_parser() -> Parser:
         metavar="DIR",
         help="where the merged model goes (default: the base model's path and -merged)",
     )
+    parser.add_argument(
+        "--add_reasoning_tokens",
+        action="store_true",
+        help="refuse an adapter that was not trained with <think> and </think> as tokens; one that was brings them",
+    )
     parser.add_output(Merged)
     return parser
 
@@ -72,6 +77,11 @@ def main(argv: Sequence[str]) -> int:
                 "a run writes it at its end, into OUTPUT_DIR"
             )
         place = models.existing_model(given.base_model_name_or_path)
+        if given.add_reasoning_tokens and (token := _missing(adapter, place.path)):
+            parser.error(
+                f"--add_reasoning_tokens: the adapter was trained without {token} as a token: leave it out, or train "
+                "with --add_reasoning_tokens"
+            )
         base, out = place.path, given.merged_model_name_or_path or place.beside("-merged")
         if not is_free(out):
             parser.error(
@@ -128,6 +138,21 @@ def _ending() -> Iterator[Callable[[], bool]]:
         if not came:
             for number, former in before.items():
                 signal.signal(number, former)
+
+
+def _missing(adapter: Path, base: Path) -> str:
+    """The reasoning token that the adapter's tokenizer (where it has none: the base's) does not know; empty: none."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from speechless.finetune.tokenizer import REASONING
+
+    folder = adapter if (adapter / "tokenizer_config.json").is_file() else base
+    # An adapter's folder has no config.json, which may have to say of what kind the tokenizer is.
+    config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    known = AutoTokenizer.from_pretrained(
+        folder, config=config, local_files_only=True, trust_remote_code=False
+    ).get_vocab()
+    return next((token for token in REASONING if token not in known), "")
 
 
 def find_adapter(path: Path) -> Path | None:

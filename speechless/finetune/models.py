@@ -124,6 +124,26 @@ def new_model(folder: Path, dtype: torch.dtype) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
 
 
+def add_tokens(model: Any, new: Mapping[int, Sequence[int]]) -> None:
+    """Give new tokens rows in the embedding and in the output, in place: the mean of those of what they were before.
+
+    `new`: id to the tokens that the same text had. More rows are made only where there are too few: many models have
+    spare ones.
+    """
+    if not new:
+        return
+    rows = model.get_input_embeddings().num_embeddings
+    if max(new) >= rows:
+        model.resize_token_embeddings(max(new) + 1, mean_resizing=False)
+    tied = model.get_output_embeddings() is None or (
+        model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    )
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), *(() if tied else (model.get_output_embeddings(),))):
+            for number, before in new.items():
+                layer.weight[number] = layer.weight[list(before)].mean(0)
+
+
 def _check_memory(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> None:
     """StageError(OUT_OF_MEMORY) where the weights alone are more than the memory.
 

@@ -96,7 +96,6 @@ _QUANTIZED = (
     "it goes with --bits 4, and training on a quantized model is not offered yet: the run is not quantized"
 )
 _ONE_READER = "rows are made into tokens before the training, by as many processes as there are CPUs"
-_OWN_LOSS = f"a loss of one's own is {_LATER}"
 
 OLDER: tuple[Older, ...] = (
     # Names that changed.
@@ -116,6 +115,7 @@ OLDER: tuple[Older, ...] = (
     _on("full_finetune", "--full_finetune"),
     _on("use_rslora", "--use_rslora"),
     _on("use_dora", "--use_dora"),
+    _on("add_reasoning_tokens", "--add_reasoning_tokens"),
     _on("group_by_length", "--group_by_length"),
     _on("load_best_model_at_end", "--load_best_model_at_end"),
     _on("adam8bit", "--optim adamw_bnb_8bit"),
@@ -173,7 +173,6 @@ OLDER: tuple[Older, ...] = (
     Older("greater_is_better", {"false": Same(), "true": No("the best loss is the least")}),
     # Refused.
     _off("trust_remote_code", "code out of a model's folder is not run: take a model that Transformers knows"),
-    _off("add_reasoning_tokens", f"new tokens are {_LATER}: add them to the base model first"),
     _off("mpt", "MPT has no special handling: leave it out; Transformers knows the model"),
     _off("long_lora", f"shifted short attention is {_LATER}: --packing and --gradient_checkpointing save memory"),
     _off("rerope", f"it is {_LATER}: train on rows within the model's context"),
@@ -200,11 +199,6 @@ OLDER: tuple[Older, ...] = (
     _never("num_of_sequences", "--packing fills rows of --model_max_length tokens"),
     _never("chars_per_token", "--packing fills rows of --model_max_length tokens"),
     _never("dataset_batch_size", _ONE_READER),
-    _never("custom_training_module_file", _OWN_LOSS),
-    _never("custom_trainer_name", _OWN_LOSS),
-    _never("fixed_tags", _OWN_LOSS),
-    _never("fixed_tag_weight", _OWN_LOSS),
-    _never("allowed_token_weight", _OWN_LOSS),
     *(
         _never(name, _PREDICTS)
         for name in ("min_new_tokens", "top_k", "num_beams", "num_beam_groups", "typical_p", "diversity_penalty",

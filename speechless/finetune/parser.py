@@ -31,6 +31,7 @@ def build_parser() -> Parser:
     run = parser.add_argument_group("run")
     _run(run)
     _optimizer(run)
+    _loss(parser.add_argument_group("loss"))
     _when(run)
     parser.add_output(Summary)
     return parser
@@ -68,7 +69,8 @@ def _model(model: argparse._ArgumentGroup) -> None:
         metavar="JINJA",
         help="the chat template by which messages become text: a file, or its text (default: the model's own)",
     )
-    options.add_field(model, "eos_token", Tokenizer.model_fields["eos_token"])
+    for name in ("eos_token", "add_reasoning_tokens"):
+        options.add_field(model, name, Tokenizer.model_fields[name])
     model.add_argument(
         "--max_memory_MB", type=whole(1), help="megabytes that a GPU gives at most (default: all that it has)"
     )
@@ -209,6 +211,27 @@ def _optimizer(run: argparse._ArgumentGroup) -> None:
     run.add_argument("--weight_decay", type=float, default=0, help="AdamW's weight decay")
     run.add_argument("--max_grad_norm", type=float, default=0.3, help="gradients are clipped to this norm")
     run.add_argument("--seed", type=int, default=10042, help="seed of the order of rows and of new weights")
+
+
+def _loss(loss: argparse._ArgumentGroup) -> None:
+    loss.add_argument(
+        "--fixed_tags",
+        metavar="TAG[,TAG]",
+        help="texts, such as <tool_call>, whose tokens weigh otherwise in the loss; of --objective sft",
+    )
+    loss.add_argument("--fixed_tag_weight", type=number(0), help="the weight of their tokens (default: 2)")
+    loss.add_argument(
+        "--allowed_token_weight", type=number(0), help="the weight of all other learned tokens (default: 1)"
+    )
+    loss.add_argument(
+        "--custom_training_module_file",
+        type=Path,
+        metavar="FILE",
+        help="a Python file with a trainer class of your own; it is run",
+    )
+    loss.add_argument(
+        "--custom_trainer_name", metavar="CLASS", help="the class: a subclass of transformers.Trainer"
+    )
 
 
 def _when(run: argparse._ArgumentGroup) -> None:

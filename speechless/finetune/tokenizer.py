@@ -7,8 +7,10 @@ base model has it, whatever a library would write today.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,14 @@ from speechless.data.render import turn_ends
 from speechless.data.tokenizer import FILES, load_tokenizer
 from speechless.errors import StageError
 
+log = logging.getLogger(__name__)
+
 _CONFIG, _SPECIAL, _TEMPLATE = "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"
+_FAST, _ADDED = "tokenizer.json", "added_tokens.json"
+
+
+REASONING = ("<think>", "</think>")
+"""As Qwen3 and DeepSeek-R1 have them: tokens, but no special ones, because who reads the answer has to see them."""
 
 
 def prepare(model: Path, wanted: Tokenizer, folder: Path) -> Path | None:
@@ -28,7 +37,12 @@ def prepare(model: Path, wanted: Tokenizer, folder: Path) -> Path | None:
     """
     if wanted == Tokenizer():
         return None
-    _check(load_tokenizer(model, wanted.chat_template, wanted.eos_token), wanted)
+    tokenizer = load_tokenizer(model, wanted.chat_template, wanted.eos_token)
+    _check(tokenizer, wanted)
+    known = tokenizer.get_vocab()
+    new = [token for token in REASONING if wanted.add_reasoning_tokens and token not in known]
+    if wanted.add_reasoning_tokens and not new:
+        log.info("%s: %s are tokens already", model.name, " and ".join(REASONING))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for path in sorted(path for pattern in (*FILES, "config.json") for path in model.glob(pattern)):
@@ -44,8 +58,56 @@ def prepare(model: Path, wanted: Tokenizer, folder: Path) -> Path | None:
             path.unlink()
         _change(folder / _CONFIG, {"chat_template": None})
         (folder / _TEMPLATE).write_text(wanted.chat_template, encoding="utf-8")
+    if new:
+        _add(folder, tokenizer, new)
     _prove(folder, wanted)
     return folder
+
+
+@lru_cache
+def added(model: Path, tokenizer: Path) -> dict[int, tuple[int, ...]]:
+    """Tokens that a tokenizer has beside the model's own: id to the model's tokens of the same text."""
+    own, made = load_tokenizer(model), load_tokenizer(tokenizer)
+    known = own.get_vocab()
+    return {
+        number: tuple(own(token, add_special_tokens=False)["input_ids"])
+        for token, number in sorted(made.get_vocab().items(), key=lambda one: one[1])
+        if token not in known
+    }
+
+
+def _add(folder: Path, tokenizer: Any, new: list[str]) -> None:
+    """Write tokens into a tokenizer's files, with the numbers that it gives them."""
+    from transformers import AddedToken
+
+    file = folder / _FAST
+    if not file.is_file():
+        what = f"addReasoningTokens: the model's tokenizer has no {_FAST}, which new tokens are written into"
+        raise StageError(
+            FailureReason.MODEL_INVALID, what, f"save it once with Transformers, which makes {_FAST}"
+        )
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in new])
+    numbers = {token: tokenizer.convert_tokens_to_ids(token) for token in new}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    found = json.loads(file.read_text(encoding="utf-8"))
+    found["added_tokens"] = [
+        *(found.get("added_tokens") or []),
+        *({"id": number, "content": token, **plain} for token, number in numbers.items()),
+    ]
+    file.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    config = (
+        json.loads((folder / _CONFIG).read_text(encoding="utf-8")) if (folder / _CONFIG).is_file() else {}
+    )
+    if isinstance(known := config.get("added_tokens_decoder"), dict):
+        more = {str(number): {"content": token, **plain} for token, number in numbers.items()}
+        _change(folder / _CONFIG, {"added_tokens_decoder": known | more})
+    if (folder / _ADDED).is_file():
+        _change(folder / _ADDED, numbers)
+    made = load_tokenizer(folder)
+    for token, number in numbers.items():
+        if made(token, add_special_tokens=False)["input_ids"] != [number]:
+            what = f"addReasoningTokens: the model's tokenizer does not take {token} from its files"
+            raise StageError(FailureReason.MODEL_INVALID, what, "add the tokens to the base model first")
 
 
 def _check(tokenizer: Any, wanted: Tokenizer) -> None:
@@ -59,7 +121,7 @@ def _check(tokenizer: Any, wanted: Tokenizer) -> None:
         raise StageError(FailureReason.INVALID_SPEC, what, error.hint) from error
 
 
-def _change(file: Path, values: Mapping[str, str | None]) -> None:
+def _change(file: Path, values: Mapping[str, Any]) -> None:
     """Set values of a JSON file; None: remove it."""
     found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     found |= values
@@ -70,7 +132,10 @@ def _change(file: Path, values: Mapping[str, str | None]) -> None:
 def _prove(folder: Path, wanted: Tokenizer) -> None:
     """Read it back: a tokenizer of another kind may keep its settings elsewhere."""
     made = load_tokenizer(folder)
-    for name, value in wanted.model_dump(exclude_none=True).items():
+    for name in ("chat_template", "eos_token"):
+        value = getattr(wanted, name)
+        if value is None:
+            continue
         found = getattr(made, name)
         # Jinja takes no notice of a last line's end, and Transformers removes it.
         if found.removesuffix("\n") != value.removesuffix("\n"):

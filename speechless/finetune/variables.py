@@ -108,8 +108,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ROPE_SCALING_FACTOR", "rope_scaling_factor", N),
     Variable("ROPE_THETA", "rope_theta", N),
     Variable("SLIDING_WINDOW", "sliding_window", W),
-    Variable("ADD_REASONING_TOKENS", "the flag --add_reasoning_tokens", F,
-             refused=_anything("new tokens are not offered yet: add them to the base model first")),
+    Variable("ADD_REASONING_TOKENS", "the flag --add_reasoning_tokens, or nothing", F),
     # Steps.
     Variable("NUM_TRAIN_EPOCHS", "num_train_epochs", N, "3"),
     Variable("NUM_EARLY_STOPPING_TRAIN_EPOCHS", "num_early_stopping_train_epochs", N),

@@ -55,6 +55,10 @@ ROWS = (
     Row(r"python -m speechless\.finetune\.finetune --model_name_or_path base .*", Ran(_OBJECTIVE)),
     Row(r"python: import torch .*AutoModelForSequenceClassification.*", Ran(_OBJECTIVE)),
     Row(
+        r"python: from transformers import Trainer .*",
+        Ran("tests/library/test_train_custom.py::test_the_trainer_of_the_page"),
+    ),
+    Row(
         r"python -m speechless\.data check (s3|oci):\S+ .*",
         Ran(f"{_WORDS}::test_lengths_are_told_in_a_buckets_models_tokens"),
     ),

@@ -11,6 +11,7 @@ from speechless.contract import Dpo
 from speechless.data import Placed
 from speechless.data.examples import Preference
 from speechless.data.render import Renderer
+from speechless.finetune.custom import before
 from speechless.finetune.recipes import Columns, sft
 
 COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -64,7 +65,7 @@ def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
             return dataset
 
     options = Dpo.model_validate(run.job.options)
-    return Trainer(
+    return before(run.job.extras, Trainer)(
         model=run.model,
         ref_model=None if run.adapters else sft.model(run.job, run.dtype),
         args=DPOConfig(**shared, max_length=None, beta=options.beta, loss_type=[options.loss_type]),

@@ -11,6 +11,7 @@ from speechless.contract import Kto
 from speechless.data import Placed
 from speechless.data.examples import Rated
 from speechless.data.render import IGNORED, encoder_for
+from speechless.finetune.custom import before
 from speechless.finetune.recipes import Columns, sft
 
 COLUMNS = ("prompt_ids", "completion_ids", "label")
@@ -94,7 +95,7 @@ def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
 
     if run.tokenizer.pad_token_id is None:
         run.tokenizer.pad_token = run.tokenizer.eos_token
-    return Trainer(
+    return before(run.job.extras, Trainer)(
         model=run.model,
         ref_model=None if run.adapters else sft.model(run.job, run.dtype),
         args=KTOConfig(

@@ -9,6 +9,7 @@ from typing import Any
 from speechless.contract import Orpo
 from speechless.data import Placed
 from speechless.data.render import IGNORED
+from speechless.finetune.custom import before
 from speechless.finetune.recipes import Columns, dpo, sft
 
 COLUMNS = dpo.COLUMNS
@@ -61,7 +62,7 @@ def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
     if run.tokenizer.pad_token_id is None:
         run.tokenizer.pad_token = run.tokenizer.eos_token
     options = Orpo.model_validate(run.job.options)
-    return Trainer(
+    return before(run.job.extras, Trainer)(
         model=run.model,
         # Rows are within it already; None would be taken for 512.
         args=ORPOConfig(**shared, max_length=run.job.hyperparameters.max_length, beta=options.beta),

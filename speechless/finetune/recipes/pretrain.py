@@ -54,9 +54,11 @@ def model(job: Any, dtype: Any) -> Any:
     """The model of the folder, or one of its configuration with new weights, made by the seed."""
     if not Pretrain.model_validate(job.options).from_scratch:
         return sft.model(job, dtype)
-    from speechless.finetune.models import new_model
+    from speechless.finetune.models import add_tokens, new_model
 
-    return new_model(job.model, dtype)
+    made = new_model(job.model, dtype)
+    add_tokens(made, job.new_tokens)
+    return made
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:

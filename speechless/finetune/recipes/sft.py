@@ -8,6 +8,7 @@ from typing import Any
 
 from speechless.data import Placed
 from speechless.data.render import IGNORED, encoder_for
+from speechless.finetune.custom import Tags, before, weighted
 from speechless.finetune.recipes import Columns
 
 COLUMNS = ("input_ids", "labels")
@@ -67,10 +68,12 @@ def pack(rows: Iterable[Columns], max_length: int) -> Iterator[Columns]:
 
 
 def model(job: Any, dtype: Any) -> Any:
-    """The model of the folder."""
-    from speechless.finetune.models import load_model
+    """The model of the folder, with rows for tokens that are new."""
+    from speechless.finetune.models import add_tokens, load_model
 
-    return load_model(job.model, dtype, job.attention)
+    made = load_model(job.model, dtype, job.attention)
+    add_tokens(made, job.new_tokens)
+    return made
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
@@ -101,7 +104,12 @@ def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
         # TRL does not know positions, and would remove their column.
         remove_unused_columns=not packed,
     )
-    return SFTTrainer(
+    kind: type = SFTTrainer
+    if run.job.extras.fixed_tags:
+        tags = Tags(run.job.extras, run.tokenizer)
+        tags.check(run.rows)
+        kind = weighted(kind, tags)
+    return before(run.job.extras, kind)(
         model=run.model,
         args=arguments,
         train_dataset=run.rows,

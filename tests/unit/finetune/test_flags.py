@@ -133,6 +133,13 @@ def test_settings_reach_their_fields_and_those_that_do_not_go_together_are_named
         (["--rope_scaling", "yarn", "--rope_scaling_factor", "1"], "--rope_scaling_factor: Input should be"),
         (["--rope_scaling", "ntk"], "--rope_scaling: invalid choice: 'ntk'"),
         (["--chat_template", "no.jinja"], "--chat_template no.jinja: no Jinja, and no file of it"),
+        (["--custom_trainer_name", "T"], "--custom_trainer_name goes with --custom_training_module_file"),
+        (["--fixed_tag_weight", "3"], "--fixed_tag_weight goes with --fixed_tags"),
+        (["--fixed_tags", "<a>", "--objective", "dpo"], "--fixed_tags goes with --objective sft"),
+        (
+            ["--custom_training_module_file", "none.py", "--custom_trainer_name", "T"],
+            "--custom_training_module_file none.py: No such file",
+        ),
         (["--optim", "adam"], "invalid choice: 'adam'"),
         (["--gradient_checkpointing", "perhaps"], "'perhaps' is neither true nor false"),
     ):

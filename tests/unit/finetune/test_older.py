@@ -167,7 +167,6 @@ def test_settings_of_the_command_line_alone(capsys: pytest.CaptureFixture[str]) 
         ("--prompt_type alpaca", "rendered by the model's chat template (chat_template)"),
         ("--wandb mine", "--report_to wandb, and the variable WANDB_PROJECT"),
         ("--report_to wandbb", "--report_to wandbb is not offered; did you mean wandb?"),
-        ("--custom_trainer_name T", "a loss of one's own is not offered yet"),
         ("--do_predict --num_beams 4", "predictions take --max_new_tokens, --temperature and --top_p"),
         ("--do_predict --do_sample", "--temperature above 0 draws answers"),
         ("--do_predict --predict_with_generate false", "--do_predict generates: leave it out"),

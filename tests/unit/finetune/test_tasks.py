@@ -271,21 +271,20 @@ def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
     spy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add(spy, "BITS=4\nNUM_GPUS=4\nPROMPT_TYPE=alpaca\nDEEPSEED_STAGE2='--deepspeed x.json'\n"
-             "ADD_REASONING_TOKENS=--add_reasoning_tokens\nLEARNING_RATE=fast\n"
+             "LEARNING_RATE=fast\n"
              "LORA_R=1.5\nPACKING=perhaps\n")  # fmt: skip
-    first = (spy / "task.env").read_text().count("\n") - 7
+    first = (spy / "task.env").read_text().count("\n") - 6
     capsys.readouterr()
     assert main(["run", "--task_name", "x"]) == 2
     told = capsys.readouterr().err.splitlines()
     assert not (spy / "argv").exists()
-    assert len(told) == 8
+    assert len(told) == 7
     for number, said in enumerate(
         (
             "BITS=4: training on a quantized model is not offered yet: set auto, 16 or 32",
             "NUM_GPUS=4: training on several GPUs is not offered yet",
             "PROMPT_TYPE=alpaca: conversations are rendered by the model's chat template",
             "DEEPSEED_STAGE2=--deepspeed x.json: DeepSpeed is not offered yet",
-            "ADD_REASONING_TOKENS=--add_reasoning_tokens: new tokens are not offered yet",
             "LEARNING_RATE=fast: must be a number",
             "LORA_R=1.5: must be a whole number",
             "PACKING=perhaps: must be true or false",
@@ -316,7 +315,8 @@ VALUES = {
     "GROUPS": {"GROUP_BY_LENGTH": "True", "SAVE_STRATEGY": "epoch", "OPTIM": "adafactor"},
     "FLAGS": {"NEFTUNE": "--neftune --noise_alpha 5.0", "SAVE_TOTAL_LIMIT": "--save_total_limit 3",
               "MISC_PARAMS": "--max_steps 3  --weight_decay=0.1", "SAVE_STRATEGY": "no"},
-    "WHOLE": {"FULL_FINETUNE": "--full_finetune", "OBJECTIVE": "dpo", "LR_SCHEDULER_TYPE": "linear"},
+    "WHOLE": {"ADD_REASONING_TOKENS": "--add_reasoning_tokens", "FULL_FINETUNE": "--full_finetune", "OBJECTIVE": "dpo",
+              "LR_SCHEDULER_TYPE": "linear"},
 }  # fmt: skip
 
 
