@@ -9,6 +9,7 @@ import pytest
 
 from speechless.entry import COMMANDS, EXTRAS, guarded, missing
 from speechless.quickstart.__main__ import main as quickstart
+from tests.support.model_files import write_safetensors
 from tests.unit.layout.repository import ROOT
 
 BLOCKER = """
@@ -45,6 +46,8 @@ def bare(tmp_path: Path) -> Path:
     for folder in ("m", "a"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.json").write_text("{}")
+    # Its files are looked at before what loads it is.
+    write_safetensors(tmp_path / "m" / "model.safetensors")
     (tmp_path / "a" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 100)
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
