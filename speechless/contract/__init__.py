@@ -23,9 +23,10 @@ from speechless.contract.finetune import (
     Hyperparameters,
     Lora,
 )
+from speechless.contract.methods import METHODS, Method
 from speechless.contract.model import unknown_fields
 from speechless.contract.modelinfo import AdapterInfo, BaseModelInfo, ModelInfo, QuantizationInfo
-from speechless.contract.objectives import Dpo, Kto, Method, Objective, Orpo, Precision, Pretrain
+from speechless.contract.objectives import Dpo, Kto, Objective, Orpo, Precision, Pretrain
 from speechless.contract.progress import Progress, ProgressPhase
 from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
 from speechless.contract.reasons import FailureReason
@@ -48,6 +49,7 @@ from speechless.contract.suites import SuiteType
 
 __all__ = [
     "MANIFEST_NAME",
+    "METHODS",
     "RETRIABLE",
     "STAGE_IMAGES",
     "TERMINATION_MESSAGE_LIMIT",

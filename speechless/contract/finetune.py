@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from speechless.contract.dataset import DatasetSource
+from speechless.contract.methods import Method
 from speechless.contract.model import ATOMIC, ContractModel
 from speechless.contract.objectives import (
     OBJECTIVES,
     Dpo,
     Kto,
-    Method,
     Objective,
     Orpo,
     Precision,
@@ -27,8 +27,8 @@ class Hyperparameters(ContractModel):
     """By the names of Transformers' TrainingArguments."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The highest learning rate. Without it, with method Full and LoRA: SFT 2e-5 and 2e-4, DPO and KTO 1e-6 and 1e-5,
-    ORPO 8e-6 and 8e-5, Pretrain 1e-5 and 1e-4."""
+    """The highest learning rate. Without it, for a whole model and for adapters: SFT 2e-5 and 2e-4, DPO and KTO 1e-6
+    and 1e-5, ORPO 8e-6 and 8e-5, Pretrain 1e-5 and 1e-4."""
     num_train_epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Passes over the data."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -143,11 +143,11 @@ class FineTuneSettings(ContractModel):
     hyperparameters: Hyperparameters = Hyperparameters()
     """How to train."""
     lora: Lora | None = None
-    """The adapters' shape, for method LoRA."""
+    """The adapters' shape, for a method that trains some."""
     checkpoints: Checkpoints = Checkpoints()
     """Checkpoints during the training."""
     merge: bool = True
-    """Method LoRA: true publishes the merged model, false the adapter alone."""
+    """Of adapters: true publishes the merged model, false the adapter alone."""
 
 
 class FineTuneSpec(FineTuneSettings, Publishing):

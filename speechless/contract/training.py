@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from speechless.contract.methods import METHODS, WITH_ADAPTERS, Method
 from speechless.contract.model import Rule
-from speechless.contract.objectives import OBJECTIVES, Method, Objective, Packing
+from speechless.contract.objectives import OBJECTIVES, Objective, Packing
 
 if TYPE_CHECKING:
     from speechless.contract.finetune import FineTuneSettings
@@ -36,10 +37,11 @@ _GROUPED = [row.name for row in OBJECTIVES.values() if row.packing is Packing.AS
 """Packed rows have one length; the trainers of the others look for rows of one sequence."""
 
 
-def _cel(names: list[Objective]) -> str:
+def _cel(names: Sequence[Objective | Method]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
 
+_ADAPTING = " or ".join(WITH_ADAPTERS)
 CONFLICTS = (
     Conflict(
         field="hyperparameters.packing",
@@ -64,15 +66,15 @@ CONFLICTS = (
     ),
     Conflict(
         field="lora",
-        message=f"lora goes with method {Method.LORA}: remove lora, or set method: {Method.LORA}",
-        breaks=lambda spec, _: spec.lora is not None and spec.method is not Method.LORA,
-        cel=f"!has(self.lora) || self.method == '{Method.LORA}'",
+        message=f"lora goes with method {_ADAPTING}: remove lora, or set method: {Method.LORA}",
+        breaks=lambda spec, _: spec.lora is not None and not METHODS[spec.method].adapters,
+        cel=f"!has(self.lora) || self.method in {_cel(WITH_ADAPTERS)}",
     ),
     Conflict(
         field="merge",
-        message="merge: false publishes an adapter, and method Full makes none: remove merge, or set method: LoRA",
-        breaks=lambda spec, _: not spec.merge and spec.method is Method.FULL,
-        cel=f"self.method == '{Method.LORA}' || self.merge",
+        message=f"merge: false publishes an adapter, which method {_ADAPTING} makes: remove merge, or set that method",
+        breaks=lambda spec, _: not spec.merge and not METHODS[spec.method].adapters,
+        cel=f"self.method in {_cel(WITH_ADAPTERS)} || self.merge",
     ),
 )
 

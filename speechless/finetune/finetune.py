@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from speechless.contract import BadRows, FailureReason, Format, Method, ProgressPhase
+from speechless.contract import METHODS, BadRows, FailureReason, Format, ProgressPhase
 from speechless.contract.needs import TRAINING
 from speechless.data import Survey, show, survey
 from speechless.data.files import Part, Place
@@ -231,7 +231,7 @@ def _card(flags: Flags, request: Request) -> card.Card:
         method=flags.method,
         settings=told,
         licence=(info.license if info else None) or "",
-        adapter=flags.method is Method.LORA,
+        adapter=METHODS[flags.method].adapters,
     )
 
 

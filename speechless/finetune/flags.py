@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_snake
 
 from speechless.arguments import Parser, did_you_mean
 from speechless.contract import (
+    METHODS,
     BadRows,
     DatasetFormat,
     FineTuneSettings,
@@ -128,7 +129,7 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
             f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(FLAGS)}"
         )
     objective = options.NAMES[given.objective]
-    method = Method.FULL if given.full_finetune else Method.LORA
+    method = given.method = Method.FULL if given.full_finetune else Method.LORA
     batch = given.per_device_train_batch_size
     if batch is None:
         batch = given.per_device_train_batch_size = OBJECTIVES[objective].least_batch
@@ -146,7 +147,7 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
     if problem := options.without_full(given, objective):
         parser.error(problem)
     for name in _LORA:
-        if given.full_finetune and getattr(given, name) is not None:
+        if not METHODS[method].adapters and getattr(given, name) is not None:
             parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
 
 
@@ -251,7 +252,7 @@ def _flags(given: argparse.Namespace) -> Flags:
         output_dir=given.output_dir,
         objective=options.NAMES[given.objective],
         options=options.settings(given, options.NAMES[given.objective]),
-        method=Method.FULL if given.full_finetune else Method.LORA,
+        method=given.method,
         hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),
         lora=Lora(
             r=lora["lora_r"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from speechless.contract import FailureReason, Method, Metric, Precision
+from speechless.contract import METHODS, FailureReason, Metric, Precision
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
@@ -86,7 +86,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     _check(starter)
 
     # The model. Full: float32 weights, because small updates vanish in bfloat16. LoRA: the base is not updated.
-    full = job.method is Method.FULL
+    full = not METHODS[job.method].adapters
     rounded = where.bf16 and (not full or job.precision is Precision.PURE_BF16)
     dtype = torch.bfloat16 if rounded else torch.float32
     model = module.model(job, dtype)
@@ -181,7 +181,7 @@ def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) ->
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     tied = output is None or output.weight is embedding.weight
-    full = job.method is Method.FULL
+    full = not METHODS[job.method].adapters
     frozen = sum(parameter.numel() for parameter in model.parameters()) - (0 if full else trainable)
     used = frozen - (0 if tied else embedding.weight.numel())
     cost = Cost(used, trainable, config.num_hidden_layers, heads * size, full)

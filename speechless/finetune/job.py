@@ -134,7 +134,7 @@ class Job(_Document):
     @property
     def learning_rate(self) -> float:
         """The one asked for, or what is usual for objective and method."""
-        return self.hyperparameters.learning_rate or OBJECTIVES[self.objective].learning_rate[self.method]
+        return self.hyperparameters.learning_rate or OBJECTIVES[self.objective].learning_rate.of(self.method)
 
 
 class Point(_Document):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from speechless.contract import Hyperparameters, Lora, Method, Objective
+from speechless.contract import METHODS, Hyperparameters, Lora, Method, Objective
 from speechless.contract.objectives import OBJECTIVES
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.sizes import Shape
@@ -45,15 +45,15 @@ OPTIMIZERS: dict[str, tuple[float, bool]] = {
     "rmsprop_bnb_32bit": (4, False),
 }
 """Bytes of state a trained parameter, and whether it is half of that with weights in bfloat16."""
-ACTIVATIONS: dict[tuple[Method, str], tuple[float, float, float]] = {
-    (Method.FULL, "fp32"): (32, 8, 16),
-    (Method.FULL, "bf16"): (34, 8, 14),
-    (Method.FULL, "pure"): (20, 4, 8),
-    (Method.LORA, "fp32"): (25, 8, 16),
-    (Method.LORA, "bf16"): (25, 4, 8),
-    (Method.LORA, "pure"): (25, 4, 8),
+ACTIVATIONS: dict[tuple[bool, str], tuple[float, float, float]] = {
+    (False, "fp32"): (32, 8, 16),
+    (False, "bf16"): (34, 8, 14),
+    (False, "pure"): (20, 4, 8),
+    (True, "fp32"): (25, 8, 16),
+    (True, "bf16"): (25, 4, 8),
+    (True, "pure"): (25, 4, 8),
 }
-"""Bytes a token and layer, times (hidden size, width of keys, intermediate size)."""
+"""Of (adapters or not, precision): bytes a token and layer, times (hidden size, width of keys, intermediate size)."""
 _DROPOUT = {"fp32": (40, 4), "bf16": (24, 4), "pure": (24, 4)}
 """More of them with dropout in the adapters, times (hidden size, intermediate size)."""
 LOGITS = 12
@@ -109,17 +109,22 @@ class Training:
         return self.cuda if asked is None else asked
 
     @property
+    def adapters(self) -> bool:
+        """Whether adapters are trained, not the model."""
+        return METHODS[self.method].adapters
+
+    @property
     def trained(self) -> int:
         """Parameters that are trained."""
-        if self.method is Method.FULL:
-            return self.shape.parameters
-        return self.shape.adapters(self.lora.r, self.lora.target_modules)
+        if self.adapters:
+            return self.shape.adapters(self.lora.r, self.lora.target_modules)
+        return self.shape.parameters
 
 
 def components(training: Training) -> Iterator[Component]:
     """The parts of the memory on one device."""
     shape, given, pure = training.shape, training.hyperparameters, training.precision == "pure"
-    full = training.method is Method.FULL
+    full = not training.adapters
     held = 2 if pure or (not full and training.precision == "bf16") else 4
 
     def part(name: str, size: float, how: str) -> Component:
@@ -164,9 +169,9 @@ def components(training: Training) -> Iterator[Component]:
 def _layer(training: Training) -> float:
     """Bytes a token that one layer keeps for the backward pass."""
     shape = training.shape
-    hidden, keys, inner = ACTIVATIONS[training.method, training.precision]
+    hidden, keys, inner = ACTIVATIONS[training.adapters, training.precision]
     size = hidden * shape.hidden + keys * shape.kv_width + inner * shape.intermediate
-    if training.method is Method.LORA and training.lora.dropout:
+    if training.adapters and training.lora.dropout:
         more = _DROPOUT[training.precision]
         size += more[0] * shape.hidden + more[1] * shape.intermediate
     if training.hyperparameters.attn_implementation == "eager":
@@ -228,12 +233,12 @@ def _smaller_optimizer(training: Training) -> Training | None:
 
 
 def _rounded(training: Training) -> Training | None:
-    able = training.cuda and training.method is Method.FULL and training.precision == "bf16"
+    able = training.cuda and not training.adapters and training.precision == "bf16"
     return replace(training, precision="pure") if able else None
 
 
 def _adapters(training: Training) -> Training | None:
-    if training.method is Method.LORA:
+    if training.adapters:
         return None
     return replace(
         training, method=Method.LORA, precision="bf16" if training.precision == "pure" else training.precision

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
-from speechless.contract import BadRows, Hyperparameters, Lora, Method
+from speechless.contract import BadRows, Hyperparameters, Lora
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part
@@ -132,8 +132,8 @@ def _optimizer(run: argparse._ArgumentGroup) -> None:
         type=float,
         help="peak learning rate (default: what is usual; "
         + "; ".join(
-            f"{row.name.lower()} {row.learning_rate[Method.LORA]:g}, "
-            f"with --full_finetune {row.learning_rate[Method.FULL]:g}"
+            f"{row.name.lower()} {row.learning_rate.adapters:g}, "
+            f"with --full_finetune {row.learning_rate.whole:g}"
             for row in OBJECTIVES.values()
         )
         + ")",

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from speechless.contract import BadRows, FailureReason, Format, Hyperparameters, Method, Objective, Precision
+from speechless.contract import METHODS, BadRows, FailureReason, Format, Hyperparameters, Objective, Precision
 from speechless.contract.objectives import OBJECTIVES, Packing
 from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
@@ -117,7 +117,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     steps = steps_of(given, found.data.train_rows, flags.extras.stop_after_epochs)
     every = steps_of(given, found.data.train_rows)
     warmup = math.ceil(every * flags.extras.warmup_ratio) if flags.extras.warmup_ratio else given.warmup_steps
-    rate = given.learning_rate or OBJECTIVES[flags.objective].learning_rate[flags.method]
+    rate = given.learning_rate or OBJECTIVES[flags.objective].learning_rate.of(flags.method)
     return Plan(
         model=found.said,
         parameters=shape.parameters,
@@ -244,7 +244,7 @@ def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int) -> Itera
     if warmup and flags.hyperparameters.lr_scheduler_type == "constant":
         yield f"warmup of {warmup} steps has no effect with --lr_scheduler_type constant: take constant_with_warmup"
     names = {name for name, _, _ in shape.linear}
-    if flags.method is Method.LORA and (strange := sorted({*flags.lora.target_modules} - names)):
+    if METHODS[flags.method].adapters and (strange := sorted({*flags.lora.target_modules} - names)):
         yield f"--lora_modules {','.join(strange)}: no such layer; there are {', '.join(sorted(names))}"
     if flags.objective is Objective.PRETRAIN or flags.hyperparameters.packing:
         yield "rows are packed: there are fewer steps than are told"

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speechless.contract import (
+    METHODS,
     BadRows,
     FineTuneSpec,
     Format,
     Lora,
-    Method,
     ProgressPhase,
     Source,
     decisive,
@@ -76,8 +76,9 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
 
     outcome = train(request, reporter.progress, reporter.stopping, encoding=reporter.progress, begin=begin)
     settings = {**outcome.settings, "resumedFrom": outcome.resumed_from}
-    if spec.method is Method.FULL or not spec.merge:
-        held = Format.HUGGING_FACE if spec.method is Method.FULL else Format.ADAPTER
+    adapters = METHODS[spec.method].adapters
+    if not (adapters and spec.merge):
+        held = Format.ADAPTER if adapters else Format.HUGGING_FACE
         card.write(trained, _card(spec, inputs, adapter=held is Format.ADAPTER), outcome)
         return StageOutput(trained, held, outcome.metrics, seed, settings)
     # What was trained is in the last checkpoint: a new attempt takes it up, and merges.

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from speechless.contract import Hyperparameters, Lora, Method, Objective
+from speechless.contract import METHODS, Hyperparameters, Lora, Method, Objective
 from speechless.errors import StageError
 from speechless.finetune import context, memory, sizes
 from speechless.finetune.memory import Training, components, estimate, total
@@ -82,7 +82,7 @@ def test_settings(settings: dict[str, Any], name: str, size: int) -> None:
 
 def test_every_optimizer_and_every_method_has_its_bytes() -> None:
     assert set(memory.OPTIMIZERS) == set(get_args(Hyperparameters.model_fields["optim"].annotation))
-    assert {method for method, _ in memory.ACTIVATIONS} == set(Method)
+    assert {adapters for adapters, _ in memory.ACTIVATIONS} == {row.adapters for row in METHODS.values()}
 
 
 def test_what_to_change_is_said_until_it_fits() -> None:
