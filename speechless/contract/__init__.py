@@ -23,7 +23,7 @@ from speechless.contract.finetune import (
     Hyperparameters,
     Lora,
 )
-from speechless.contract.methods import METHODS, Method
+from speechless.contract.methods import METHODS, Method, Qlora
 from speechless.contract.model import unknown_fields
 from speechless.contract.modelinfo import AdapterInfo, BaseModelInfo, ModelInfo, QuantizationInfo
 from speechless.contract.objectives import Dpo, Kto, Objective, Orpo, Precision, Pretrain
@@ -89,6 +89,7 @@ __all__ = [
     "Progress",
     "ProgressPhase",
     "Publishing",
+    "Qlora",
     "QuantizationInfo",
     "QuantizeSettings",
     "QuantizeSpec",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from speechless.contract.dataset import DatasetSource
-from speechless.contract.methods import Method
+from speechless.contract.methods import Method, Qlora
 from speechless.contract.model import ATOMIC, ContractModel
 from speechless.contract.objectives import (
     OBJECTIVES,
@@ -121,7 +121,7 @@ class FineTuneSettings(ContractModel):
     """How to train, wherever that is."""
 
     method: Method = Method.LORA
-    """LoRA: low-rank adapters. Full: every weight."""
+    """LoRA: low-rank adapters. QLoRA: low-rank adapters on a model that is held in 4 or 8 bits. Full: every weight."""
     objective: Objective = Objective.SFT
     """SFT: supervised fine-tuning, the loss on what the model should answer. DPO: direct preference optimization, the
     better of two answers becomes more likely than the worse. KTO: Kahneman-Tversky optimization, answers that are good
@@ -136,14 +136,16 @@ class FineTuneSettings(ContractModel):
     pretrain: Pretrain | None = None
     """How to begin, for objective Pretrain."""
     precision: Precision = Precision.AUTO
-    """How the model is held and computed with. Auto: BF16 on a GPU that computes in bfloat16, else FP32. BF16: method
-    LoRA with the frozen model in bfloat16 and float32 adapters, method Full with float32 weights and bfloat16
+    """How the model is held and computed with. Auto: BF16 on a GPU that computes in bfloat16, else FP32. BF16: with
+    adapters the frozen model in bfloat16 and float32 adapters, with method Full float32 weights and bfloat16
     arithmetic. PureBF16: weights, gradients and arithmetic in bfloat16, a whole model in half the memory. The two with
     bfloat16 need a GPU."""
     hyperparameters: Hyperparameters = Hyperparameters()
     """How to train."""
     lora: Lora | None = None
     """The adapters' shape, for a method that trains some."""
+    qlora: Qlora | None = None
+    """How the weights that are not trained are held, for method QLoRA."""
     checkpoints: Checkpoints = Checkpoints()
     """Checkpoints during the training."""
     merge: bool = True

@@ -25,7 +25,7 @@ class Precision(StrEnum):
     AUTO = "Auto"
     """BF16 on a GPU that computes in bfloat16, else FP32."""
     BF16 = "BF16"
-    """LoRA: the frozen model in bfloat16, the adapters in float32. Full: float32 weights, bfloat16 arithmetic."""
+    """With adapters: the frozen model in bfloat16, they in float32. Full: float32 weights, bfloat16 arithmetic."""
     FP32 = "FP32"
     PURE_BF16 = "PureBF16"
     """Weights, gradients and arithmetic in bfloat16: a whole model in half the memory, with rounder steps."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from speechless.contract import FailureReason, Lora
 from speechless.errors import StageError
+from speechless.finetune import bits
 
 
 def adapters_of(model: Any, lora: Lora) -> Any:
@@ -41,7 +42,9 @@ def adapters_of(model: Any, lora: Lora) -> Any:
         lora_dropout=lora.dropout,
         target_modules=targets,
         # PEFT looks at each layer, too, but warns of a setting that does not fit it.
-        fan_in_fan_out=any(isinstance(layer, Conv1D) for name in targets for layer in names[name]),
+        fan_in_fan_out=any(
+            issubclass(bits.source(layer), Conv1D) for name in targets for layer in names[name]
+        ),
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         task_type="CAUSAL_LM",

@@ -199,6 +199,7 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         method=flags.method,
         hyperparameters=flags.hyperparameters,
         lora=flags.lora,
+        qlora=flags.qlora,
         out=outputs.partial,
         checkpoints=FolderCheckpoints(outputs.folder),
         scratch=scratch,
@@ -249,6 +250,8 @@ def identity_of(flags: Flags, folder: Path, digests: Sequence[str]) -> dict[str,
         "samples": [flags.max_train_samples, flags.eval_dataset_size, flags.max_eval_samples],
     }
     # Only where there are some: runs of earlier versions go on.
+    if METHODS[flags.method].quantized:
+        told["qlora"] = flags.qlora.model_dump(mode="json")
     return told | ({"extras": flags.extras.deciding} if flags.extras.deciding else {})
 
 

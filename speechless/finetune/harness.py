@@ -17,6 +17,7 @@ from speechless.contract import METHODS, FailureReason, Metric, Precision
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
+from speechless.finetune import bits
 from speechless.finetune.adapters import adapters_of
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
@@ -56,27 +57,19 @@ def load() -> None:
 
 
 def train(job: Job, starter: Starter) -> Outcome:
-    """Train and write the model (Full) or the adapter (LoRA) to `job.out`.
+    """Train and write the model (Full) or the adapter (LoRA, QLoRA) to `job.out`.
 
     Stopped on the way: a checkpoint is saved and StageError(INTERRUPTED) raised; the same job goes on from there.
     """
     import torch
     from datasets import Dataset
 
-    from speechless.finetune import device, models
+    from speechless.finetune import models
     from speechless.finetune.watch import Watch
 
     module = RECIPES[job.objective].load()
 
-    # Where and how to compute.
-    where = device.choose(job.precision)
-    device.check_optimizer(job.hyperparameters.optim, where)
-    device.check_trackers(job.extras.report_to)
-    device.limit_memory(job.extras.max_memory_mb, where)
-    chosen = device.attention(job.hyperparameters.attn_implementation, where)
-    given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
-    job = job.model_copy(update={"hyperparameters": given})
-    device.settle(job.hyperparameters.seed)
+    where, job = _settled(job)
     _quiet()
 
     # The rows, as the numbers that the recipe made of them.
@@ -85,7 +78,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     heldout = Dataset.from_file(str(job.rows.heldout)) if job.rows.heldout else None
     _check(starter)
 
-    # The model. Full: float32 weights, because small updates vanish in bfloat16. LoRA: the base is not updated.
+    # The model. Full: float32 weights, because small updates vanish in bfloat16. With adapters it is not updated.
     full = not METHODS[job.method].adapters
     rounded = where.bf16 and (not full or job.precision is Precision.PURE_BF16)
     dtype = torch.bfloat16 if rounded else torch.float32
@@ -101,7 +94,8 @@ def train(job: Job, starter: Starter) -> Outcome:
     # The run, taken up from its newest checkpoint if there is one.
     watch = Watch(job, starter)
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
-    trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
+    with bits.types_kept(model):
+        trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
     if where.name == "cpu":
         # With several ranks it is "cpu:0", and torch.load knows no such place for the optimizer's state.
         vars(trainer.args)["_setup_devices"] = torch.device("cpu")
@@ -143,6 +137,21 @@ def train(job: Job, starter: Starter) -> Outcome:
     )
 
 
+def _settled(job: Job) -> tuple[Device, Job]:
+    """Where to compute, and the job with what that decides; StageError for what cannot be had there."""
+    from speechless.finetune import device
+
+    where = device.choose(job.precision)
+    device.check_optimizer(job.hyperparameters.optim, where)
+    device.check_bits(job.held, where)
+    device.check_trackers(job.extras.report_to)
+    device.limit_memory(job.extras.max_memory_mb, where)
+    chosen = device.attention(job.hyperparameters.attn_implementation, where)
+    given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
+    device.settle(given.seed)
+    return where, job.model_copy(update={"hyperparameters": given})
+
+
 def _steps(job: Job, trainer: Any, watch: Watch) -> int:
     """Take the steps that are left; gives the number of those that an earlier attempt took."""
     from transformers import TrainerState
@@ -182,7 +191,7 @@ def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) ->
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     tied = output is None or output.weight is embedding.weight
     full = not METHODS[job.method].adapters
-    frozen = sum(parameter.numel() for parameter in model.parameters()) - (0 if full else trainable)
+    frozen = sum(bits.elements(parameter) for parameter in model.parameters()) - (0 if full else trainable)
     used = frozen - (0 if tied else embedding.weight.numel())
     cost = Cost(used, trainable, config.num_hidden_layers, heads * size, full)
     peak = peak_of(torch.cuda.get_device_name()) if where.name == "cuda" else None

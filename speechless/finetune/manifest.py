@@ -18,7 +18,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from speechless.arguments import did_you_mean
-from speechless.contract import METHODS, FineTuneSettings, Lora, Source
+from speechless.contract import METHODS, FineTuneSettings, Lora, Qlora, Source
 from speechless.contract.dataset import DatasetSource
 from speechless.contract.finetune import FineTuneSpec
 from speechless.contract.objectives import OBJECTIVES
@@ -150,6 +150,7 @@ def flags_of(name: str, spec: Mapping[str, Any], claims: Mapping[str, Path]) -> 
         method=made.method,
         hyperparameters=made.hyperparameters,
         lora=made.lora or Lora(),
+        qlora=made.qlora or Qlora(),
         precision=made.precision,
         max_train_samples=made.dataset.max_samples or 0,
         eval_dataset_size=made.dataset.eval_fraction,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from speechless.contract import METHODS, Hyperparameters, Lora, Method, Objective
+from speechless.contract import METHODS, Hyperparameters, Lora, Method, Objective, Qlora
 from speechless.contract.objectives import OBJECTIVES
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.sizes import Shape
@@ -54,6 +54,9 @@ ACTIVATIONS: dict[tuple[bool, str], tuple[float, float, float]] = {
     (True, "pure"): (25, 4, 8),
 }
 """Of (adapters or not, precision): bytes a token and layer, times (hidden size, width of keys, intermediate size)."""
+BITS_OF_SCALES = {(4, True): 8 / 64 + 32 / (64 * 256), (4, False): 32 / 64, (8, True): 0.0}
+"""Of (bits, doubleQuant): bits a quantized weight beside its own (arXiv:2305.14314, section 3). With 8 bits a scale
+is of a whole row."""
 _DROPOUT = {"fp32": (40, 4), "bf16": (24, 4), "pure": (24, 4)}
 """More of them with dropout in the adapters, times (hidden size, intermediate size)."""
 LOGITS = 12
@@ -101,6 +104,8 @@ class Training:
     length: int
     """Tokens of the longest row."""
     cuda: bool
+    held: Qlora | None = None
+    """How the weights that are not trained are held in fewer bits; None: they are not."""
 
     @property
     def checkpointing(self) -> bool:
@@ -130,7 +135,7 @@ def components(training: Training) -> Iterator[Component]:
     def part(name: str, size: float, how: str) -> Component:
         return Component(name=name, bytes=round(size), how=how)
 
-    yield part("weights", shape.parameters * held, f"{shape.parameters} parameters of {held} bytes")
+    yield from _weights(training, held)
     if full and training.precision == "bf16":
         yield part(
             "weights in bfloat16", shape.parameters * 2, "autocast keeps a copy of 2 bytes a parameter"
@@ -164,6 +169,25 @@ def components(training: Training) -> Iterator[Component]:
     yield part(
         "libraries", LIBRARIES["cuda" if training.cuda else "cpu"], "Python, PyTorch and what they load"
     )
+
+
+def _weights(training: Training, held: int) -> Iterator[Component]:
+    """Those of the model, of `held` bytes but where they are quantized."""
+    shape, fewer = training.shape, training.held
+    if fewer is None:
+        size = shape.parameters * held
+        yield Component(name="weights", bytes=size, how=f"{shape.parameters} parameters of {held} bytes")
+        return
+    quantized = sum(into * out for _, into, out in shape.linear)
+    scales = BITS_OF_SCALES[fewer.bits, fewer.double_quant]
+    size = quantized * (fewer.bits + scales) / 8
+    what = f"{quantized} parameters of {fewer.bits} bits, with {scales:.2g} bits of scales"
+    yield Component(name="quantized weights", bytes=round(size), how=what)
+    rest = shape.parameters - quantized
+    yield Component(name="weights", bytes=rest * held, how=f"{rest} parameters of {held} bytes")
+    largest = max((into * out for _, into, out in shape.linear), default=0)
+    what = f"the largest layer, {largest} parameters of {held} bytes"
+    yield Component(name="a layer while it is computed", bytes=largest * held, how=what)
 
 
 def _layer(training: Training) -> float:
@@ -245,6 +269,11 @@ def _adapters(training: Training) -> Training | None:
     )
 
 
+def _fewer_bits(training: Training) -> Training | None:
+    able = training.cuda and training.method is Method.LORA
+    return replace(training, method=Method.QLORA, held=Qlora()) if able else None
+
+
 def _shorter(training: Training) -> Training | None:
     half = training.length // 2
     return replace(_with(training, max_length=half), length=half) if half >= 256 else None
@@ -264,6 +293,7 @@ _CHANGES: tuple[tuple[Callable[[Training], str], Callable[[Training], Training |
     (lambda after: "--optim paged_adamw_8bit", _smaller_optimizer),
     (lambda after: "--pure_bf16", _rounded),
     (lambda after: "without --full_finetune (LoRA)", _adapters),
+    (lambda after: "--bits 4", _fewer_bits),
     (lambda after: f"--model_max_length {after.length}", _shorter),
 )
 """What to change, the least costly first: (how it is said, the change; None: there is nothing to change)."""

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from speechless.contract import FailureReason
+from speechless.contract import FailureReason, Qlora
 from speechless.errors import StageError
-from speechless.finetune import weights
+from speechless.finetune import bits, weights
 from speechless.models.quantization import quantization_of, quantized
 from speechless.models.safetensors import BITS, Tensor
 from speechless.models.small import read_json
@@ -40,10 +40,16 @@ KEPT = (CONFIG, GENERATION, *TOKENIZER)
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | None = None) -> Any:
+def load_model(
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    attention: str | None = None,
+    held: Qlora | None = None,
+) -> Any:
     """A causal language model with every weight from the folder, in `dtype` (None: that of the files).
 
-    `attention`: how it is computed, by Transformers' name; None: as it chooses. The model can be saved, whatever
+    `attention`: how it is computed, by Transformers' name; None: as it chooses. `held`: the fewer bits in which its
+    linear layers' weights are held; None: they are in `dtype`, too. The model can be saved, whatever
     generation_config.json says. StageError(MODEL_INVALID), in one line and before the weights are read, for an adapter,
     for weights that are torn, missing, pickled or quantized, for a generation_config.json that cannot be read. No code
     and no pickle of the folder is run.
@@ -62,6 +68,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, attention: str | 
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **({"quantization_config": bits.settings(held, dtype)} if held else {}),
             output_loading_info=True,
         )
     if info["missing_keys"]:

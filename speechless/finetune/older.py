@@ -89,9 +89,6 @@ _GPUS = f"training on several GPUs is {_LATER}: one process trains"
 _PREDICTS = (
     "it is for predictions, which training does not make: 'speechless eval' and 'speechless api' generate"
 )
-_QUANTIZED = (
-    "it goes with --bits 4, and training on a quantized model is not offered yet: the run is not quantized"
-)
 _ONE_READER = "rows are made into tokens before the training, by as many processes as there are CPUs"
 _OWN_LOSS = f"a loss of one's own is {_LATER}"
 
@@ -125,6 +122,7 @@ OLDER: tuple[Older, ...] = (
         "activation_checkpointing",
         {"true": Now("--gradient_checkpointing true"), "false": Now("--gradient_checkpointing false")},
     ),
+    Older("double_quant", {"true": Now("--double_quant true"), "false": Now("--double_quant false")}),
     Older(
         "force_remove_overlength_samples",
         {
@@ -147,8 +145,6 @@ OLDER: tuple[Older, ...] = (
     Older("save_safetensors", {"true": Same(), "false": No("weights are written as safetensors, never as pickles")}),
     Older("include_tokens_per_second", {"true": Same(), "false": Same()}),
     Older("include_num_input_tokens_seen", {"true": Same(), "false": Same()}),
-    Older("double_quant", {"true": Gone(_QUANTIZED), "false": Same()}),
-    Older("quant_type", other=Gone(_QUANTIZED)),
     Older("dataloader_num_workers", {"0": Same()}, other=Gone(_ONE_READER)),
     Older("preprocessing_num_workers", other=Gone(_ONE_READER)),
     Older("dataset_num_proc", other=Gone(_ONE_READER)),

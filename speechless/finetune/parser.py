@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
-from speechless.contract import BadRows, Hyperparameters, Lora
+from speechless.contract import BadRows, Hyperparameters, Lora, Qlora
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part
@@ -42,10 +42,17 @@ def _model(model: argparse._ArgumentGroup) -> None:
         metavar="MODEL",
         help=f"the base model: a folder, {models.TAKEN}",
     )
-    model.add_argument("--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto")
+    model.add_argument(
+        "--bits",
+        default="auto",
+        help="precision: 16 (bfloat16, on a GPU), 32 or auto; 4 or 8: adapters on a model that is held in so few "
+        "(QLoRA), computed with as auto does",
+    )
     model.add_argument(
         "--pure_bf16", action="store_true", help="weights in bfloat16, too: a whole model in half the memory"
     )
+    for name in ("quant_type", "double_quant"):
+        options.add_field(model, name, Qlora.model_fields[name])
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
     model.add_argument("--lora_r", type=int, help="rank of the adapters (default: 64)")
     model.add_argument("--lora_alpha", type=int, help="scale of the adapters (default: 16)")

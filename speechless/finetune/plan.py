@@ -97,6 +97,8 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
 
     where = device.choose(flags.precision)
     device.check_optimizer(flags.hyperparameters.optim, where)
+    held = flags.qlora if METHODS[flags.method].quantized else None
+    device.check_bits(held, where)
     device.check_trackers(flags.extras.report_to)
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
@@ -111,6 +113,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
         precision=_precision(flags.precision, where.bf16),
         hyperparameters=given,
         lora=flags.lora,
+        held=held,
         length=longest,
         cuda=where.name == "cuda",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective, Precision
+from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective, Precision, Qlora
 from speechless.data import Survey
 from speechless.errors import StageError
 from speechless.finetune import rows
@@ -41,6 +41,7 @@ class Request:
     options: BaseModel | None = None
     """Those of the objective, such as `contract.Dpo`; None: its defaults."""
     lora: Lora = field(default_factory=Lora)
+    qlora: Qlora = field(default_factory=Qlora)
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped, and at the end."""
     keep: int = 2
@@ -103,6 +104,7 @@ def train(
             objective=request.objective,
             options=request.options.model_dump(mode="json") if request.options else {},
             lora=request.lora,
+            qlora=request.qlora,
             every_steps=request.every_steps,
             logging_steps=request.logging_steps,
             eval_steps=request.eval_steps,

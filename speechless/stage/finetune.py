@@ -10,6 +10,7 @@ from speechless.contract import (
     Format,
     Lora,
     ProgressPhase,
+    Qlora,
     Source,
     decisive,
 )
@@ -54,6 +55,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         method=spec.method,
         hyperparameters=spec.hyperparameters,
         lora=spec.lora or Lora(),
+        qlora=spec.qlora or Qlora(),
         out=trained,
         checkpoints=checkpoints(spec, folder),
         scratch=folder,
@@ -109,5 +111,15 @@ def _card(spec: FineTuneSpec, inputs: Mapping[str, Opened], *, adapter: bool) ->
     )
 
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "bitsandbytes",
+)
 STAGE = Definition(sources, work, PACKAGES, checkpoints=True)

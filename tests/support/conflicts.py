@@ -13,5 +13,8 @@ BREAKS: dict[str, dict[str, Any]] = {
     "hyperparameters.groupByLength": {"hyperparameters": {"packing": True, "groupByLength": True}},
     "hyperparameters.earlyStoppingPatience": {"hyperparameters": {"earlyStoppingPatience": 2}},
     "lora": {"method": "Full", "lora": {"r": 8}},
+    "precision": {"method": "QLoRA", "precision": "PureBF16"},
+    "qlora": {"method": "LoRA", "qlora": {"doubleQuant": False}},
+    "qlora.bits": {"method": "QLoRA", "qlora": {"bits": 8, "quantType": "fp4"}},
     "merge": {"method": "Full", "merge": False},
 }

@@ -62,7 +62,7 @@ def model(job: Any, dtype: Any) -> Any:
     """The model of the folder."""
     from speechless.finetune.models import load_model
 
-    return load_model(job.model, dtype, job.attention)
+    return load_model(job.model, dtype, job.attention, job.held)
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
