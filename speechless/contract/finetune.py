@@ -81,6 +81,9 @@ class Hyperparameters(ContractModel):
     """Activations are computed again instead of kept: slower, with less memory. Without it: on a GPU, not on a CPU."""
     attn_implementation: Literal["eager", "sdpa", "flex_attention", "flash_attention_2"] | None = None
     """How attention is computed. Without it: as Transformers chooses. flash_attention_2 needs a GPU and its package."""
+    use_liger_kernel: bool = False
+    """Norms, rotary embeddings and gated MLPs are computed by Liger's kernels (arXiv:2410.10989), which are made to
+    take less memory and time. It needs a GPU, the package liger-kernel, and a model that they know."""
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     """The run ends when eval/loss has not fallen in so many evaluations. It needs held-out rows."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42

@@ -6,12 +6,15 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from speechless.contract import FailureReason, Precision, Qlora
 from speechless.cpus import usable_cpus
 from speechless.errors import StageError
+from speechless.finetune import liger
+from speechless.finetune.context import configuration
 from speechless.finetune.job import TRACKERS
 
 log = logging.getLogger(__name__)
@@ -87,6 +90,21 @@ def _need_bitsandbytes(what: str, instead: str) -> None:
         told = f"{what} needs the package bitsandbytes, which is not installed"
         hint = f"pip install 'speechless-llm[qlora]' brings it; or {instead}"
         raise StageError(FailureReason.INVALID_SPEC, told, hint)
+
+
+def check_liger(*, asked: bool, model: Path, where: Device) -> None:
+    """StageError(INVALID_SPEC) for Liger's kernels without a GPU or their package, or for a model unknown to them."""
+    if not asked:
+        return
+    what, hint = "useLigerKernel", "leave it out"
+    if where.name != "cuda":
+        told = f"{what}: Liger's kernels need a GPU; this runs on {_name(cuda=False)}"
+        raise StageError(FailureReason.INVALID_SPEC, told, hint)
+    if importlib.util.find_spec("liger_kernel") is None:
+        told = f"{what} needs the package liger-kernel, which is not installed"
+        hint = f"pip install 'speechless-llm[liger]' brings it; or {hint}"
+        raise StageError(FailureReason.INVALID_SPEC, told, hint)
+    liger.check(str(configuration(model).get("model_type")))
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -144,6 +144,7 @@ def _settled(job: Job) -> tuple[Device, Job]:
     where = device.choose(job.precision)
     device.check_optimizer(job.hyperparameters.optim, where)
     device.check_bits(job.held, where)
+    device.check_liger(asked=job.hyperparameters.use_liger_kernel, model=job.model, where=where)
     device.check_trackers(job.extras.report_to)
     device.limit_memory(job.extras.max_memory_mb, where)
     chosen = device.attention(job.hyperparameters.attn_implementation, where)

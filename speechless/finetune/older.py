@@ -109,6 +109,7 @@ OLDER: tuple[Older, ...] = (
     _on("full_finetune", "--full_finetune"),
     _on("use_rslora", "--use_rslora"),
     _on("use_dora", "--use_dora"),
+    _on("use_liger_kernel", "--use_liger_kernel"),
     _on("group_by_length", "--group_by_length"),
     _on("adam8bit", "--optim adamw_bnb_8bit"),
     Older("neftune", {"true": Now("--neftune_noise_alpha 5.0"), "false": Same()}, unless="noise_alpha"),

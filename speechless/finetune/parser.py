@@ -174,6 +174,7 @@ def _optimizer(run: argparse._ArgumentGroup) -> None:
         "neftune_noise_alpha",
         "gradient_checkpointing",
         "attn_implementation",
+        "use_liger_kernel",
         "early_stopping_patience",
     ):
         options.add_field(run, name, Hyperparameters.model_fields[name])

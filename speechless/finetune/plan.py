@@ -99,6 +99,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     device.check_optimizer(flags.hyperparameters.optim, where)
     held = flags.qlora if METHODS[flags.method].quantized else None
     device.check_bits(held, where)
+    device.check_liger(asked=flags.hyperparameters.use_liger_kernel, model=found.model, where=where)
     device.check_trackers(flags.extras.report_to)
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
@@ -249,6 +250,8 @@ def _notes(flags: Flags, found: Found, shape: sizes.Shape, warmup: int) -> Itera
     names = {name for name, _, _ in shape.linear}
     if METHODS[flags.method].adapters and (strange := sorted({*flags.lora.target_modules} - names)):
         yield f"--lora_modules {','.join(strange)}: no such layer; there are {', '.join(sorted(names))}"
+    if flags.hyperparameters.use_liger_kernel:
+        yield "the memory is reckoned without Liger's kernels, with which it is less"
     if flags.objective is Objective.PRETRAIN or flags.hyperparameters.packing:
         yield "rows are packed: there are fewer steps than are told"
 

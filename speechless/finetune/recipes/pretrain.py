@@ -10,6 +10,7 @@ from typing import Any
 from speechless.contract import Pretrain
 from speechless.data import Placed
 from speechless.data.render import encoder_for
+from speechless.finetune import liger
 from speechless.finetune.recipes import Columns, sft
 
 COLUMNS = sft.COLUMNS
@@ -56,7 +57,8 @@ def model(job: Any, dtype: Any) -> Any:
         return sft.model(job, dtype)
     from speechless.finetune.models import new_model
 
-    return new_model(job.model, dtype)
+    made = new_model(job.model, dtype)
+    return liger.fused(made) if job.hyperparameters.use_liger_kernel else made
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from speechless.data import Placed
 from speechless.data.render import IGNORED, encoder_for
+from speechless.finetune import liger
 from speechless.finetune.recipes import Columns
 
 COLUMNS = ("input_ids", "labels")
@@ -62,7 +63,8 @@ def model(job: Any, dtype: Any) -> Any:
     """The model of the folder."""
     from speechless.finetune.models import load_model
 
-    return load_model(job.model, dtype, job.attention, job.held)
+    loaded = load_model(job.model, dtype, job.attention, job.held)
+    return liger.fused(loaded) if job.hyperparameters.use_liger_kernel else loaded
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
