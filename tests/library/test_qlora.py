@@ -77,6 +77,18 @@ def test_it_learns_and_goes_on_with_each_kind_of_bits(model: Path, tmp_path: Pat
     assert digest(tmp_path / "straight" / "out") == digest(tmp_path / "stopped" / "out")
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [{"gradient_checkpointing": True}, {"packing": True}, {"attn_implementation": "eager"}],
+    ids=str,
+)
+def test_it_learns_with_each_setting(model: Path, tmp_path: Path, setting: dict[str, Any]) -> None:
+    settings = SETTINGS.model_copy(update=setting)
+    told, _ = run(job(model, tmp_path, Objective.SFT, Method.QLORA, hyperparameters=settings))
+    losses = told.losses()
+    assert losses[-1] < 0.8 * losses[0]
+
+
 @pytest.mark.parametrize("objective", list(ROWS))
 def test_adapters_are_trained_in_float32(model: Path, tmp_path: Path, objective: Objective) -> None:
     """TRL rounds those of a quantized model to bfloat16."""
