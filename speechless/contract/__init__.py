@@ -25,9 +25,10 @@ from speechless.contract.finetune import (
     RopeScaling,
     Tokenizer,
 )
+from speechless.contract.methods import METHODS, Method, Qlora
 from speechless.contract.model import unknown_fields
 from speechless.contract.modelinfo import AdapterInfo, BaseModelInfo, ModelInfo, QuantizationInfo
-from speechless.contract.objectives import Dpo, Kto, Method, Objective, Orpo, Precision, Pretrain, Reward
+from speechless.contract.objectives import Dpo, Kto, Objective, Orpo, Precision, Pretrain, Reward
 from speechless.contract.progress import Progress, ProgressPhase
 from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
 from speechless.contract.reasons import FailureReason
@@ -50,6 +51,7 @@ from speechless.contract.suites import SuiteType
 
 __all__ = [
     "MANIFEST_NAME",
+    "METHODS",
     "RETRIABLE",
     "STAGE_IMAGES",
     "TERMINATION_MESSAGE_LIMIT",
@@ -89,6 +91,7 @@ __all__ = [
     "Progress",
     "ProgressPhase",
     "Publishing",
+    "Qlora",
     "QuantizationInfo",
     "QuantizeSettings",
     "QuantizeSpec",

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from speechless.contract.dataset import DatasetSource
+from speechless.contract.methods import Method, Qlora
 from speechless.contract.model import ATOMIC, ContractModel
 from speechless.contract.objectives import (
     OBJECTIVES,
     Dpo,
     Kto,
-    Method,
     Objective,
     Orpo,
     Precision,
@@ -28,8 +28,8 @@ class Hyperparameters(ContractModel):
     """By the names of Transformers' TrainingArguments."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The highest learning rate. Without it, with method Full and LoRA: SFT 2e-5 and 2e-4, DPO and KTO 1e-6 and 1e-5,
-    ORPO 8e-6 and 8e-5, Pretrain and Reward 1e-5 and 1e-4."""
+    """The highest learning rate. Without it, for a whole model and for adapters: SFT 2e-5 and 2e-4, DPO and KTO 1e-6
+    and 1e-5, ORPO 8e-6 and 8e-5, Pretrain and Reward 1e-5 and 1e-4."""
     num_train_epochs: Annotated[float, Field(gt=0, le=1000)] = 3
     """Passes over the data."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -82,6 +82,9 @@ class Hyperparameters(ContractModel):
     """Activations are computed again instead of kept: slower, with less memory. Without it: on a GPU, not on a CPU."""
     attn_implementation: Literal["eager", "sdpa", "flex_attention", "flash_attention_2"] | None = None
     """How attention is computed. Without it: as Transformers chooses. flash_attention_2 needs a GPU and its package."""
+    use_liger_kernel: bool = False
+    """Norms, rotary embeddings and gated MLPs are computed by Liger's kernels (arXiv:2410.10989), which are made to
+    take less memory and time. It needs a GPU, the package liger-kernel, and a model that they know."""
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     """The run ends when eval/loss has not fallen in so many evaluations. It needs held-out rows."""
     load_best_model_at_end: bool = False
@@ -148,7 +151,7 @@ class FineTuneSettings(ContractModel):
     """How to train, wherever that is."""
 
     method: Method = Method.LORA
-    """LoRA: low-rank adapters. Full: every weight."""
+    """LoRA: low-rank adapters. QLoRA: low-rank adapters on a model that is held in 4 or 8 bits. Full: every weight."""
     objective: Objective = Objective.SFT
     """SFT: supervised fine-tuning, the loss on what the model should answer. DPO: direct preference optimization, the
     better of two answers becomes more likely than the worse. KTO: Kahneman-Tversky optimization, answers that are good
@@ -166,14 +169,16 @@ class FineTuneSettings(ContractModel):
     reward: Reward | None = None
     """How to score, for objective Reward."""
     precision: Precision = Precision.AUTO
-    """How the model is held and computed with. Auto: BF16 on a GPU that computes in bfloat16, else FP32. BF16: method
-    LoRA with the frozen model in bfloat16 and float32 adapters, method Full with float32 weights and bfloat16
+    """How the model is held and computed with. Auto: BF16 on a GPU that computes in bfloat16, else FP32. BF16: with
+    adapters the frozen model in bfloat16 and float32 adapters, with method Full float32 weights and bfloat16
     arithmetic. PureBF16: weights, gradients and arithmetic in bfloat16, a whole model in half the memory. The two with
     bfloat16 need a GPU."""
     hyperparameters: Hyperparameters = Hyperparameters()
     """How to train."""
     lora: Lora | None = None
-    """The adapters' shape, for method LoRA."""
+    """The adapters' shape, for a method that trains some."""
+    qlora: Qlora | None = None
+    """How the weights that are not trained are held, for method QLoRA."""
     rope_scaling: RopeScaling | None = None
     """Longer rows than the model was trained for. Without it, the model's positions stay as they are; a model that was
     stretched already keeps what it has."""
@@ -182,7 +187,7 @@ class FineTuneSettings(ContractModel):
     checkpoints: Checkpoints = Checkpoints()
     """Checkpoints during the training."""
     merge: bool = True
-    """Method LoRA: true publishes the merged model, false the adapter alone."""
+    """Of adapters: true publishes the merged model, false the adapter alone."""
 
 
 class FineTuneSpec(FineTuneSettings, Publishing):

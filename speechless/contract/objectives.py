@@ -15,15 +15,9 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from speechless.contract.dataset import DatasetFormat
+from speechless.contract.methods import METHODS, WITH_ADAPTERS, Method, Rates
 from speechless.contract.model import ContractModel, Rule
 from speechless.contract.modelinfo import Head
-
-
-class Method(StrEnum):
-    """What is trained."""
-
-    FULL = "Full"
-    LORA = "LoRA"
 
 
 class Precision(StrEnum):
@@ -32,7 +26,7 @@ class Precision(StrEnum):
     AUTO = "Auto"
     """BF16 on a GPU that computes in bfloat16, else FP32."""
     BF16 = "BF16"
-    """LoRA: the frozen model in bfloat16, the adapters in float32. Full: float32 weights, bfloat16 arithmetic."""
+    """With adapters: the frozen model in bfloat16, they in float32. Full: float32 weights, bfloat16 arithmetic."""
     FP32 = "FP32"
     PURE_BF16 = "PureBF16"
     """Weights, gradients and arithmetic in bfloat16: a whole model in half the memory, with rounder steps."""
@@ -110,8 +104,8 @@ class ObjectiveKind:
     """What is learned, in one line."""
     formats: tuple[DatasetFormat, ...]
     """Of the rows that it learns from, beside Auto."""
-    learning_rate: Mapping[Method, float]
-    """The highest one, unless another is asked for."""
+    learning_rate: Rates
+    """The highest ones, unless another is asked for."""
     options: str = ""
     """The member of a FineTune's settings that is for it alone (on the wire, too); empty: there is none."""
     settings: type[ContractModel] | None = None
@@ -125,9 +119,10 @@ class ObjectiveKind:
     starts_from: tuple[Head, ...] = (Head.WORDS,)
     """What a model may answer with that it begins with."""
     new_weights: str = ""
-    """The option that makes new weights: it goes with method Full alone, because adapters cannot stand in for them."""
+    """The option that makes new weights: adapters cannot stand in for them."""
 
 
+_ADAPTED = "[" + ", ".join(f"'{name}'" for name in WITH_ADAPTERS) + "]"
 _JUDGED = {DatasetFormat.PREFERENCE, DatasetFormat.UNPAIRED_PREFERENCE, DatasetFormat.PROMPT}
 _ANSWERS = tuple(form for form in DatasetFormat if form not in {DatasetFormat.AUTO, *_JUDGED})
 OBJECTIVES: dict[Objective, ObjectiveKind] = {
@@ -137,14 +132,14 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             name=Objective.SFT,
             text="supervised fine-tuning, the loss on what the model should answer.",
             formats=_ANSWERS,
-            learning_rate={Method.FULL: 2e-5, Method.LORA: 2e-4},
+            learning_rate=Rates(whole=2e-5, adapters=2e-4),
             packing=Packing.ASKED,
         ),
         ObjectiveKind(
             name=Objective.DPO,
             text="direct preference optimization, the better of two answers becomes more likely than the worse.",
             formats=(DatasetFormat.PREFERENCE,),
-            learning_rate={Method.FULL: 1e-6, Method.LORA: 1e-5},
+            learning_rate=Rates(whole=1e-6, adapters=1e-5),
             options="dpo",
             settings=Dpo,
         ),
@@ -152,7 +147,7 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             name=Objective.KTO,
             text="Kahneman-Tversky optimization, answers that are good or bad, without pairs.",
             formats=(DatasetFormat.UNPAIRED_PREFERENCE,),
-            learning_rate={Method.FULL: 1e-6, Method.LORA: 1e-5},
+            learning_rate=Rates(whole=1e-6, adapters=1e-5),
             options="kto",
             settings=Kto,
             least_batch=2,
@@ -161,7 +156,7 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             name=Objective.ORPO,
             text="odds ratio preference optimization, fine-tuning and preference in one, without a second model.",
             formats=(DatasetFormat.PREFERENCE,),
-            learning_rate={Method.FULL: 8e-6, Method.LORA: 8e-5},
+            learning_rate=Rates(whole=8e-6, adapters=8e-5),
             options="orpo",
             settings=Orpo,
         ),
@@ -169,7 +164,7 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             name=Objective.PRETRAIN,
             text="causal language modelling, every token of texts that are packed into blocks of maxLength.",
             formats=(DatasetFormat.TEXT, DatasetFormat.PROMPT_COMPLETION),
-            learning_rate={Method.FULL: 1e-5, Method.LORA: 1e-4},
+            learning_rate=Rates(whole=1e-5, adapters=1e-4),
             options="pretrain",
             settings=Pretrain,
             new_weights="from_scratch",
@@ -203,7 +198,7 @@ def problem_of(
             f"take {row.least_batch} or more"
         )
     own = options.get(row.options) if row.options else None
-    if row.new_weights and method is not Method.FULL and own and getattr(own, row.new_weights):
+    if row.new_weights and METHODS[method].adapters and own and getattr(own, row.new_weights):
         return f"{row.options}.{to_camel(row.new_weights)} goes with method {Method.FULL}: there is nothing to adapt"
     if form is not DatasetFormat.AUTO and form not in row.formats:
         known = " or ".join(row.formats)
@@ -239,7 +234,7 @@ def objective_rules() -> list[Rule]:
             option = f"{row.options}.{to_camel(row.new_weights)}"
             found.append(
                 Rule(
-                    f"!has(self.{row.options}) || !self.{option} || self.method == '{Method.FULL}'",
+                    f"!has(self.{row.options}) || !self.{option} || !(self.method in {_ADAPTED})",
                     f"{to_camel(row.new_weights)} goes with method {Method.FULL}: there is nothing to adapt",
                     f".{row.options}",
                 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from speechless.contract.methods import METHODS, QUANTIZED, WITH_ADAPTERS, Method, Qlora
 from speechless.contract.model import Rule
-from speechless.contract.objectives import OBJECTIVES, Method, Objective, Packing
+from speechless.contract.objectives import OBJECTIVES, Objective, Packing, Precision
 
 if TYPE_CHECKING:
     from speechless.contract.finetune import FineTuneSettings
@@ -36,10 +37,11 @@ _GROUPED = [row.name for row in OBJECTIVES.values() if row.packing is Packing.AS
 """Packed rows have one length; the trainers of the others look for rows of one sequence."""
 
 
-def _cel(names: list[Objective]) -> str:
+def _cel(names: Sequence[Objective | Method]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
 
+_ADAPTING, _QUANTIZED = " or ".join(WITH_ADAPTERS), " or ".join(QUANTIZED)
 CONFLICTS = (
     Conflict(
         field="hyperparameters.packing",
@@ -70,9 +72,37 @@ CONFLICTS = (
     ),
     Conflict(
         field="lora",
-        message=f"lora goes with method {Method.LORA}: remove lora, or set method: {Method.LORA}",
-        breaks=lambda spec, _: spec.lora is not None and spec.method is not Method.LORA,
-        cel=f"!has(self.lora) || self.method == '{Method.LORA}'",
+        message=f"lora goes with method {_ADAPTING}: remove lora, or set method: {Method.LORA}",
+        breaks=lambda spec, _: spec.lora is not None and not METHODS[spec.method].adapters,
+        cel=f"!has(self.lora) || self.method in {_cel(WITH_ADAPTERS)}",
+    ),
+    Conflict(
+        field="precision",
+        message=f"precision PureBF16 is not for method {_QUANTIZED}, whose weights are quantized: set Auto or BF16",
+        breaks=lambda spec, _: spec.precision is Precision.PURE_BF16 and METHODS[spec.method].quantized,
+        cel=f"self.precision != '{Precision.PURE_BF16}' || !(self.method in {_cel(QUANTIZED)})",
+    ),
+    *(
+        Conflict(
+            field=row.options,
+            message=f"{row.options} goes with method {row.name}: remove {row.options}, or set method: {row.name}",
+            breaks=lambda spec, _, row=row: (  # type: ignore[misc]
+                getattr(spec, row.options) is not None and spec.method is not row.name
+            ),
+            cel=f"!has(self.{row.options}) || self.method == '{row.name}'",
+        )
+        for row in METHODS.values()
+        if row.options
+    ),
+    Conflict(
+        field="qlora.bits",
+        message="qlora.quantType and qlora.doubleQuant are of 4 bits: remove them, or set qlora.bits: 4",
+        breaks=lambda spec, _: (
+            spec.qlora is not None
+            and spec.qlora.bits != Qlora().bits
+            and spec.qlora != Qlora(bits=spec.qlora.bits)
+        ),
+        cel="!has(self.qlora) || self.qlora.bits == 4 || (self.qlora.quantType == 'nf4' && self.qlora.doubleQuant)",
     ),
     Conflict(
         field="ropeScaling",
@@ -82,9 +112,9 @@ CONFLICTS = (
     ),
     Conflict(
         field="merge",
-        message="merge: false publishes an adapter, and method Full makes none: remove merge, or set method: LoRA",
-        breaks=lambda spec, _: not spec.merge and spec.method is Method.FULL,
-        cel=f"self.method == '{Method.LORA}' || self.merge",
+        message=f"merge: false publishes an adapter, which method {_ADAPTING} makes: remove merge, or set that method",
+        breaks=lambda spec, _: not spec.merge and not METHODS[spec.method].adapters,
+        cel=f"self.method in {_cel(WITH_ADAPTERS)} || self.merge",
     ),
 )
 

@@ -9,6 +9,7 @@ from typing import Any
 from speechless.contract import FailureReason, Lora
 from speechless.contract.modelinfo import Head
 from speechless.errors import StageError
+from speechless.finetune import bits
 from speechless.finetune.heads import HEADS, HeadKind
 
 
@@ -51,7 +52,9 @@ def adapters_of(model: Any, lora: Lora, kind: HeadKind = HEADS[Head.WORDS], new:
         lora_dropout=lora.dropout,
         target_modules=targets,
         # PEFT looks at each layer, too, but warns of a setting that does not fit it.
-        fan_in_fan_out=any(isinstance(layer, Conv1D) for name in targets for layer in names[name]),
+        fan_in_fan_out=any(
+            issubclass(bits.source(layer), Conv1D) for name in targets for layer in names[name]
+        ),
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         trainable_token_indices={name: sorted(new) for name in _of_tokens(model)} if new else None,

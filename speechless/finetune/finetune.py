@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from speechless.contract import BadRows, FailureReason, Format, Method, ProgressPhase
+from speechless.contract import METHODS, BadRows, FailureReason, Format, ProgressPhase
 from speechless.contract.needs import TRAINING
 from speechless.data import Survey, show, survey
 from speechless.data.files import Part, Place
@@ -203,6 +203,7 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         lora=flags.lora,
         rope_scaling=flags.rope_scaling,
         tokenizer=flags.tokenizer,
+        qlora=flags.qlora,
         out=outputs.partial,
         checkpoints=FolderCheckpoints(outputs.folder),
         scratch=scratch,
@@ -235,7 +236,7 @@ def _card(flags: Flags, request: Request) -> card.Card:
         method=flags.method,
         settings=told,
         licence=(info.license if info else None) or "",
-        adapter=flags.method is Method.LORA,
+        adapter=METHODS[flags.method].adapters,
     )
 
 
@@ -253,6 +254,8 @@ def identity_of(flags: Flags, folder: Path, digests: Sequence[str]) -> dict[str,
         "samples": [flags.max_train_samples, flags.eval_dataset_size, flags.max_eval_samples],
     }
     # Only where there are some: runs of earlier versions go on.
+    if METHODS[flags.method].quantized:
+        told["qlora"] = flags.qlora.model_dump(mode="json")
     told |= {"extras": flags.extras.deciding} if flags.extras.deciding else {}
     words = flags.tokenizer.model_dump(mode="json", exclude_defaults=True)
     told |= {"tokenizer": words} if words else {}

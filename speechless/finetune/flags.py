@@ -1,7 +1,7 @@
 """The trainer's flags, by the names that task directories have used for years.
 
-A flag is offered when it has an effect. `--bits 4` and its like are refused with a reason rather than ignored; older
-spellings are in `older.py`.
+A flag is offered when it has an effect; what has none beside another is refused, or told in a line. Older spellings are
+in `older.py`.
 """
 
 import argparse
@@ -9,13 +9,14 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_snake
 
 from speechless.arguments import Parser, did_you_mean
 from speechless.contract import (
+    METHODS,
     BadRows,
     DatasetFormat,
     FailureReason,
@@ -25,6 +26,7 @@ from speechless.contract import (
     Method,
     Objective,
     Precision,
+    Qlora,
     RopeScaling,
     Tokenizer,
 )
@@ -40,9 +42,10 @@ from speechless.finetune.recipes import RECIPES
 from speechless.store.words import DataPart
 
 __all__ = ["Flags", "build_parser", "parse"]
-_QUANTIZED = {"4", "8"}
 SHARDS = Extras().max_shard_size
 _BITS = {"auto": Precision.AUTO, "16": Precision.BF16, "32": Precision.FP32}
+_QUANTIZED = {str(bits): bits for bits in get_args(Qlora.model_fields["bits"].annotation)}
+"""Values of `--bits`, as what is computed in and as what is held."""
 
 
 class Flags(NamedTuple):
@@ -65,6 +68,7 @@ class Flags(NamedTuple):
     lora: Lora
     rope_scaling: RopeScaling | None
     tokenizer: Tokenizer
+    qlora: Qlora
     precision: Precision
     max_train_samples: float
     eval_dataset_size: float
@@ -118,13 +122,24 @@ def parse(argv: Sequence[str]) -> Flags:
 
 
 def _check_precision(parser: Parser, given: argparse.Namespace) -> None:
-    """What this trainer computes in."""
-    if given.bits in _QUANTIZED:
+    """What this trainer computes in, and in how many bits the model is held. Sets the method."""
+    if given.bits not in _BITS and given.bits not in _QUANTIZED:
+        parser.error(f"--bits {given.bits}: one of {', '.join((*_BITS, *_QUANTIZED))}")
+    if given.bits in _QUANTIZED and given.full_finetune:
         parser.error(
-            f"--bits {given.bits}: training on a quantized model is not offered yet; use 16, 32 or auto"
+            f"--bits {given.bits} and --full_finetune: quantized weights cannot be trained; take --bits 16 or 32, "
+            "or adapters"
         )
-    if given.bits not in _BITS:
-        parser.error(f"--bits {given.bits}: one of {', '.join(_BITS)}")
+    adapters = Method.QLORA if given.bits in _QUANTIZED else Method.LORA
+    given.method = Method.FULL if given.full_finetune else adapters
+    for name in _OF_4_BITS:
+        # Task directories have always said them, whatever the bits.
+        if getattr(given, name) is not None and given.bits != "4":
+            value = str(getattr(given, name)).lower()
+            given.told.append(
+                f"--{name} {value} has no effect with --bits {given.bits}: it goes with --bits 4"
+            )
+            setattr(given, name, None)
     if given.pure_bf16 and given.bits not in ("auto", "16"):
         parser.error(f"--pure_bf16 goes with --bits 16, not with --bits {given.bits}")
 
@@ -137,12 +152,11 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
             f"--dataset_format {given.dataset_format} is not offered{near}; one of {', '.join(FLAGS)}"
         )
     objective = options.NAMES[given.objective]
-    method = Method.FULL if given.full_finetune else Method.LORA
     batch = given.per_device_train_batch_size
     if batch is None:
         batch = given.per_device_train_batch_size = OBJECTIVES[objective].least_batch
     if problem := problem_of(
-        objective, method, FLAGS[given.dataset_format], OBJECTIVES[objective].least_batch, {}
+        objective, given.method, FLAGS[given.dataset_format], OBJECTIVES[objective].least_batch, {}
     ):
         parser.error(f"--dataset_format {given.dataset_format}: {problem}")
     if problem := options.misplaced(given, objective):
@@ -155,7 +169,7 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
     if problem := options.without_full(given, objective):
         parser.error(problem)
     for name in _LORA:
-        if given.full_finetune and getattr(given, name) is not None:
+        if not METHODS[given.method].adapters and getattr(given, name) is not None:
             parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
 
 
@@ -180,7 +194,10 @@ def _check_loss(parser: Parser, given: argparse.Namespace) -> None:
 def _check_settings(parser: Parser, flags: Flags) -> None:
     """Settings that do not go together, by the same rules as a resource's."""
     made = FineTuneSettings(
-        method=flags.method, objective=flags.objective, hyperparameters=flags.hyperparameters
+        method=flags.method,
+        objective=flags.objective,
+        precision=flags.precision,
+        hyperparameters=flags.hyperparameters,
     )
     if conflict := conflict_of(made, held_out=flags.eval_dataset_size > 0):
         name = to_snake(conflict.field.rpartition(".")[2])
@@ -283,6 +300,8 @@ _LORA = {
     "use_dora": False,
 }
 """Flags of adapters, with their defaults."""
+_OF_4_BITS = ("quant_type", "double_quant")
+"""Flags of `Qlora`'s fields, which say nothing of other bits."""
 _FLAG_OF = {
     "max_length": "model_max_length",
     "r": "lora_r",
@@ -309,7 +328,7 @@ def _flags(given: argparse.Namespace) -> Flags:
         output_dir=given.output_dir,
         objective=options.NAMES[given.objective],
         options=options.settings(given, options.NAMES[given.objective]),
-        method=Method.FULL if given.full_finetune else Method.LORA,
+        method=given.method,
         hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),
         lora=Lora(
             r=lora["lora_r"],
@@ -319,13 +338,17 @@ def _flags(given: argparse.Namespace) -> Flags:
             use_rslora=lora["use_rslora"],
             use_dora=lora["use_dora"],
         ),
+        qlora=Qlora(
+            **{name: getattr(given, name) for name in _OF_4_BITS if getattr(given, name) is not None},
+            **({"bits": _QUANTIZED[given.bits]} if given.bits in _QUANTIZED else {}),
+        ),
         rope_scaling=_rope_scaling(given),
         tokenizer=Tokenizer(
             chat_template=_template(given.chat_template),
             eos_token=given.eos_token,
             add_reasoning_tokens=bool(given.add_reasoning_tokens),
         ),
-        precision=Precision.PURE_BF16 if given.pure_bf16 else _BITS[given.bits],
+        precision=Precision.PURE_BF16 if given.pure_bf16 else _BITS.get(given.bits, Precision.AUTO),
         max_train_samples=given.max_train_samples,
         eval_dataset_size=given.eval_dataset_size,
         max_eval_samples=given.max_eval_samples,

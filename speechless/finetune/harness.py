@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from speechless.contract import FailureReason, Method, Metric, Precision
+from speechless.contract import METHODS, FailureReason, Metric, Precision
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
+from speechless.finetune import bits
 from speechless.finetune.adapters import adapters_of, settle
 from speechless.finetune.best import STATE, measured
 from speechless.finetune.heads import HEADS
@@ -59,27 +60,19 @@ def load() -> None:
 
 
 def train(job: Job, starter: Starter) -> Outcome:
-    """Train and write the model (Full) or the adapter (LoRA) to `job.out`.
+    """Train and write the model (Full) or the adapter (LoRA, QLoRA) to `job.out`.
 
     Stopped on the way: a checkpoint is saved and StageError(INTERRUPTED) raised; the same job goes on from there.
     """
     import torch
     from datasets import Dataset
 
-    from speechless.finetune import device, predictions
+    from speechless.finetune import predictions
     from speechless.finetune.watch import Watch
 
     module, kind = RECIPES[job.objective].load(), HEADS[OBJECTIVES[job.objective].head]
 
-    # Where and how to compute.
-    where = device.choose(job.precision)
-    device.check_optimizer(job.hyperparameters.optim, where)
-    device.check_trackers(job.extras.report_to)
-    device.limit_memory(job.extras.max_memory_mb, where)
-    chosen = device.attention(job.hyperparameters.attn_implementation, where)
-    given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
-    job = job.model_copy(update={"hyperparameters": given})
-    device.settle(job.hyperparameters.seed)
+    where, job = _settled(job)
     _quiet()
 
     # The rows, as the numbers that the recipe made of them.
@@ -88,8 +81,8 @@ def train(job: Job, starter: Starter) -> Outcome:
     heldout = Dataset.from_file(str(job.rows.heldout)) if job.rows.heldout else None
     _check(starter)
 
-    # The model. Full: float32 weights, because small updates vanish in bfloat16. LoRA: the base is not updated.
-    full = job.method is Method.FULL
+    # The model. Full: float32 weights, because small updates vanish in bfloat16. With adapters it is not updated.
+    full = not METHODS[job.method].adapters
     rounded = where.bf16 and (not full or job.precision is Precision.PURE_BF16)
     dtype = torch.bfloat16 if rounded else torch.float32
     model = module.model(job, dtype)
@@ -101,7 +94,8 @@ def train(job: Job, starter: Starter) -> Outcome:
     # The run, taken up from its newest checkpoint if there is one.
     watch = Watch(job, starter, module.METRICS.values())
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
-    trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
+    with bits.types_kept(model):
+        trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
     _correct(trainer, where)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     attention = model.config._attn_implementation
@@ -141,7 +135,7 @@ def _write(run: Run, model: Any) -> None:
     job = run.job
     # What learned to end its turns by a token must be stopped by that token, whatever the base was stopped by.
     stop = _stop(job, run.tokenizer)
-    if job.method is Method.FULL:
+    if not METHODS[job.method].adapters:
         models.save_model(model, job.model, job.out, stop, job.tokenizer, shard=job.extras.max_shard_size)
     else:
         models.save_adapter(model, job.model, job.base_name, job.out, stop, job.tokenizer)
@@ -152,6 +146,22 @@ def _fits(tokenizer: Any, model: Any, job: Job) -> None:
         what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
         hint = "bring the tokenizer that the model was trained with"
         raise StageError(FailureReason.MODEL_INVALID, what, hint)
+
+
+def _settled(job: Job) -> tuple[Device, Job]:
+    """Where to compute, and the job with what that decides; StageError for what cannot be had there."""
+    from speechless.finetune import device
+
+    where = device.choose(job.precision)
+    device.check_optimizer(job.hyperparameters.optim, where)
+    device.check_bits(job.held, where)
+    device.check_liger(asked=job.hyperparameters.use_liger_kernel, model=job.model, where=where)
+    device.check_trackers(job.extras.report_to)
+    device.limit_memory(job.extras.max_memory_mb, where)
+    chosen = device.attention(job.hyperparameters.attn_implementation, where)
+    given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
+    device.settle(given.seed)
+    return where, job.model_copy(update={"hyperparameters": given})
 
 
 def _steps(job: Job, trainer: Any, watch: Watch) -> int:
@@ -239,8 +249,8 @@ def _speed(job: Job, trainer: Any, model: Any, trainable: int, where: Device) ->
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     # Only an embedding that makes the logits, too, takes part in a multiplication.
     tied = output is not None and output.weight is embedding.weight
-    full = job.method is Method.FULL
-    frozen = sum(parameter.numel() for parameter in model.parameters()) - (0 if full else trainable)
+    full = not METHODS[job.method].adapters
+    frozen = sum(bits.elements(parameter) for parameter in model.parameters()) - (0 if full else trainable)
     used = frozen - (0 if tied else embedding.weight.numel())
     cost = Cost(used, trainable, config.num_hidden_layers, heads * size, full)
     peak = peak_of(torch.cuda.get_device_name()) if where.name == "cuda" else None

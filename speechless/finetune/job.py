@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective, Precision
+from speechless.contract import METHODS, Hyperparameters, Lora, Method, Metric, Objective, Precision, Qlora
 from speechless.contract.objectives import OBJECTIVES
 from speechless.finetune import tokenizer
 
@@ -149,6 +149,7 @@ class Job(_Document):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Those of the objective, by the fields of its settings."""
     lora: Lora = Lora()
+    qlora: Qlora = Qlora()
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped, and at the end."""
     logging_steps: int = 1
@@ -170,9 +171,14 @@ class Job(_Document):
         return self.hyperparameters.attn_implementation
 
     @property
+    def held(self) -> Qlora | None:
+        """How the weights that are not trained are held in fewer bits; None: they are as they come."""
+        return self.qlora if METHODS[self.method].quantized else None
+
+    @property
     def learning_rate(self) -> float:
         """The one asked for, or what is usual for objective and method."""
-        return self.hyperparameters.learning_rate or OBJECTIVES[self.objective].learning_rate[self.method]
+        return self.hyperparameters.learning_rate or OBJECTIVES[self.objective].learning_rate.of(self.method)
 
 
 class Point(_Document):

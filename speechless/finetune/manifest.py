@@ -18,7 +18,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from speechless.arguments import did_you_mean
-from speechless.contract import FineTuneSettings, Lora, Method, Source
+from speechless.contract import METHODS, FineTuneSettings, Lora, Qlora, Source
 from speechless.contract.dataset import DatasetSource
 from speechless.contract.finetune import FineTuneSpec
 from speechless.contract.objectives import OBJECTIVES
@@ -68,7 +68,7 @@ def run(given: Namespace) -> int:
         dry_run=given.dry_run,
         output=given.output,
     )
-    merges = flags.method is Method.LORA and spec.get("merge", True) and not given.dry_run
+    merges = METHODS[flags.method].adapters and spec.get("merge", True) and not given.dry_run
     status = run_flags(flags)
     return _merge(flags) if status == 0 and merges else status
 
@@ -152,6 +152,7 @@ def flags_of(name: str, spec: Mapping[str, Any], claims: Mapping[str, Path]) -> 
         lora=made.lora or Lora(),
         rope_scaling=made.rope_scaling,
         tokenizer=made.tokenizer,
+        qlora=made.qlora or Qlora(),
         precision=made.precision,
         max_train_samples=made.dataset.max_samples or 0,
         eval_dataset_size=made.dataset.eval_fraction,

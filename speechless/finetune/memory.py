@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from speechless.contract import Hyperparameters, Lora, Method, Objective
+from speechless.contract import METHODS, Hyperparameters, Lora, Method, Objective, Qlora
 from speechless.contract.objectives import OBJECTIVES
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.sizes import Shape
@@ -45,15 +45,18 @@ OPTIMIZERS: dict[str, tuple[float, bool]] = {
     "rmsprop_bnb_32bit": (4, False),
 }
 """Bytes of state a trained parameter, and whether it is half of that with weights in bfloat16."""
-ACTIVATIONS: dict[tuple[Method, str], tuple[float, float, float]] = {
-    (Method.FULL, "fp32"): (32, 8, 16),
-    (Method.FULL, "bf16"): (34, 8, 14),
-    (Method.FULL, "pure"): (20, 4, 8),
-    (Method.LORA, "fp32"): (25, 8, 16),
-    (Method.LORA, "bf16"): (25, 4, 8),
-    (Method.LORA, "pure"): (25, 4, 8),
+ACTIVATIONS: dict[tuple[bool, str], tuple[float, float, float]] = {
+    (False, "fp32"): (32, 8, 16),
+    (False, "bf16"): (34, 8, 14),
+    (False, "pure"): (20, 4, 8),
+    (True, "fp32"): (25, 8, 16),
+    (True, "bf16"): (25, 4, 8),
+    (True, "pure"): (25, 4, 8),
 }
-"""Bytes a token and layer, times (hidden size, width of keys, intermediate size)."""
+"""Of (adapters or not, precision): bytes a token and layer, times (hidden size, width of keys, intermediate size)."""
+BITS_OF_SCALES = {(4, True): 8 / 64 + 32 / (64 * 256), (4, False): 32 / 64, (8, True): 0.0}
+"""Of (bits, doubleQuant): bits a quantized weight beside its own (arXiv:2305.14314, section 3). With 8 bits a scale
+is of a whole row."""
 _DROPOUT = {"fp32": (40, 4), "bf16": (24, 4), "pure": (24, 4)}
 """More of them with dropout in the adapters, times (hidden size, intermediate size)."""
 LOGITS = 12
@@ -106,6 +109,8 @@ class Training:
     cuda: bool
     fresh: bool = False
     """Whether the weights are new: adapters of them would learn nothing."""
+    held: Qlora | None = None
+    """How the weights that are not trained are held in fewer bits; None: they are not."""
 
     @property
     def checkpointing(self) -> bool:
@@ -114,23 +119,28 @@ class Training:
         return self.cuda if asked is None else asked
 
     @property
+    def adapters(self) -> bool:
+        """Whether adapters are trained, not the model."""
+        return METHODS[self.method].adapters
+
+    @property
     def trained(self) -> int:
         """Parameters that are trained."""
-        if self.method is Method.FULL:
-            return self.shape.parameters
-        return self.shape.adapters(self.lora.r, self.lora.target_modules)
+        if self.adapters:
+            return self.shape.adapters(self.lora.r, self.lora.target_modules)
+        return self.shape.parameters
 
 
 def components(training: Training) -> Iterator[Component]:
     """The parts of the memory on one device."""
     shape, given, pure = training.shape, training.hyperparameters, training.precision == "pure"
-    full = training.method is Method.FULL
+    full = not training.adapters
     held = 2 if pure or (not full and training.precision == "bf16") else 4
 
     def part(name: str, size: float, how: str) -> Component:
         return Component(name=name, bytes=round(size), how=how)
 
-    yield part("weights", shape.parameters * held, f"{shape.parameters} parameters of {held} bytes")
+    yield from _weights(training, held)
     if full and training.precision == "bf16":
         yield part(
             "weights in bfloat16", shape.parameters * 2, "autocast keeps a copy of 2 bytes a parameter"
@@ -166,12 +176,31 @@ def components(training: Training) -> Iterator[Component]:
     )
 
 
+def _weights(training: Training, held: int) -> Iterator[Component]:
+    """Those of the model, of `held` bytes but where they are quantized."""
+    shape, fewer = training.shape, training.held
+    if fewer is None:
+        size = shape.parameters * held
+        yield Component(name="weights", bytes=size, how=f"{shape.parameters} parameters of {held} bytes")
+        return
+    quantized = sum(into * out for _, into, out in shape.linear)
+    scales = BITS_OF_SCALES[fewer.bits, fewer.double_quant]
+    size = quantized * (fewer.bits + scales) / 8
+    what = f"{quantized} parameters of {fewer.bits} bits, with {scales:.2g} bits of scales"
+    yield Component(name="quantized weights", bytes=round(size), how=what)
+    rest = shape.parameters - quantized
+    yield Component(name="weights", bytes=rest * held, how=f"{rest} parameters of {held} bytes")
+    largest = max((into * out for _, into, out in shape.linear), default=0)
+    what = f"the largest layer, {largest} parameters of {held} bytes"
+    yield Component(name="a layer while it is computed", bytes=largest * held, how=what)
+
+
 def _layer(training: Training) -> float:
     """Bytes a token that one layer keeps for the backward pass."""
     shape = training.shape
-    hidden, keys, inner = ACTIVATIONS[training.method, training.precision]
+    hidden, keys, inner = ACTIVATIONS[training.adapters, training.precision]
     size = hidden * shape.hidden + keys * shape.kv_width + inner * shape.intermediate
-    if training.method is Method.LORA and training.lora.dropout:
+    if training.adapters and training.lora.dropout:
         more = _DROPOUT[training.precision]
         size += more[0] * shape.hidden + more[1] * shape.intermediate
     if training.hyperparameters.attn_implementation == "eager":
@@ -238,16 +267,21 @@ def _smaller_optimizer(training: Training) -> Training | None:
 
 
 def _rounded(training: Training) -> Training | None:
-    able = training.cuda and training.method is Method.FULL and training.precision == "bf16"
+    able = training.cuda and not training.adapters and training.precision == "bf16"
     return replace(training, precision="pure") if able else None
 
 
 def _adapters(training: Training) -> Training | None:
-    if training.method is Method.LORA or training.fresh:
+    if training.adapters or training.fresh:
         return None
     return replace(
         training, method=Method.LORA, precision="bf16" if training.precision == "pure" else training.precision
     )
+
+
+def _fewer_bits(training: Training) -> Training | None:
+    able = training.cuda and training.method is Method.LORA
+    return replace(training, method=Method.QLORA, held=Qlora()) if able else None
 
 
 def _shorter(training: Training) -> Training | None:
@@ -269,6 +303,7 @@ _CHANGES: tuple[tuple[Callable[[Training], str], Callable[[Training], Training |
     (lambda after: "--optim paged_adamw_8bit", _smaller_optimizer),
     (lambda after: "--pure_bf16", _rounded),
     (lambda after: "without --full_finetune (LoRA)", _adapters),
+    (lambda after: "--bits 4", _fewer_bits),
     (lambda after: f"--model_max_length {after.length}", _shorter),
 )
 """What to change, the least costly first: (how it is said, the change; None: there is nothing to change)."""

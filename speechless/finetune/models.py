@@ -14,14 +14,14 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from speechless.contract import FailureReason, Format
+from speechless.contract import FailureReason, Format, Qlora
 from speechless.contract.modelinfo import Head, ModelInfo
 from speechless.contract.needs import Need
 from speechless.cpus import usable_memory
 from speechless.data.tokenizer import FILES as TOKENIZER
 from speechless.errors import StageError
 from speechless.failures import is_out_of_memory
-from speechless.finetune import heads, rope
+from speechless.finetune import bits, heads, rope
 from speechless.finetune.heads import HEADS, OUTPUTS, HeadKind
 from speechless.finetune.job import Extras
 from speechless.models import check, weights
@@ -47,11 +47,13 @@ def load_model(
     dtype: torch.dtype | None = None,
     attention: str | None = None,
     kind: HeadKind = HEADS[Head.WORDS],
+    held: Qlora | None = None,
 ) -> Any:
     """A model with every weight from the folder, in `dtype` (None: that of the files).
 
     `attention`: how it is computed, by Transformers' name; None: as it chooses. `kind`: what it answers with. A reward
-    model of a folder with a language model has a new head; torch's seed decides it. The model can be saved, whatever
+    model of a folder with a language model has a new head; torch's seed decides it. `held`: the fewer bits in which its
+    linear layers' weights are held; None: they are in `dtype`, too. The model can be saved, whatever
     generation_config.json says. StageError(MODEL_INVALID), in one line and before the weights are read, for an adapter,
     for a model that answers with something else, for weights that are torn, missing, pickled or quantized, for a
     generation_config.json that cannot be read. No code and no pickle of the folder is run.
@@ -61,7 +63,8 @@ def load_model(
     if kind.writes:
         _check_generation(folder)
     with _loading(folder, "the model"):
-        _check_memory(folder, weights.read_headers(folder), dtype)
+        if held is None:
+            _check_memory(folder, weights.read_headers(folder), dtype)
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if type(config) not in getattr(transformers, kind.known):
             what = f"{folder.name}: Transformers has no {kind.head} of the architecture {config.model_type}"
@@ -76,6 +79,7 @@ def load_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 **({} if kind.labels is None else {"num_labels": kind.labels}),
+                **({"quantization_config": bits.settings(held, dtype)} if held else {}),
             )
     new = () if has_head else tuple(f"{name}." for name in kind.layers(model))
     weights.refuse_missing(folder, [name for name in info["missing_keys"] if not name.startswith(new)])

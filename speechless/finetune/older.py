@@ -92,9 +92,6 @@ DEEPSPEED = (
 )
 _DRAWN = "--temperature above 0 draws answers, and 0 takes the likeliest token, always"
 _PREDICTS = "predictions take --max_new_tokens, --temperature and --top_p: leave it out"
-_QUANTIZED = (
-    "it goes with --bits 4, and training on a quantized model is not offered yet: the run is not quantized"
-)
 _ONE_READER = "rows are made into tokens before the training, by as many processes as there are CPUs"
 
 OLDER: tuple[Older, ...] = (
@@ -116,6 +113,7 @@ OLDER: tuple[Older, ...] = (
     _on("use_rslora", "--use_rslora"),
     _on("use_dora", "--use_dora"),
     _on("add_reasoning_tokens", "--add_reasoning_tokens"),
+    _on("use_liger_kernel", "--use_liger_kernel"),
     _on("group_by_length", "--group_by_length"),
     _on("load_best_model_at_end", "--load_best_model_at_end"),
     _on("adam8bit", "--optim adamw_bnb_8bit"),
@@ -130,6 +128,7 @@ OLDER: tuple[Older, ...] = (
         "activation_checkpointing",
         {"true": Now("--gradient_checkpointing true"), "false": Now("--gradient_checkpointing false")},
     ),
+    Older("double_quant", {"true": Now("--double_quant true"), "false": Now("--double_quant false")}),
     Older(
         "force_remove_overlength_samples",
         {
@@ -156,8 +155,6 @@ OLDER: tuple[Older, ...] = (
     Older("save_safetensors", {"true": Same(), "false": No("weights are written as safetensors, never as pickles")}),
     Older("include_tokens_per_second", {"true": Same(), "false": Same()}),
     Older("include_num_input_tokens_seen", {"true": Same(), "false": Same()}),
-    Older("double_quant", {"true": Gone(_QUANTIZED), "false": Same()}),
-    Older("quant_type", other=Gone(_QUANTIZED)),
     Older("dataloader_num_workers", {"0": Same()}, other=Gone(_ONE_READER)),
     Older("preprocessing_num_workers", other=Gone(_ONE_READER)),
     Older("dataset_num_proc", other=Gone(_ONE_READER)),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic.fields import FieldInfo
 
 from speechless.arguments import Parser
-from speechless.contract import Objective
+from speechless.contract import METHODS, Objective
 from speechless.contract.model import ContractModel
 from speechless.contract.objectives import OBJECTIVES
 
@@ -94,7 +94,7 @@ def without_full(given: argparse.Namespace, objective: Objective) -> str:
     """What is wrong with new weights and adapters; empty: nothing."""
     row = OBJECTIVES[objective]
     flag = f"{row.options}_{row.new_weights}"
-    if row.new_weights and getattr(given, flag) and not given.full_finetune:
+    if row.new_weights and getattr(given, flag) and METHODS[given.method].adapters:
         return f"--{flag} goes with --full_finetune: there is nothing to adapt"
     return ""
 

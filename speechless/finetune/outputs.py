@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from speechless.contract import FailureReason, Method
+from speechless.contract import METHODS, FailureReason, Method
 from speechless.errors import StageError
 from speechless.finetune.job import Outcome
 from speechless.output import Document
@@ -166,7 +166,7 @@ class Outputs:
     def finish(self, outcome: Outcome, method: Method) -> Path:
         """Put the result into its place and mark the run as completed; the folder of the result."""
         files = []
-        if method is Method.FULL:
+        if not METHODS[method].adapters:
             for path in sorted(self.partial.iterdir()):
                 os.replace(path, self.folder / path.name)
                 files.append(path.name)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
-from speechless.contract import BadRows, Hyperparameters, Lora, Method, RopeScaling, Tokenizer
+from speechless.contract import BadRows, Hyperparameters, Lora, Qlora, RopeScaling, Tokenizer
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part
@@ -44,10 +44,17 @@ def _model(model: argparse._ArgumentGroup) -> None:
         metavar="MODEL",
         help=f"the base model: a folder, {models.TAKEN}",
     )
-    model.add_argument("--bits", default="auto", help="precision: 16 (bfloat16, on a GPU), 32 or auto")
+    model.add_argument(
+        "--bits",
+        default="auto",
+        help="precision: 16 (bfloat16, on a GPU), 32 or auto; 4 or 8: adapters on a model that is held in so few "
+        "(QLoRA), computed with as auto does",
+    )
     model.add_argument(
         "--pure_bf16", action="store_true", help="weights in bfloat16, too: a whole model in half the memory"
     )
+    for name in ("quant_type", "double_quant"):
+        options.add_field(model, name, Qlora.model_fields[name])
     model.add_argument("--full_finetune", action="store_true", help="train the whole model, not adapters")
     model.add_argument(
         "--max_shard_size",
@@ -169,8 +176,8 @@ def _optimizer(run: argparse._ArgumentGroup) -> None:
         type=float,
         help="peak learning rate (default: what is usual; "
         + "; ".join(
-            f"{row.name.lower()} {row.learning_rate[Method.LORA]:g}, "
-            f"with --full_finetune {row.learning_rate[Method.FULL]:g}"
+            f"{row.name.lower()} {row.learning_rate.adapters:g}, "
+            f"with --full_finetune {row.learning_rate.whole:g}"
             for row in OBJECTIVES.values()
         )
         + ")",
@@ -204,6 +211,7 @@ def _optimizer(run: argparse._ArgumentGroup) -> None:
         "neftune_noise_alpha",
         "gradient_checkpointing",
         "attn_implementation",
+        "use_liger_kernel",
         "early_stopping_patience",
         "load_best_model_at_end",
     ):

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from speechless.contract import (
+    METHODS,
     BadRows,
     FailureReason,
     Format,
     Hyperparameters,
-    Method,
     Objective,
     Precision,
     Pretrain,
@@ -109,6 +109,9 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
 
     where = device.choose(flags.precision)
     device.check_optimizer(flags.hyperparameters.optim, where)
+    held = flags.qlora if METHODS[flags.method].quantized else None
+    device.check_bits(held, where)
+    device.check_liger(asked=flags.hyperparameters.use_liger_kernel, model=found.model, where=where)
     device.check_trackers(flags.extras.report_to)
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
@@ -129,6 +132,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
         precision=_precision(flags.precision, where.bf16),
         hyperparameters=given,
         lora=flags.lora,
+        held=held,
         length=longest,
         cuda=where.name == "cuda",
         fresh=fresh,
@@ -136,7 +140,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     steps = steps_of(given, found.data.train_rows, flags.extras.stop_after_epochs)
     every = steps_of(given, found.data.train_rows)
     warmup = math.ceil(every * flags.extras.warmup_ratio) if flags.extras.warmup_ratio else given.warmup_steps
-    rate = given.learning_rate or OBJECTIVES[flags.objective].learning_rate[flags.method]
+    rate = given.learning_rate or OBJECTIVES[flags.objective].learning_rate.of(flags.method)
     return Plan(
         model=found.said,
         parameters=shape.parameters,
@@ -279,10 +283,12 @@ def _notes(
     if told := never_at_its_peak(flags.hyperparameters, warmup, steps):
         yield told
     names = {name for name, _, _ in shape.linear}
-    if flags.method is Method.LORA and (strange := sorted({*flags.lora.target_modules} - names)):
+    if METHODS[flags.method].adapters and (strange := sorted({*flags.lora.target_modules} - names)):
         yield f"--lora_modules {','.join(strange)}: no such layer; there are {', '.join(sorted(names))}"
     if flags.extras.predict:
         yield f"the {found.data.heldout_rows} rows held out are answered after the training: {PREDICTIONS}"
+    if flags.hyperparameters.use_liger_kernel:
+        yield "the memory is reckoned without Liger's kernels, with which it is less"
     if flags.objective is Objective.PRETRAIN or flags.hyperparameters.packing:
         yield "rows are packed: there are fewer steps than are told"
 

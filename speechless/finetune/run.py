@@ -14,6 +14,7 @@ from speechless.contract import (
     Method,
     Objective,
     Precision,
+    Qlora,
     RopeScaling,
     Tokenizer,
 )
@@ -52,6 +53,7 @@ class Request:
     lora: Lora = field(default_factory=Lora)
     rope_scaling: RopeScaling | None = None
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    qlora: Qlora = field(default_factory=Qlora)
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped, and at the end."""
     keep: int = 2
@@ -119,6 +121,7 @@ def train(
             objective=request.objective,
             options=request.options.model_dump(mode="json") if request.options else {},
             lora=request.lora,
+            qlora=request.qlora,
             every_steps=request.every_steps,
             logging_steps=request.logging_steps,
             eval_steps=request.eval_steps,

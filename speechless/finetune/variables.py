@@ -95,9 +95,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("GROUP_BY_LENGTH", "group_by_length", T),
     # Objective and model.
     Variable("OBJECTIVE", "objective", default="sft"),
-    Variable("BITS", "bits", default="auto",
-             refused=lambda value: "" if value not in ("4", "8") else
-             "training on a quantized model is not offered yet: set auto, 16 or 32"),
+    Variable("BITS", "bits", default="auto"),
     Variable("FULL_FINETUNE", "the flag --full_finetune, or nothing", F),
     Variable("LORA_R", "lora_r", W, "32", adapters=True),
     Variable("LORA_ALPHA", "lora_alpha", W, "64", adapters=True),

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speechless.contract import (
+    METHODS,
     BadRows,
     FineTuneSpec,
     Format,
     Lora,
-    Method,
     ProgressPhase,
+    Qlora,
     Source,
     decisive,
 )
@@ -56,6 +57,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         lora=spec.lora or Lora(),
         rope_scaling=spec.rope_scaling,
         tokenizer=spec.tokenizer,
+        qlora=spec.qlora or Qlora(),
         out=trained,
         checkpoints=checkpoints(spec, folder),
         scratch=folder,
@@ -78,8 +80,9 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
 
     outcome = train(request, reporter.progress, reporter.stopping, encoding=reporter.progress, begin=begin)
     settings = {**outcome.settings, "resumedFrom": outcome.resumed_from}
-    if spec.method is Method.FULL or not spec.merge:
-        held = Format.HUGGING_FACE if spec.method is Method.FULL else Format.ADAPTER
+    adapters = METHODS[spec.method].adapters
+    if not (adapters and spec.merge):
+        held = Format.ADAPTER if adapters else Format.HUGGING_FACE
         card.write(trained, _card(spec, inputs, adapter=held is Format.ADAPTER), outcome)
         return StageOutput(trained, held, outcome.metrics, seed, settings)
     # What was trained is in the last checkpoint: a new attempt takes it up, and merges.
@@ -110,5 +113,15 @@ def _card(spec: FineTuneSpec, inputs: Mapping[str, Opened], *, adapter: bool) ->
     )
 
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "bitsandbytes",
+)
 STAGE = Definition(sources, work, PACKAGES, checkpoints=True)

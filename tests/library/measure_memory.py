@@ -52,7 +52,7 @@ def _train(objective: Objective, method: Method, folder: Path, wanted: dict[str,
     harness.train(job, training.Record(job.checkpoints))
     shape = sizes.shape_of(model)
     asked = memory.Training(
-        shape, objective, method, "fp32", settings, job.lora, wanted["length"], cuda=False
+        shape, objective, method, "fp32", settings, job.lora, wanted["length"], cuda=False, held=job.held
     )
     return {part.name: part.bytes for part in memory.components(asked)}
 

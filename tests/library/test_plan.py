@@ -21,6 +21,7 @@ pytest_plugins = ("tests.library.model_fixtures",)
 CASES = [
     (Objective.SFT, Method.LORA, False),
     (Objective.SFT, Method.LORA, True),
+    (Objective.SFT, Method.QLORA, False),
     (Objective.SFT, Method.FULL, False),
     (Objective.DPO, Method.FULL, False),
 ]

@@ -15,5 +15,8 @@ BREAKS: dict[str, dict[str, Any]] = {
     "hyperparameters.loadBestModelAtEnd": {"hyperparameters": {"loadBestModelAtEnd": True}},
     "lora": {"method": "Full", "lora": {"r": 8}},
     "ropeScaling": {"ropeScaling": {"type": "yarn"}, "merge": False},
+    "precision": {"method": "QLoRA", "precision": "PureBF16"},
+    "qlora": {"method": "LoRA", "qlora": {"doubleQuant": False}},
+    "qlora.bits": {"method": "QLoRA", "qlora": {"bits": 8, "quantType": "fp4"}},
     "merge": {"method": "Full", "merge": False},
 }

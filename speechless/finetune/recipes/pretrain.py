@@ -10,6 +10,7 @@ from typing import Any
 from speechless.contract import Pretrain
 from speechless.data import Placed
 from speechless.data.render import encoder_for
+from speechless.finetune import liger
 from speechless.finetune.recipes import Columns, sft
 
 COLUMNS = sft.COLUMNS
@@ -58,7 +59,7 @@ def model(job: Any, dtype: Any) -> Any:
 
     made = new_model(job.model, dtype)
     add_tokens(made, job.new_tokens)
-    return made
+    return liger.fused(made) if job.hyperparameters.use_liger_kernel else made
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:

@@ -13,6 +13,7 @@ from speechless.contract.modelinfo import Head
 from speechless.data import Placed
 from speechless.data.examples import Message, Preference
 from speechless.data.render import IGNORED, Renderer
+from speechless.finetune import liger
 from speechless.finetune.heads import HEADS
 from speechless.finetune.recipes import Columns
 
@@ -58,9 +59,11 @@ def size(columns: Columns) -> tuple[int, int]:
 
 def model(job: Any, dtype: Any) -> Any:
     """The model of the folder with a head that gives one number: new, unless the folder has a reward model."""
-    from speechless.finetune.models import load_model
+    from speechless.finetune.models import add_tokens, load_model
 
-    return load_model(job.model, dtype, job.attention, HEADS[Head.SCORE])
+    made = load_model(job.model, dtype, job.attention, HEADS[Head.SCORE], job.held)
+    add_tokens(made, job.new_tokens)
+    return liger.fused(made) if job.hyperparameters.use_liger_kernel else made
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:

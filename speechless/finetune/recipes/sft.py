@@ -8,6 +8,7 @@ from typing import Any
 
 from speechless.data import Placed
 from speechless.data.render import IGNORED, encoder_for
+from speechless.finetune import liger
 from speechless.finetune.custom import Tags, before, weighted
 from speechless.finetune.recipes import Columns
 
@@ -71,9 +72,9 @@ def model(job: Any, dtype: Any) -> Any:
     """The model of the folder, with rows for tokens that are new."""
     from speechless.finetune.models import add_tokens, load_model
 
-    made = load_model(job.model, dtype, job.attention)
+    made = load_model(job.model, dtype, job.attention, held=job.held)
     add_tokens(made, job.new_tokens)
-    return made
+    return liger.fused(made) if job.hyperparameters.use_liger_kernel else made
 
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import DatasetFormat, Objective
+from speechless.contract import DatasetFormat, Method, Objective
 from speechless.contract.objectives import OBJECTIVES, ObjectiveKind, objective_rules
 from speechless.contract.training import CONFLICTS, Conflict
 from tests.apiserver.operator import resources
@@ -47,12 +47,12 @@ def refusals() -> dict[str, tuple[ObjectiveKind, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("objective", Objective)
-@pytest.mark.parametrize("method", ["Full", "LoRA"])
+@pytest.mark.parametrize("method", Method)
 def test_an_objective_is_accepted_with_its_rows_and_options(
-    kube: Kube, namespace: str, objective: Objective, method: str
+    kube: Kube, namespace: str, objective: Objective, method: Method
 ) -> None:
     row = OBJECTIVES[objective]
-    obj = fine_tune(namespace, row, method=method)
+    obj = fine_tune(namespace, row, method=method.value)
     created = kube.create(obj)
     assert created["spec"]["objective"] == objective
     if row.options:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import DatasetFormat, Dpo, FineTuneSettings, Method, Objective, decisive, parse_spec
+from speechless.contract import DatasetFormat, Dpo, FineTuneSettings, Objective, decisive, parse_spec
 from speechless.contract.objectives import OBJECTIVES, objective_rules
 from speechless.finetune.recipes import RECIPES
 
@@ -26,7 +26,7 @@ def spec(**more: Any) -> Any:
 def test_every_name_has_a_row_and_a_recipe() -> None:
     assert list(OBJECTIVES) == list(Objective) == list(RECIPES)
     for row in OBJECTIVES.values():
-        assert set(row.learning_rate) == set(Method)
+        assert row.learning_rate.whole < row.learning_rate.adapters
         assert row.formats
         assert bool(row.options) == (row.settings is not None)
         assert RECIPES[row.name].taken, "a message names what it learns from"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import DatasetFormat, Dpo, Method, Objective, Precision, Pretrain, Reward
+from speechless.contract import DatasetFormat, Dpo, Method, Objective, Precision, Pretrain, Qlora, Reward
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data import FLAGS
 from speechless.data.places import places
@@ -146,6 +146,31 @@ def test_settings_reach_their_fields_and_those_that_do_not_go_together_are_named
         assert said in refusal(capsys, *argv)
 
 
+@pytest.mark.parametrize(
+    ("argv", "qlora"),
+    [
+        ("--bits 4", Qlora()),
+        ("--bits 8", Qlora(bits=8)),
+        ("--bits 4 --quant_type fp4 --double_quant False", Qlora(quant_type="fp4", double_quant=False)),
+        ("--bits=4 --bf16 --quant_type nf4 --double_quant", Qlora()),
+    ],
+)
+def test_a_model_is_held_in_fewer_bits(argv: str, qlora: Qlora) -> None:
+    given = parse([*NEEDED, *argv.split(), "--lora_r", "8"])
+    assert (given.method, given.precision, given.qlora) == (Method.QLORA, Precision.AUTO, qlora)
+    assert parse(NEEDED).method is Method.LORA
+
+
+@pytest.mark.parametrize("bits", ["auto", "8"])
+def test_what_is_of_4_bits_is_told_beside_others(bits: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scripts of earlier versions said it always."""
+    given = parse([*NEEDED, "--bits", bits, "--quant_type", "fp4", "--double_quant", "false"])
+    assert given.qlora == Qlora(bits=8 if bits == "8" else 4)
+    error = capsys.readouterr().err
+    for name in ("--quant_type fp4", "--double_quant false"):
+        assert f"{name} has no effect with --bits {bits}: it goes with --bits 4" in error
+
+
 def test_a_dataset_is_a_list_with_commas_or_one_place_whose_name_has_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,9 +191,13 @@ def test_the_old_short_form_is_taken_with_a_word(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--bits", "4"], "--bits 4: training on a quantized model is not offered yet"),
-        (["--bits", "8"], "--bits 8: training on a quantized model"),
-        (["--bits", "64"], "--bits 64: one of auto, 16, 32"),
+        (
+            ["--bits", "4", "--full_finetune"],
+            "--bits 4 and --full_finetune: quantized weights cannot be trained",
+        ),
+        (["--bits", "4", "--pure_bf16"], "--pure_bf16 goes with --bits 16, not with --bits 4"),
+        (["--bits", "4", "--quant_type", "int4"], "--quant_type: invalid choice: 'int4'"),
+        (["--bits", "64"], "--bits 64: one of auto, 16, 32, 4, 8"),
         (["--dataset_format", "vicuna"], "--dataset_format vicuna is not offered; one of auto"),
         (["--bad_rows", "drop"], "--bad_rows"),
         (["--full_finetune", "--lora_r", "8"], "--lora_r has no effect with --full_finetune"),

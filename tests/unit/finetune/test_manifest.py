@@ -49,6 +49,17 @@ def write(folder: Path, spec: dict[str, Any], **more: Any) -> Path:
     return file
 
 
+def test_a_manifest_of_fewer_bits_is_the_same_run_as_its_flags(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    spec = SPEC | {"method": "QLoRA", "precision": "Auto", "qlora": {"bits": 4, "doubleQuant": False}}
+    flags, _ = flags_of("tuned", spec, {"store": tmp_path})
+    needed = ["--model_name_or_path", "x", "--dataset", "y"]
+    same = parse([*needed, "--bits", "4", "--double_quant", "false"])
+    assert (flags.method, flags.precision, flags.qlora) == (same.method, same.precision, same.qlora)
+    with pytest.raises(Wrong, match="precision PureBF16 is not for method QLoRA"):
+        flags_of("tuned", spec | {"precision": "PureBF16"}, {"store": tmp_path})
+
+
 def test_a_manifest_is_the_same_run_as_its_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "claim" / "base").mkdir(parents=True)
     flags, notes = flags_of("tuned", SPEC, {"store": tmp_path / "claim"})

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from speechless.contract import Hyperparameters, Lora, Method, Objective
+from speechless.contract import METHODS, Hyperparameters, Lora, Method, Objective, Qlora
 from speechless.contract.modelinfo import Head
 from speechless.errors import StageError
 from speechless.finetune import context, memory, sizes
@@ -71,6 +71,23 @@ def test_parts(change: dict[str, Any], expected: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("qlora", "size"),
+    [
+        (Qlora(), 600 * (4 + 0.127) / 8),
+        (Qlora(double_quant=False), 600 * 4.5 / 8),
+        (Qlora(bits=8), 600),
+    ],
+)
+def test_weights_in_fewer_bits(qlora: Qlora, size: float) -> None:
+    """10 x 20 + 10 x 40 = 600 of the 1000 parameters are in linear layers."""
+    found = parts(replace(SFT, method=Method.QLORA, held=qlora))
+    assert found["quantized weights"] == pytest.approx(size, abs=1)
+    assert (found["weights"], found["a layer while it is computed"]) == (400 * 2, 400 * 2)
+    same = ("adapters", "gradients", "optimizer", "activations")
+    assert [found[name] for name in same] == [parts(SFT)[name] for name in same]
+
+
+@pytest.mark.parametrize(
     ("settings", "name", "size"),
     [
         ({"optim": "paged_adamw_8bit"}, "optimizer", 1280),
@@ -86,7 +103,7 @@ def test_settings(settings: dict[str, Any], name: str, size: int) -> None:
 
 def test_every_optimizer_and_every_method_has_its_bytes() -> None:
     assert set(memory.OPTIMIZERS) == set(get_args(Hyperparameters.model_fields["optim"].annotation))
-    assert {method for method, _ in memory.ACTIVATIONS} == set(Method)
+    assert {adapters for adapters, _ in memory.ACTIVATIONS} == {row.adapters for row in METHODS.values()}
 
 
 def test_what_to_change_is_said_until_it_fits() -> None:
@@ -104,6 +121,7 @@ def test_what_to_change_is_said_until_it_fits() -> None:
         "--optim paged_adamw_8bit",
         "--pure_bf16",
         "without --full_finetune (LoRA)",
+        "--bits 4",
         "--model_max_length 256",
     ]
     assert much.after > much.available

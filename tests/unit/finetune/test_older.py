@@ -79,7 +79,7 @@ def test_a_flag_reaches_its_setting_in_both_forms(
             0,
         ),
         ("--dataloader_num_workers 3 --per_device_eval_batch_size 1", "packing", False, 2),
-        ("--bits 16 --quant_type nf4 --double_quant", "packing", False, 2),
+        ("--bits 16 --quant_type nf4 --double_quant", "packing", False, 3),
     ],
 )
 def test_what_is_done_anyway_is_taken_silently_and_all_else_with_a_line(

@@ -82,7 +82,7 @@ source ${SCRIPT_PATH}/task.env
 echo "$BITS $NUM_GPUS $OPTIM $SAVE_TOTAL_LIMIT" > ran
 exit 3
 """
-EDITS = {"BITS=4": "BITS=16", "NUM_GPUS=4": "NUM_GPUS=1", "PROMPT_TYPE=alpaca": "PROMPT_TYPE="}
+EDITS = {"NUM_GPUS=4": "NUM_GPUS=1", "PROMPT_TYPE=alpaca": "PROMPT_TYPE="}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -108,9 +108,10 @@ def test_an_older_directory_says_what_to_edit_and_then_runs(
         text = text.replace(old, new)
     (folder / "task.env").write_text(text)
     assert main(["run", "--task_name", "old"]) == 3
-    assert (folder / "ran").read_text() == "16 1 paged_adamw_8bit --save_total_limit 3\n"
+    assert (folder / "ran").read_text() == "4 1 paged_adamw_8bit --save_total_limit 3\n"
 
     flags = parse(variables.arguments(tasks.settings(folder), os.environ))
+    assert (flags.method, flags.qlora.bits) == ("QLoRA", 4)
     assert flags.model == "/opt/local/llm_models/huggingface.co/org/base"
     assert (flags.dataset, flags.save_total_limit) == ("/opt/local/datasets/speechless_data/rows.jsonl", 3)
     assert flags.of_the_model == {"rope_theta": 1e6, "sliding_window": 4096}

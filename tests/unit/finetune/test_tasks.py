@@ -270,7 +270,7 @@ def test_a_setting_that_nothing_reads_is_told(
 def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
     spy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    add(spy, "BITS=4\nNUM_GPUS=4\nPROMPT_TYPE=alpaca\nDEEPSEED_STAGE2='--deepspeed x.json'\n"
+    add(spy, "NUM_GPUS=4\nPROMPT_TYPE=alpaca\nDEEPSEED_STAGE2='--deepspeed x.json'\n"
              "LEARNING_RATE=fast\n"
              "LORA_R=1.5\nPACKING=perhaps\n")  # fmt: skip
     first = (spy / "task.env").read_text().count("\n") - 6
@@ -281,7 +281,6 @@ def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
     assert len(told) == 7
     for number, said in enumerate(
         (
-            "BITS=4: training on a quantized model is not offered yet: set auto, 16 or 32",
             "NUM_GPUS=4: training on several GPUs is not offered yet",
             "PROMPT_TYPE=alpaca: conversations are rendered by the model's chat template",
             "DEEPSEED_STAGE2=--deepspeed x.json: DeepSpeed is not offered yet",

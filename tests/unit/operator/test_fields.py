@@ -52,6 +52,9 @@ INSTEAD: dict[str, Object] = {
         if row.settings
         for field in row.settings.model_fields.values()
     },
+    "qlora.bits": {"method": "QLoRA"},
+    "qlora.quantType": {"method": "QLoRA"},
+    "qlora.doubleQuant": {"method": "QLoRA"},
     "gates.0.min": {"gates": [{"metric": "humaneval/pass@1"}]},
     "gates.0.max": {"gates": [{"metric": "humaneval/pass@1"}]},
 }
