@@ -174,7 +174,7 @@ OBJECTIVES: dict[Objective, ObjectiveKind] = {
             name=Objective.REWARD,
             text="a reward model, which gives the better of two answers the higher number.",
             formats=(DatasetFormat.PREFERENCE,),
-            learning_rate={Method.FULL: 1e-5, Method.LORA: 1e-4},
+            learning_rate=Rates(whole=1e-5, adapters=1e-4),
             options="reward",
             settings=Reward,
             head=Head.SCORE,
