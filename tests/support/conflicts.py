@@ -14,9 +14,9 @@ BREAKS: dict[str, dict[str, Any]] = {
     "hyperparameters.earlyStoppingPatience": {"hyperparameters": {"earlyStoppingPatience": 2}},
     "hyperparameters.loadBestModelAtEnd": {"hyperparameters": {"loadBestModelAtEnd": True}},
     "lora": {"method": "Full", "lora": {"r": 8}},
-    "ropeScaling": {"ropeScaling": {"type": "yarn"}, "merge": False},
     "precision": {"method": "QLoRA", "precision": "PureBF16"},
     "qlora": {"method": "LoRA", "qlora": {"doubleQuant": False}},
     "qlora.bits": {"method": "QLoRA", "qlora": {"bits": 8, "quantType": "fp4"}},
+    "ropeScaling": {"ropeScaling": {"type": "yarn"}, "merge": False},
     "merge": {"method": "Full", "merge": False},
 }

@@ -12,7 +12,6 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from speechless.contract import FailureReason, Metric, ProgressPhase
-from speechless.contract.needs import EVALUATING
 from speechless.data.places import locate_data, part_of
 from speechless.data.splits import one_file
 from speechless.environment import DATA
@@ -26,11 +25,10 @@ from speechless.eval.humaneval.suite import generate, tokens_needed
 from speechless.eval.report import TaskOutcomes, own_versions, sha256_of
 from speechless.eval.sandbox import pool
 from speechless.eval.sandbox.model import Limits
-from speechless.generate import Completion, Generator, Sampling, find_model, open_generator
+from speechless.generate import Completion, Generator, Sampling, open_generator
 from speechless.output import Document
 from speechless.progress import showing
 from speechless.store.digest import sampled_digest
-from speechless.store.modelcheck import check_model
 from speechless.store.models import locate_model
 
 log = logging.getLogger(__name__)
@@ -73,8 +71,6 @@ class Settings:
         data = given.data and locate_data(given.data, part=part, needed=reads)
         if given.base_url is None:
             place = locate_model(given.model, needed=generates)
-            if generates:
-                check_model(find_model(place.path).path, place.said, EVALUATING.problem_of)
             model, name = str(place.path), place.name
         else:
             model, name = given.model, given.model.replace("/", "--")

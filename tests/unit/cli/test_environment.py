@@ -92,7 +92,7 @@ def test_the_model_of_the_environment(
     write_model(MODELS.folder() / "org" / "judge", **judge)
     assert status_of(main, [*words, "--model", "org/judge"]) == 1
     told = capsys.readouterr().err
-    assert "org/judge: it is no model that writes (reward model, LlamaForSequenceClassification), " in told
+    assert "judge: it is no model that writes (reward model, LlamaForSequenceClassification), " in told
     assert "take the language model that it was made from" in told
 
 

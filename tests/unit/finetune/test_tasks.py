@@ -273,12 +273,12 @@ def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
     add(spy, "NUM_GPUS=4\nPROMPT_TYPE=alpaca\nDEEPSEED_STAGE2='--deepspeed x.json'\n"
              "LEARNING_RATE=fast\n"
              "LORA_R=1.5\nPACKING=perhaps\n")  # fmt: skip
-    first = (spy / "task.env").read_text().count("\n") - 6
+    first = (spy / "task.env").read_text().count("\n") - 5
     capsys.readouterr()
     assert main(["run", "--task_name", "x"]) == 2
     told = capsys.readouterr().err.splitlines()
     assert not (spy / "argv").exists()
-    assert len(told) == 7
+    assert len(told) == 6
     for number, said in enumerate(
         (
             "NUM_GPUS=4: training on several GPUs is not offered yet",
