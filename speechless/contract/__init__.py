@@ -21,6 +21,7 @@ from speechless.contract.finetune import (
     FineTuneSettings,
     FineTuneSpec,
     Hyperparameters,
+    LongRows,
     Lora,
 )
 from speechless.contract.model import unknown_fields
@@ -74,6 +75,7 @@ __all__ = [
     "Hyperparameters",
     "InputRecord",
     "Kto",
+    "LongRows",
     "Lora",
     "Manifest",
     "Method",

@@ -32,6 +32,8 @@ def _packs(objective: Objective) -> bool:
 
 
 _PACKING = [row.name for row in OBJECTIVES.values() if row.packing is not Packing.NEVER]
+_CUT = [row.name for row in OBJECTIVES.values() if row.packing is not Packing.ALWAYS]
+"""Where every row is packed, a long one goes on in the next block."""
 _GROUPED = [row.name for row in OBJECTIVES.values() if row.packing is Packing.ASKED]
 """Packed rows have one length; the trainers of the others look for rows of one sequence."""
 
@@ -55,6 +57,24 @@ CONFLICTS = (
             and (spec.hyperparameters.packing or spec.objective not in _GROUPED)
         ),
         cel=f"!{_H}.groupByLength || (self.objective in {_cel(_GROUPED)} && !{_H}.packing)",
+    ),
+    Conflict(
+        field="hyperparameters.warmupRatio",
+        message="warmupRatio and warmupSteps say the same: remove one of them",
+        breaks=lambda spec, _: bool(spec.hyperparameters.warmup_ratio and spec.hyperparameters.warmup_steps),
+        cel=f"!has({_H}.warmupRatio) || {_H}.warmupSteps == 0",
+    ),
+    Conflict(
+        field="hyperparameters.longRows",
+        message=f"longRows goes with objective {', '.join(_CUT)}: of other objectives no row is too long",
+        breaks=lambda spec, _: spec.hyperparameters.long_rows != "Cut" and spec.objective not in _CUT,
+        cel=f"{_H}.longRows == 'Cut' || self.objective in {_cel(_CUT)}",
+    ),
+    Conflict(
+        field="hyperparameters.evalSteps",
+        message="evalSteps needs held-out rows: set dataset.evalFraction",
+        breaks=lambda spec, held_out: bool(spec.hyperparameters.eval_steps) and not held_out,
+        cel=f"!has({_H}.evalSteps) || self.dataset.evalFraction > 0.0",
     ),
     Conflict(
         field="hyperparameters.earlyStoppingPatience",

@@ -20,6 +20,7 @@ from speechless.contract import (
     DatasetFormat,
     FineTuneSettings,
     Hyperparameters,
+    LongRows,
     Lora,
     Method,
     Objective,
@@ -64,8 +65,8 @@ class Flags(NamedTuple):
     max_eval_samples: int | None
     save_steps: int
     save_total_limit: int
+    save_every_epoch: bool
     logging_steps: int
-    eval_steps: int | None
     restart: bool
     output: str
     extras: Extras
@@ -157,6 +158,7 @@ def _check_settings(parser: Parser, flags: Flags) -> None:
     )
     if conflict := conflict_of(made, held_out=flags.eval_dataset_size > 0):
         name = to_snake(conflict.field.rpartition(".")[2])
+        name = _FLAG_OF.get(name, name)
         parser.error(f"--{name}: {conflict.message}")
 
 
@@ -178,8 +180,6 @@ def _check_strategies(parser: Parser, given: argparse.Namespace) -> None:
             setattr(given, name, None)
     if given.save_steps is None:
         given.save_steps = SAVE_STEPS if given.save_strategy == "steps" else 0
-    if given.eval_steps is not None and not given.eval_dataset_size:
-        parser.error("--eval_steps has no effect without held-out rows: set --eval_dataset_size")
 
 
 def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
@@ -194,8 +194,7 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
         parser.error(
             f"--task_name {given.task_name!r}: letters, digits, '.', '_' and '-'; it is a part of a file's name"
         )
-    if given.warmup_ratio is not None and (given.warmup_steps or given.warmup_ratio == 1):
-        parser.error("--warmup_ratio: below 1, and without --warmup_steps")
+    given.warmup_ratio = given.warmup_ratio or None  # older scripts say 0 for none
     early = given.num_early_stopping_train_epochs
     if early is not None and given.max_steps is not None:
         parser.error(
@@ -205,7 +204,7 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
         parser.error(
             f"--num_early_stopping_train_epochs {early:g}: more than --num_train_epochs {given.num_train_epochs:g}"
         )
-    for name, least in (("logging_steps", 1), ("save_steps", 0), ("save_total_limit", 1), ("eval_steps", 1)):
+    for name, least in (("logging_steps", 1), ("save_steps", 0), ("save_total_limit", 1)):
         if getattr(given, name) is not None and getattr(given, name) < least:
             parser.error(f"--{name}: at least {least}")
     for name in ("max_train_samples", "eval_dataset_size", "max_eval_samples"):
@@ -224,6 +223,7 @@ _LORA = {
 """Flags of adapters, with their defaults."""
 _FLAG_OF = {
     "max_length": "model_max_length",
+    "long_rows": "force_remove_overlength_samples",
     "r": "lora_r",
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",
@@ -252,7 +252,11 @@ def _flags(given: argparse.Namespace) -> Flags:
         objective=options.NAMES[given.objective],
         options=options.settings(given, options.NAMES[given.objective]),
         method=Method.FULL if given.full_finetune else Method.LORA,
-        hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),
+        hyperparameters=Hyperparameters(
+            **same,
+            max_length=given.model_max_length,
+            long_rows=LongRows.DROP if given.force_remove_overlength_samples else LongRows.CUT,
+        ),
         lora=Lora(
             r=lora["lora_r"],
             alpha=lora["lora_alpha"],
@@ -267,8 +271,8 @@ def _flags(given: argparse.Namespace) -> Flags:
         max_eval_samples=given.max_eval_samples,
         save_steps=given.save_steps,
         save_total_limit=given.save_total_limit,
+        save_every_epoch=given.save_strategy == "epoch",
         logging_steps=given.logging_steps,
-        eval_steps=given.eval_steps,
         restart=given.restart,
         output=given.output,
         extras=_extras(given),
@@ -286,10 +290,7 @@ OWN = ("rope_theta", "sliding_window")
 def _extras(given: argparse.Namespace) -> Extras:
     early = given.num_early_stopping_train_epochs
     return Extras(
-        warmup_ratio=given.warmup_ratio or None,
         stop_after_epochs=early if early != given.num_train_epochs else None,
-        save_every_epoch=given.save_strategy == "epoch",
-        remove_long_rows=given.force_remove_overlength_samples,
         report_to=_trackers(given.report_to),
         run_name=given.task_name or "",
         max_memory_mb=given.max_memory_MB,

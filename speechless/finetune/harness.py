@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from speechless.contract import FailureReason, Method, Metric, Precision
+from speechless.contract import FailureReason, LongRows, Method, Metric, Precision
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
@@ -217,7 +217,7 @@ def _metrics(
         "train/rows_bad": job.rows.bad + counts.bad,
         "train/parameters": trainable,
     }
-    if job.extras.remove_long_rows:
+    if job.hyperparameters.long_rows is LongRows.DROP:
         numbers["train/rows_removed"] = counts.removed
     return tuple(Metric(name=name, value=value) for name, value in numbers.items())
 
@@ -238,7 +238,7 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         "per_device_eval_batch_size": given.per_device_train_batch_size,
         "gradient_accumulation_steps": given.gradient_accumulation_steps,
         # Below 1, Transformers takes it for a part of all steps.
-        "warmup_steps": given.warmup_steps if job.extras.warmup_ratio is None else job.extras.warmup_ratio,
+        "warmup_steps": given.warmup_ratio or given.warmup_steps,
         "lr_scheduler_type": given.lr_scheduler_type,
         "weight_decay": given.weight_decay,
         "max_grad_norm": given.max_grad_norm,
@@ -255,8 +255,8 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         else given.gradient_checkpointing,
         "dataloader_pin_memory": not cpu,
         "ddp_find_unused_parameters": False,
-        "eval_strategy": "no" if not evaluate else "steps" if job.eval_steps else "epoch",
-        "eval_steps": job.eval_steps,
+        "eval_strategy": "no" if not evaluate else "steps" if given.eval_steps else "epoch",
+        "eval_steps": given.eval_steps,
         "prediction_loss_only": True,
         "save_strategy": "no",
         "logging_steps": job.logging_steps,

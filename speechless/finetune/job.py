@@ -73,14 +73,8 @@ TRACKERS: dict[str, tuple[str, ...]] = {
 class Extras(_Document):
     """What a command line can say beside the settings of a FineTune."""
 
-    warmup_ratio: float | None = None
-    """The part of all steps in which the learning rate rises, below 1; None: `hyperparameters.warmup_steps` counts."""
     stop_after_epochs: float | None = None
     """The run ends after so many epochs, while the learning rate is planned over all of them."""
-    save_every_epoch: bool = False
-    """A checkpoint after every epoch, instead of every so many steps."""
-    remove_long_rows: bool = False
-    """Rows longer than the limit are left out, not cut."""
     report_to: tuple[str, ...] = ()
     """Trackers that get what is logged, by Transformers' names; `all`: those that are installed."""
     run_name: str = ""
@@ -95,7 +89,7 @@ class Extras(_Document):
         return {name: value for name, value in told.items() if name in _DECIDE}
 
 
-_DECIDE = ("warmup_ratio", "stop_after_epochs", "remove_long_rows")
+_DECIDE = ("stop_after_epochs",)
 
 
 class Job(_Document):
@@ -118,9 +112,9 @@ class Job(_Document):
     lora: Lora = Lora()
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped, and at the end."""
+    every_epoch: bool = False
+    """A checkpoint after every epoch, too."""
     logging_steps: int = 1
-    eval_steps: int | None = None
-    """Steps between evaluations on the held-out rows; None: after every epoch."""
     precision: Precision = Precision.AUTO
     base_name: str = ""
     """What an adapter calls its base model."""

@@ -182,7 +182,7 @@ def _when(run: argparse._ArgumentGroup) -> None:
         choices=("no", "steps", "epoch"),
         help="when the loss on rows held out is measured (default: steps with --eval_steps, else epoch)",
     )
-    run.add_argument("--eval_steps", type=int, help="steps between two evaluations")
+    options.add_field(run, "eval_steps", Hyperparameters.model_fields["eval_steps"])
     run.add_argument(
         "--save_strategy",
         choices=("no", "steps", "epoch"),

@@ -116,7 +116,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     )
     steps = steps_of(given, found.data.train_rows, flags.extras.stop_after_epochs)
     every = steps_of(given, found.data.train_rows)
-    warmup = math.ceil(every * flags.extras.warmup_ratio) if flags.extras.warmup_ratio else given.warmup_steps
+    warmup = math.ceil(every * given.warmup_ratio) if given.warmup_ratio else given.warmup_steps
     rate = given.learning_rate or OBJECTIVES[flags.objective].learning_rate[flags.method]
     return Plan(
         model=found.said,
@@ -210,13 +210,8 @@ def _pieces(placed: Placed, columns: Columns, limit: int, tokenizer: Any) -> lis
 
 def _checkpoints(flags: Flags) -> str:
     every = flags.save_steps
-    when = (
-        "every epoch"
-        if flags.extras.save_every_epoch
-        else f"every {every} steps"
-        if every
-        else "when interrupted"
-    )
+    told = [f"every {every} steps"] * bool(every) + ["every epoch"] * flags.save_every_epoch
+    when = ", ".join(told) or "when interrupted"
     return f"{when} and at the end; the last {flags.save_total_limit} are kept"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from speechless.contract import FailureReason, Hyperparameters, Lora, Method, Objective, Precision
+from speechless.contract import FailureReason, Hyperparameters, LongRows, Lora, Method, Objective, Precision
 from speechless.data import Survey
 from speechless.errors import StageError
 from speechless.finetune import rows
@@ -45,9 +45,9 @@ class Request:
     """Steps between checkpoints; 0: only when stopped, and at the end."""
     keep: int = 2
     """Checkpoints kept."""
+    every_epoch: bool = False
+    """A checkpoint after every epoch, too."""
     logging_steps: int = 1
-    eval_steps: int | None = None
-    """Steps between evaluations on the held-out rows; None: after every epoch."""
     precision: Precision = Precision.AUTO
     base_name: str = ""
     """What an adapter calls its base model."""
@@ -87,7 +87,7 @@ def train(
     with Training(request.scratch, ranks) as training:
         limit = request.hyperparameters.max_length
         packing = request.hyperparameters.packing
-        remove = request.extras.remove_long_rows
+        remove = request.hyperparameters.long_rows is LongRows.DROP
         how = Encoding(request.model, request.objective, limit, request.skip_bad_rows, packing, remove)
         made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
         begin()
@@ -104,8 +104,8 @@ def train(
             options=request.options.model_dump(mode="json") if request.options else {},
             lora=request.lora,
             every_steps=request.every_steps,
+            every_epoch=request.every_epoch,
             logging_steps=request.logging_steps,
-            eval_steps=request.eval_steps,
             precision=request.precision,
             base_name=request.base_name,
             extras=request.extras,

@@ -69,7 +69,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Save after each epoch, if asked to; do not spend a pod's last seconds on evaluating."""
         if self.interrupted:
             control.should_evaluate = False
-        elif self._job.extras.save_every_epoch and not control.should_training_stop:
+        elif self._job.every_epoch and not control.should_training_stop:
             control.should_save = state.global_step < state.max_steps
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -59,6 +59,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         scratch=folder,
         rows=Path(spec.work_dir) / "rows",
         every_steps=spec.checkpoints.every_steps,
+        every_epoch=spec.checkpoints.every_epoch,
         keep=spec.checkpoints.keep,
         precision=spec.precision,
         base_name=spec.model.uri,

@@ -39,13 +39,13 @@ def test_a_run_ends_after_some_epochs_of_a_schedule_over_all(model: Path, tmp_pa
 
 
 def test_a_checkpoint_after_every_epoch(model: Path, tmp_path: Path) -> None:
-    settings = {"hyperparameters": EPOCHS, "extras": Extras(save_every_epoch=True)}
+    settings = {"hyperparameters": EPOCHS, "every_epoch": True}
     told, _ = run(job(model, tmp_path, Objective.SFT, Method.LORA, **settings))
     assert told.kept == [2, 4, 6, 8]
 
 
 def test_the_learning_rate_rises_over_a_part_of_the_steps(model: Path, tmp_path: Path) -> None:
-    settings = {"hyperparameters": EPOCHS, "extras": Extras(warmup_ratio=0.5)}
+    settings = {"hyperparameters": EPOCHS.model_copy(update={"warmup_ratio": 0.5})}
     told, _ = run(job(model, tmp_path, Objective.SFT, Method.LORA, **settings))
     rates = [value["learning_rate"] for value in told.values if "learning_rate" in value]
     assert rates.index(max(rates)) == 4
