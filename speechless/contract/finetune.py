@@ -21,6 +21,7 @@ from speechless.contract.objectives import (
     problem_of,
 )
 from speechless.contract.stages import Publishing, Source, StageName
+from speechless.contract.tracking import Tracking
 from speechless.contract.training import conflict_of
 
 
@@ -165,6 +166,8 @@ class FineTuneSettings(ContractModel):
     """The adapters' shape, for method LoRA."""
     checkpoints: Checkpoints = Checkpoints()
     """Checkpoints during the training."""
+    tracking: Tracking = Tracking()
+    """Trackers that get what is logged. They do not decide the result."""
     merge: bool = True
     """Method LoRA: true publishes the merged model, false the adapter alone."""
 

@@ -83,6 +83,12 @@ CONFLICTS = (
         cel=f"!has({_H}.earlyStoppingPatience) || self.dataset.evalFraction > 0.0",
     ),
     Conflict(
+        field="tracking.runName",
+        message="runName is for trackers, and none is named: set tracking.reportTo, or remove it",
+        breaks=lambda spec, _: spec.tracking.run_name is not None and not spec.tracking.report_to,
+        cel="!has(self.tracking.runName) || (has(self.tracking.reportTo) && size(self.tracking.reportTo) > 0)",
+    ),
+    Conflict(
         field="lora",
         message=f"lora goes with method {Method.LORA}: remove lora, or set method: {Method.LORA}",
         breaks=lambda spec, _: spec.lora is not None and spec.method is not Method.LORA,

@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,6 @@ import torch
 from speechless.contract import FailureReason, Precision
 from speechless.cpus import usable_cpus
 from speechless.errors import StageError
-from speechless.finetune.job import TRACKERS
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +67,6 @@ def check_optimizer(name: str, where: Device) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         what = f"optim {name} needs the package bitsandbytes, which is not installed"
         raise StageError(FailureReason.INVALID_SPEC, what, "pip install bitsandbytes, or use adamw_torch")
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """StageError(INVALID_SPEC) for a tracker whose package is not installed."""
-    for name in names:
-        packages = TRACKERS[name]
-        if packages and not any(importlib.util.find_spec(package) for package in packages):
-            what = f"--report_to {name} needs the package {packages[0]}, which is not installed"
-            raise StageError(FailureReason.INVALID_SPEC, what, f"pip install {packages[0]}, or leave it out")
 
 
 def limit_memory(megabytes: int | None, where: Device) -> None:

@@ -211,6 +211,8 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         base_name=base.said,
         skip_bad_rows=flags.bad_rows is BadRows.SKIP,
         extras=flags.extras,
+        tracking=flags.tracking,
+        reports=outputs.reports,
         identity=identity_of(flags, base.path, digests),
     )
 

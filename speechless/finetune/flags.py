@@ -27,13 +27,14 @@ from speechless.contract import (
     Precision,
 )
 from speechless.contract.objectives import OBJECTIVES, problem_of
+from speechless.contract.tracking import TRACKERS, Tracking
 from speechless.contract.training import conflict_of
 from speechless.data import FLAGS
 from speechless.data.places import part_of
 from speechless.errors import StageError
-from speechless.finetune import older, options
-from speechless.finetune.job import TRACKERS, Extras
-from speechless.finetune.parser import EVAL_ROWS, SAVE_STEPS, build_parser
+from speechless.finetune import older, options, trackers
+from speechless.finetune.job import Extras
+from speechless.finetune.parser import EVAL_ROWS, REPORT_TO, SAVE_STEPS, build_parser
 from speechless.store.words import DataPart
 
 __all__ = ["Flags", "build_parser", "parse"]
@@ -70,6 +71,7 @@ class Flags(NamedTuple):
     restart: bool
     output: str
     extras: Extras
+    tracking: Tracking
     task: str
     """The label of the run; empty: none."""
     of_the_model: Mapping[str, float]
@@ -184,11 +186,10 @@ def _check_strategies(parser: Parser, given: argparse.Namespace) -> None:
 
 def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
     """Numbers that mean something."""
-    for name in _trackers(given.report_to):
-        if name not in TRACKERS:
-            known = ("none", *TRACKERS)
+    for name in filter(None, given.report_to.split(",")):
+        if name not in REPORT_TO:
             parser.error(
-                f"--report_to {name} is not offered{did_you_mean(name, known)}; one of {', '.join(known)}"
+                f"--report_to {name} is not offered{did_you_mean(name, REPORT_TO)}; one of {', '.join(REPORT_TO)}"
             )
     if given.task_name is not None and not re.fullmatch(r"[\w.+@ -]+", given.task_name):
         parser.error(
@@ -223,6 +224,7 @@ _LORA = {
 """Flags of adapters, with their defaults."""
 _FLAG_OF = {
     "max_length": "model_max_length",
+    "run_name": "task_name",
     "long_rows": "force_remove_overlength_samples",
     "r": "lora_r",
     "alpha": "lora_alpha",
@@ -276,6 +278,7 @@ def _flags(given: argparse.Namespace) -> Flags:
         restart=given.restart,
         output=given.output,
         extras=_extras(given),
+        tracking=_tracking(given),
         task=given.task_name or "",
         of_the_model={name: told for name in OWN if (told := getattr(given, name)) is not None},
         dry_run=given.dry_run,
@@ -291,11 +294,16 @@ def _extras(given: argparse.Namespace) -> Extras:
     early = given.num_early_stopping_train_epochs
     return Extras(
         stop_after_epochs=early if early != given.num_train_epochs else None,
-        report_to=_trackers(given.report_to),
-        run_name=given.task_name or "",
         max_memory_mb=given.max_memory_MB,
     )
 
 
-def _trackers(word: str) -> tuple[str, ...]:
-    return tuple(name for name in word.split(",") if name and name != "none")
+def _tracking(given: argparse.Namespace) -> Tracking:
+    """`all` is what is installed and set up; its line says what that is."""
+    words = [*filter(None, given.report_to.split(","))]
+    if "all" in words:
+        found = trackers.ready(given.output_dir)
+        given.told.append(f"--report_to all: {', '.join(found) or 'no tracker is installed and set up'}")
+    else:
+        found = tuple(name for name, row in TRACKERS.items() if row.flag in words)
+    return Tracking(report_to=found, run_name=given.task_name if found else None)

@@ -21,6 +21,7 @@ from speechless.finetune.adapters import adapters_of
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.speed import Cost, Speed, peak_of
+from speechless.finetune.trackers import Trackers
 
 if TYPE_CHECKING:
     from speechless.finetune.device import Device
@@ -60,6 +61,11 @@ def train(job: Job, starter: Starter) -> Outcome:
 
     Stopped on the way: a checkpoint is saved and StageError(INTERRUPTED) raised; the same job goes on from there.
     """
+    with Trackers(job) as trackers:
+        return _train(job, starter, trackers)
+
+
+def _train(job: Job, starter: Starter, trackers: Trackers) -> Outcome:
     import torch
     from datasets import Dataset
 
@@ -71,7 +77,6 @@ def train(job: Job, starter: Starter) -> Outcome:
     # Where and how to compute.
     where = device.choose(job.precision)
     device.check_optimizer(job.hyperparameters.optim, where)
-    device.check_trackers(job.extras.report_to)
     device.limit_memory(job.extras.max_memory_mb, where)
     chosen = device.attention(job.hyperparameters.attn_implementation, where)
     given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
@@ -84,6 +89,8 @@ def train(job: Job, starter: Starter) -> Outcome:
     rows = Dataset.from_file(str(job.rows.train))
     heldout = Dataset.from_file(str(job.rows.heldout)) if job.rows.heldout else None
     _check(starter)
+    # Before anything that costs time.
+    trackers.connect()
 
     # The model. Full: float32 weights, because small updates vanish in bfloat16. LoRA: the base is not updated.
     full = job.method is Method.FULL
@@ -99,7 +106,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
-    watch = Watch(job, starter)
+    watch = Watch(job, starter, trackers)
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
     trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
     if where.name == "cpu":
@@ -264,8 +271,7 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         # The default shows the loss before it became NaN.
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
-        "report_to": list(job.extras.report_to) or "none",
-        "run_name": job.extras.run_name or None,
+        "report_to": "none",  # `Trackers` reports
     }
 
 

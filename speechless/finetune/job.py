@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from speechless.contract import Hyperparameters, Lora, Method, Metric, Objective, Precision
 from speechless.contract.objectives import OBJECTIVES
+from speechless.contract.tracking import Tracker
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(optimizer step, steps in all, latest values: loss, learning_rate, grad_norm, epoch)."""
@@ -58,16 +59,16 @@ class Rows(_Document):
     """Rows of the dataset that were left out because they do not fit its format."""
 
 
-TRACKERS: dict[str, tuple[str, ...]] = {
-    "all": (),
-    "wandb": ("wandb",),
-    "tensorboard": ("tensorboard", "tensorboardX"),
-    "mlflow": ("mlflow",),
-    "trackio": ("trackio",),
-    "swanlab": ("swanlab",),
-    "comet_ml": ("comet_ml",),
-}
-"""What logged values may be reported to, by Transformers' names, and the packages of which one is needed."""
+class Reporting(_Document):
+    """Who gets what is logged."""
+
+    trackers: tuple[Tracker, ...] = ()
+    name: str = ""
+    """What they call the run; empty: as they like."""
+    folder: Path | None = None
+    """Where their files may lie that stay; None: nowhere but where their own variables say."""
+    scratch: Path = Path()
+    """Where their files may lie that do not stay."""
 
 
 class Extras(_Document):
@@ -75,10 +76,6 @@ class Extras(_Document):
 
     stop_after_epochs: float | None = None
     """The run ends after so many epochs, while the learning rate is planned over all of them."""
-    report_to: tuple[str, ...] = ()
-    """Trackers that get what is logged, by Transformers' names; `all`: those that are installed."""
-    run_name: str = ""
-    """What trackers call the run."""
     max_memory_mb: int | None = None
     """Megabytes that a GPU gives at most."""
 
@@ -119,6 +116,7 @@ class Job(_Document):
     base_name: str = ""
     """What an adapter calls its base model."""
     extras: Extras = Extras()
+    tracking: Reporting = Reporting()
 
     @property
     def attention(self) -> str | None:

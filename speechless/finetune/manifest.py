@@ -22,6 +22,7 @@ from speechless.contract import FineTuneSettings, Lora, Method, Source
 from speechless.contract.dataset import DatasetSource
 from speechless.contract.finetune import FineTuneSpec
 from speechless.contract.objectives import OBJECTIVES
+from speechless.contract.tracking import Tracking
 from speechless.entry import need
 from speechless.errors import words_of
 from speechless.finetune.flags import Flags
@@ -161,12 +162,19 @@ def flags_of(name: str, spec: Mapping[str, Any], claims: Mapping[str, Path]) -> 
         restart=False,
         output="text",
         extras=Extras(),
+        tracking=_tracking(made, name),
         task="",
         of_the_model={},
         dry_run=False,
         told=(),
     )
     return flags, notes
+
+
+def _tracking(made: FineTuneSpec, name: str) -> Tracking:
+    """The name of the run is the resource's, as in a cluster."""
+    told = made.tracking
+    return told.model_copy(update={"run_name": told.run_name or name}) if told.report_to else told
 
 
 def _word(uri: str, field: str, claims: Mapping[str, Path]) -> str:

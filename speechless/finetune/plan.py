@@ -17,7 +17,7 @@ from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune import memory, sizes
+from speechless.finetune import memory, sizes, trackers
 from speechless.finetune.flags import Flags
 from speechless.finetune.memory import Memory
 from speechless.finetune.outputs import Outputs
@@ -97,7 +97,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
 
     where = device.choose(flags.precision)
     device.check_optimizer(flags.hyperparameters.optim, where)
-    device.check_trackers(flags.extras.report_to)
+    trackers.check(flags.tracking.report_to, outputs.reports)
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
     shape = sizes.shape_of(found.model)

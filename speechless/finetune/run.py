@@ -8,10 +8,11 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from speechless.contract import FailureReason, Hyperparameters, LongRows, Lora, Method, Objective, Precision
+from speechless.contract.tracking import Tracking
 from speechless.data import Survey
 from speechless.errors import StageError
-from speechless.finetune import rows
-from speechless.finetune.job import Extras, Job, Outcome, Progress, Stopping, fingerprint
+from speechless.finetune import rows, trackers
+from speechless.finetune.job import Extras, Job, Outcome, Progress, Reporting, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
 from speechless.store import Checkpoints
@@ -54,6 +55,10 @@ class Request:
     skip_bad_rows: bool = False
     """A row that the model's chat template refuses is left out and counted; without it, it ends the run."""
     extras: Extras = field(default_factory=Extras)
+    tracking: Tracking = field(default_factory=Tracking)
+    """Trackers that get what is logged."""
+    reports: Path | None = None
+    """Where their files may lie that stay; None: nowhere but where their own variables say."""
     identity: Mapping[str, JsonValue] = field(default_factory=dict)
     """What makes this run another run: a checkpoint of other settings or data is not taken up."""
 
@@ -77,6 +82,8 @@ def train(
     `encoding` is told (rows made into tokens, rows in all); `begin` is called once everything was read. Stopped on the
     way: StageError(INTERRUPTED); what was reached is kept, and the same request goes on from there.
     """
+
+    trackers.check(request.tracking.report_to, request.reports)
 
     def tick(done: int, total: int) -> None:
         encoding(done, total)
@@ -109,6 +116,12 @@ def train(
             precision=request.precision,
             base_name=request.base_name,
             extras=request.extras,
+            tracking=Reporting(
+                trackers=request.tracking.report_to,
+                name=request.tracking.run_name or "",
+                folder=request.reports,
+                scratch=request.scratch / "reports",
+            ),
         )
         kept = request.checkpoints
         return training.run(job, kept, progress, stopping, keep=request.keep, fingerprint=request.fingerprint)

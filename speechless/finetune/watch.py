@@ -12,6 +12,7 @@ from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.finetune.job import Job, Starter
 from speechless.finetune.speed import Speed
+from speechless.finetune.trackers import Trackers
 
 _SHOWN = (
     *("loss", "learning_rate", "grad_norm", "epoch", "eval_loss", "rewards/accuracies", "rewards/margins"),
@@ -30,9 +31,9 @@ class StopEvaluation(Exception):  # noqa: N818 - nothing is wrong
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Decides when the trainer saves and stops; the trainer's own strategies for that are switched off."""
 
-    def __init__(self, job: Job, starter: Starter) -> None:
-        """Take the run, and who started it."""
-        self._job, self._starter = job, starter
+    def __init__(self, job: Job, starter: Starter, trackers: Trackers) -> None:
+        """Take the run, who started it, and who gets what is logged."""
+        self._job, self._starter, self._trackers = job, starter, trackers
         self.interrupted = False
         """Whether the run ended because it was asked to, with steps left."""
         self.last: dict[str, float] = {}
@@ -111,6 +112,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Have the checkpoint kept, once every rank has written its part."""
+        if state.is_world_process_zero:
+            self._trackers.save(self._job.checkpoints / f"checkpoint-{state.global_step}")
         barrier()
         self._starter.keep(state.global_step)
 
@@ -131,6 +134,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self._check_divergence(logs["loss"], state)
         if "loss" in logs and self.speed is not None:
             logs = logs | self.speed.look(state.global_step) | {"memory_gb": peak_memory() / 1e9}
+        self._trackers.log(logs, state.global_step)
         shown = {name: float(logs[name]) for name in _SHOWN if name in logs}
         self._starter.progress(state.global_step, state.max_steps, shown)
 

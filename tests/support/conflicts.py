@@ -15,6 +15,7 @@ BREAKS: dict[str, dict[str, Any]] = {
     "hyperparameters.longRows": {"objective": "Pretrain", "hyperparameters": {"longRows": "Drop"}},
     "hyperparameters.evalSteps": {"hyperparameters": {"evalSteps": 5}},
     "hyperparameters.earlyStoppingPatience": {"hyperparameters": {"earlyStoppingPatience": 2}},
+    "tracking.runName": {"tracking": {"runName": "mine"}},
     "lora": {"method": "Full", "lora": {"r": 8}},
     "merge": {"method": "Full", "merge": False},
 }

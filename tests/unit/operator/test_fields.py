@@ -48,6 +48,7 @@ INSTEAD: dict[str, Object] = {
         f"hyperparameters.{name}": {"dataset": {"uri": "pvc://models/rows", "evalFraction": 0.1}}
         for name in ("earlyStoppingPatience", "evalSteps")
     },
+    "tracking.runName": {"tracking": {"reportTo": ["MLflow"]}},
     **{
         f"{row.options}.{field.alias}": {"objective": row.name.value, "method": "Full"}
         for row in OBJECTIVES.values()
