@@ -46,7 +46,11 @@ class Server:
         environment.pop("MLFLOW_TRACKING_URI", None)
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(self._port)], env=environment, stdout=log, stderr=log
+                [sys.executable, "-c", _START, str(self._port)],
+                cwd=self._folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
         for _ in range(_SECONDS * 5):
             if self._process.poll() is not None:
