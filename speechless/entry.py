@@ -16,6 +16,7 @@ EXTRAS = {
     "serve": ("prometheus_client", "starlette", "uvicorn", "xllamacpp"),
     "operator": ("aiohttp", "kopf", "kubernetes", "orjson", "uvloop"),
     "bucket": ("obstore",),
+    "track": ("mlflow", "tensorboard", "wandb"),
     "all": ("openai", "rich", "shtab"),
 }
 """An extra of this distribution, and packages that come with it: the first that has a package is named."""

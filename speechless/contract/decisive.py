@@ -12,12 +12,12 @@ from speechless.contract.quantize import QuantizeSpec
 from speechless.contract.serve import ServeSpec
 from speechless.contract.stages import FetchSpec, Source
 
-# Whose run it is, and where on this machine things are. Then: how often it is saved on the way, which changes no
-# weight, and what somebody judges by afterwards.
+# Whose run it is, and where on this machine things are. Then: how often it is saved on the way and who is told, which
+# changes no weight, and what somebody judges by afterwards.
 _NOT = frozenset(
     {
         "version", "stage", "run", "mounts", "secrets", "work_dir", "output", "output_secret_ref", "checkpoints",
-        "gate_metrics", "host", "port",
+        "tracking", "gate_metrics", "host", "port",
     }
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -21,7 +22,17 @@ from speechless.contract.objectives import (
     problem_of,
 )
 from speechless.contract.stages import Publishing, Source, StageName
+from speechless.contract.tracking import Tracking
 from speechless.contract.training import conflict_of
+
+
+class LongRows(StrEnum):
+    """What becomes of a row that is longer than maxLength."""
+
+    CUT = "Cut"
+    """Its end is cut off."""
+    DROP = "Drop"
+    """It is left out."""
 
 
 class Hyperparameters(ContractModel):
@@ -40,6 +51,8 @@ class Hyperparameters(ContractModel):
     """Batches whose gradients are added up before a step."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps in which the learning rate rises from 0."""
+    warmup_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The same as a part of all steps, without warmupSteps."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     """How the learning rate falls."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0
@@ -47,7 +60,10 @@ class Hyperparameters(ContractModel):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1
     """Gradients are scaled down to this norm."""
     max_length: Annotated[int, Field(ge=8)] = 1024
-    """Tokens of a row; longer rows are cut, and counted in the log."""
+    """Tokens of a row. What becomes of longer ones, longRows says."""
+    long_rows: LongRows = LongRows.CUT
+    """What becomes of a row that is longer than maxLength. Cut: its end is cut off. Drop: it is left out. Both are
+    counted in train/rows_cut and train/rows_removed."""
     packing: bool = False
     """Several rows in one of maxLength tokens, so that little is padding. No row sees the tokens of another."""
     group_by_length: bool = False
@@ -85,6 +101,8 @@ class Hyperparameters(ContractModel):
     use_liger_kernel: bool = False
     """Norms, rotary embeddings and gated MLPs are computed by Liger's kernels (arXiv:2410.10989), which are made to
     take less memory and time. It needs a GPU, the package liger-kernel, and a model that they know."""
+    eval_steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimizer steps between two measurements of the loss on held-out rows. Without it, after every epoch."""
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     """The run ends when eval/loss has not fallen in so many evaluations. It needs held-out rows."""
     load_best_model_at_end: bool = False
@@ -143,6 +161,8 @@ class Checkpoints(ContractModel):
 
     every_steps: Annotated[int, Field(ge=0)] = 0
     """Optimizer steps between two checkpoints. 0: only when the pod is stopped."""
+    every_epoch: bool = False
+    """One after every epoch, too."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
     """How many checkpoints are kept."""
 
@@ -186,6 +206,8 @@ class FineTuneSettings(ContractModel):
     """Chat template, end of text and new tokens, which the result keeps."""
     checkpoints: Checkpoints = Checkpoints()
     """Checkpoints during the training."""
+    tracking: Tracking = Tracking()
+    """Trackers that get what is logged. They do not decide the result."""
     merge: bool = True
     """Of adapters: true publishes the merged model, false the adapter alone."""
 

@@ -16,6 +16,7 @@ class FailureReason(StrEnum):
     INPUT_FORBIDDEN = "InputForbidden"
     STORE_UNAVAILABLE = "StoreUnavailable"
     STORE_FULL = "StoreFull"
+    TRACKER_UNAVAILABLE = "TrackerUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
     LOSS_NOT_FINITE = "LossNotFinite"
     LOSS_DIVERGED = "LossDiverged"
@@ -45,6 +46,7 @@ _EXIT = {
     FailureReason.INPUT_FORBIDDEN: ExitCode.INPUT_MISSING,
     FailureReason.STORE_UNAVAILABLE: ExitCode.UNAVAILABLE,
     FailureReason.STORE_FULL: ExitCode.UNAVAILABLE,
+    FailureReason.TRACKER_UNAVAILABLE: ExitCode.UNAVAILABLE,
     FailureReason.OUT_OF_MEMORY: ExitCode.OUT_OF_MEMORY,
     FailureReason.INTERRUPTED: ExitCode.INTERRUPTED,
     FailureReason.INTERNAL_ERROR: ExitCode.INTERNAL,

@@ -33,6 +33,8 @@ def _packs(objective: Objective) -> bool:
 
 
 _PACKING = [row.name for row in OBJECTIVES.values() if row.packing is not Packing.NEVER]
+_CUT = [row.name for row in OBJECTIVES.values() if row.packing is not Packing.ALWAYS]
+"""Where every row is packed, a long one goes on in the next block."""
 _GROUPED = [row.name for row in OBJECTIVES.values() if row.packing is Packing.ASKED]
 """Packed rows have one length; the trainers of the others look for rows of one sequence."""
 
@@ -59,6 +61,24 @@ CONFLICTS = (
         cel=f"!{_H}.groupByLength || (self.objective in {_cel(_GROUPED)} && !{_H}.packing)",
     ),
     Conflict(
+        field="hyperparameters.warmupRatio",
+        message="warmupRatio and warmupSteps say the same: remove one of them",
+        breaks=lambda spec, _: bool(spec.hyperparameters.warmup_ratio and spec.hyperparameters.warmup_steps),
+        cel=f"!has({_H}.warmupRatio) || {_H}.warmupSteps == 0",
+    ),
+    Conflict(
+        field="hyperparameters.longRows",
+        message=f"longRows goes with objective {', '.join(_CUT)}: of other objectives no row is too long",
+        breaks=lambda spec, _: spec.hyperparameters.long_rows != "Cut" and spec.objective not in _CUT,
+        cel=f"{_H}.longRows == 'Cut' || self.objective in {_cel(_CUT)}",
+    ),
+    Conflict(
+        field="hyperparameters.evalSteps",
+        message="evalSteps needs held-out rows: set dataset.evalFraction",
+        breaks=lambda spec, held_out: bool(spec.hyperparameters.eval_steps) and not held_out,
+        cel=f"!has({_H}.evalSteps) || self.dataset.evalFraction > 0.0",
+    ),
+    Conflict(
         field="hyperparameters.earlyStoppingPatience",
         message="earlyStoppingPatience needs held-out rows: set dataset.evalFraction",
         breaks=lambda spec, held_out: bool(spec.hyperparameters.early_stopping_patience) and not held_out,
@@ -69,6 +89,12 @@ CONFLICTS = (
         message="loadBestModelAtEnd needs held-out rows: set dataset.evalFraction",
         breaks=lambda spec, held_out: spec.hyperparameters.load_best_model_at_end and not held_out,
         cel=f"!{_H}.loadBestModelAtEnd || self.dataset.evalFraction > 0.0",
+    ),
+    Conflict(
+        field="tracking.runName",
+        message="runName is for trackers, and none is named: set tracking.reportTo, or remove it",
+        breaks=lambda spec, _: spec.tracking.run_name is not None and not spec.tracking.report_to,
+        cel="!has(self.tracking.runName) || (has(self.tracking.reportTo) && size(self.tracking.reportTo) > 0)",
     ),
     Conflict(
         field="lora",

@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from speechless.cpus import usable_cpus
 from speechless.errors import StageError
 from speechless.finetune import liger
 from speechless.finetune.context import configuration
-from speechless.finetune.job import TRACKERS
 
 log = logging.getLogger(__name__)
 
@@ -105,15 +103,6 @@ def check_liger(*, asked: bool, model: Path, where: Device) -> None:
         hint = f"pip install 'speechless-llm[liger]' brings it; or {hint}"
         raise StageError(FailureReason.INVALID_SPEC, told, hint)
     liger.check(str(configuration(model).get("model_type")))
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """StageError(INVALID_SPEC) for a tracker whose package is not installed."""
-    for name in names:
-        packages = TRACKERS[name]
-        if packages and not any(importlib.util.find_spec(package) for package in packages):
-            what = f"--report_to {name} needs the package {packages[0]}, which is not installed"
-            raise StageError(FailureReason.INVALID_SPEC, what, f"pip install {packages[0]}, or leave it out")
 
 
 def limit_memory(megabytes: int | None, where: Device) -> None:

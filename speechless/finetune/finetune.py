@@ -209,13 +209,15 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         scratch=scratch,
         rows=caches() / "rows",
         every_steps=flags.save_steps,
+        every_epoch=flags.save_every_epoch,
         keep=flags.save_total_limit,
         logging_steps=flags.logging_steps,
-        eval_steps=flags.eval_steps,
         precision=flags.precision,
         base_name=base.said,
         skip_bad_rows=flags.bad_rows is BadRows.SKIP,
         extras=flags.extras,
+        tracking=flags.tracking,
+        reports=outputs.reports,
         identity=identity_of(flags, base.path, digests),
     )
 

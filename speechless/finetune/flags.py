@@ -22,6 +22,7 @@ from speechless.contract import (
     FailureReason,
     FineTuneSettings,
     Hyperparameters,
+    LongRows,
     Lora,
     Method,
     Objective,
@@ -31,13 +32,14 @@ from speechless.contract import (
     Tokenizer,
 )
 from speechless.contract.objectives import OBJECTIVES, problem_of
+from speechless.contract.tracking import TRACKERS, Tracking
 from speechless.contract.training import conflict_of
 from speechless.data import FLAGS
 from speechless.data.places import part_of
 from speechless.errors import StageError, words_of
-from speechless.finetune import custom, older, options
-from speechless.finetune.job import TRACKERS, Extras, Predict
-from speechless.finetune.parser import EVAL_ROWS, SAVE_STEPS, build_parser
+from speechless.finetune import custom, older, options, trackers
+from speechless.finetune.job import Extras, Predict
+from speechless.finetune.parser import EVAL_ROWS, REPORT_TO, SAVE_STEPS, build_parser
 from speechless.finetune.recipes import RECIPES
 from speechless.store.words import DataPart
 
@@ -75,11 +77,12 @@ class Flags(NamedTuple):
     max_eval_samples: int | None
     save_steps: int
     save_total_limit: int
+    save_every_epoch: bool
     logging_steps: int
-    eval_steps: int | None
     restart: bool
     output: str
     extras: Extras
+    tracking: Tracking
     task: str
     """The label of the run; empty: none."""
     of_the_model: Mapping[str, float]
@@ -201,6 +204,7 @@ def _check_settings(parser: Parser, flags: Flags) -> None:
     )
     if conflict := conflict_of(made, held_out=flags.eval_dataset_size > 0):
         name = to_snake(conflict.field.rpartition(".")[2])
+        name = _FLAG_OF.get(name, name)
         parser.error(f"--{name}: {conflict.message}")
 
 
@@ -222,25 +226,21 @@ def _check_strategies(parser: Parser, given: argparse.Namespace) -> None:
             setattr(given, name, None)
     if given.save_steps is None:
         given.save_steps = SAVE_STEPS if given.save_strategy == "steps" else 0
-    if given.eval_steps is not None and not given.eval_dataset_size:
-        parser.error("--eval_steps has no effect without held-out rows: set --eval_dataset_size")
 
 
 def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
     """Numbers that mean something."""
-    for name in _trackers(given.report_to):
-        if name not in TRACKERS:
-            known = ("none", *TRACKERS)
+    for name in filter(None, given.report_to.split(",")):
+        if name not in REPORT_TO:
             parser.error(
-                f"--report_to {name} is not offered{did_you_mean(name, known)}; one of {', '.join(known)}"
+                f"--report_to {name} is not offered{did_you_mean(name, REPORT_TO)}; one of {', '.join(REPORT_TO)}"
             )
     if given.task_name is not None and not re.fullmatch(r"[\w.+@ -]+", given.task_name):
         parser.error(
             f"--task_name {given.task_name!r}: letters, digits, '.', '_' and '-'; it is a part of a file's name"
         )
     _check_shards(parser, given)
-    if given.warmup_ratio is not None and (given.warmup_steps or given.warmup_ratio == 1):
-        parser.error("--warmup_ratio: below 1, and without --warmup_steps")
+    given.warmup_ratio = given.warmup_ratio or None  # older scripts say 0 for none
     if given.rope_scaling_factor is not None and given.rope_scaling is None:
         parser.error("--rope_scaling_factor goes with --rope_scaling: set both, or leave it out")
     early = given.num_early_stopping_train_epochs
@@ -252,7 +252,7 @@ def _check_numbers(parser: Parser, given: argparse.Namespace) -> None:
         parser.error(
             f"--num_early_stopping_train_epochs {early:g}: more than --num_train_epochs {given.num_train_epochs:g}"
         )
-    for name, least in (("logging_steps", 1), ("save_steps", 0), ("save_total_limit", 1), ("eval_steps", 1)):
+    for name, least in (("logging_steps", 1), ("save_steps", 0), ("save_total_limit", 1)):
         if getattr(given, name) is not None and getattr(given, name) < least:
             parser.error(f"--{name}: at least {least}")
     for name in ("max_train_samples", "eval_dataset_size", "max_eval_samples"):
@@ -304,6 +304,8 @@ _OF_4_BITS = ("quant_type", "double_quant")
 """Flags of `Qlora`'s fields, which say nothing of other bits."""
 _FLAG_OF = {
     "max_length": "model_max_length",
+    "run_name": "task_name",
+    "long_rows": "force_remove_overlength_samples",
     "r": "lora_r",
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",
@@ -329,7 +331,11 @@ def _flags(given: argparse.Namespace) -> Flags:
         objective=options.NAMES[given.objective],
         options=options.settings(given, options.NAMES[given.objective]),
         method=given.method,
-        hyperparameters=Hyperparameters(**same, max_length=given.model_max_length),
+        hyperparameters=Hyperparameters(
+            **same,
+            max_length=given.model_max_length,
+            long_rows=LongRows.DROP if given.force_remove_overlength_samples else LongRows.CUT,
+        ),
         lora=Lora(
             r=lora["lora_r"],
             alpha=lora["lora_alpha"],
@@ -354,11 +360,12 @@ def _flags(given: argparse.Namespace) -> Flags:
         max_eval_samples=given.max_eval_samples,
         save_steps=given.save_steps,
         save_total_limit=given.save_total_limit,
+        save_every_epoch=given.save_strategy == "epoch",
         logging_steps=given.logging_steps,
-        eval_steps=given.eval_steps,
         restart=given.restart,
         output=given.output,
         extras=_extras(given),
+        tracking=_tracking(given),
         task=given.task_name or "",
         of_the_model={name: told for name in OWN if (told := getattr(given, name)) is not None},
         dry_run=given.dry_run,
@@ -399,12 +406,7 @@ def _extras(given: argparse.Namespace) -> Extras:
     return Extras(
         **own,
         fixed_tags=tuple(filter(None, (given.fixed_tags or "").split(","))),
-        warmup_ratio=given.warmup_ratio or None,
         stop_after_epochs=early if early != given.num_train_epochs else None,
-        save_every_epoch=given.save_strategy == "epoch",
-        remove_long_rows=given.force_remove_overlength_samples,
-        report_to=_trackers(given.report_to),
-        run_name=given.task_name or "",
         max_memory_mb=given.max_memory_MB,
         predict=Predict(**_given(given, _PREDICT)) if given.do_predict else None,
         max_shard_size=given.max_shard_size if given.full_finetune else SHARDS,
@@ -416,5 +418,12 @@ def _given(given: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(given, name) for name in names if getattr(given, name, None) is not None}
 
 
-def _trackers(word: str) -> tuple[str, ...]:
-    return tuple(name for name in word.split(",") if name and name != "none")
+def _tracking(given: argparse.Namespace) -> Tracking:
+    """`all` is what is installed and set up; its line says what that is."""
+    words = [*filter(None, given.report_to.split(","))]
+    if "all" in words:
+        found = trackers.ready(given.output_dir)
+        given.told.append(f"--report_to all: {', '.join(found) or 'no tracker is installed and set up'}")
+    else:
+        found = tuple(name for name, row in TRACKERS.items() if row.flag in words)
+    return Tracking(report_to=found, run_name=given.task_name if found else None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from speechless.contract import METHODS, FailureReason, Metric, Precision
+from speechless.contract import METHODS, FailureReason, LongRows, Metric, Precision
 from speechless.contract.objectives import OBJECTIVES
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import load_tokenizer
@@ -25,6 +25,7 @@ from speechless.finetune.heads import HEADS
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.speed import Cost, Speed, peak_of
+from speechless.finetune.trackers import Trackers
 
 if TYPE_CHECKING:
     from speechless.finetune.device import Device
@@ -64,6 +65,11 @@ def train(job: Job, starter: Starter) -> Outcome:
 
     Stopped on the way: a checkpoint is saved and StageError(INTERRUPTED) raised; the same job goes on from there.
     """
+    with Trackers(job) as trackers:
+        return _train(job, starter, trackers)
+
+
+def _train(job: Job, starter: Starter, trackers: Trackers) -> Outcome:
     import torch
     from datasets import Dataset
 
@@ -80,6 +86,8 @@ def train(job: Job, starter: Starter) -> Outcome:
     rows = Dataset.from_file(str(job.rows.train))
     heldout = Dataset.from_file(str(job.rows.heldout)) if job.rows.heldout else None
     _check(starter)
+    # Before anything that costs time.
+    trackers.connect()
 
     # The model. Full: float32 weights, because small updates vanish in bfloat16. With adapters it is not updated.
     full = not METHODS[job.method].adapters
@@ -92,7 +100,7 @@ def train(job: Job, starter: Starter) -> Outcome:
     _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
-    watch = Watch(job, starter, module.METRICS.values())
+    watch = Watch(job, starter, trackers, module.METRICS.values())
     run = Run(job, model, tokenizer, rows, heldout, adapters, dtype)
     with bits.types_kept(model):
         trainer = module.trainer(run, _arguments(job, where, evaluate=heldout is not None), [watch])
@@ -156,7 +164,6 @@ def _settled(job: Job) -> tuple[Device, Job]:
     device.check_optimizer(job.hyperparameters.optim, where)
     device.check_bits(job.held, where)
     device.check_liger(asked=job.hyperparameters.use_liger_kernel, model=job.model, where=where)
-    device.check_trackers(job.extras.report_to)
     device.limit_memory(job.extras.max_memory_mb, where)
     chosen = device.attention(job.hyperparameters.attn_implementation, where)
     given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
@@ -288,7 +295,7 @@ def _metrics(
     if watch.result:
         # What is said of the held-out rows is said of the result.
         numbers |= {"train/best_step": watch.result.step, "eval/loss": watch.result.loss}
-    if job.extras.remove_long_rows:
+    if job.hyperparameters.long_rows is LongRows.DROP:
         numbers["train/rows_removed"] = counts.removed
     return tuple(Metric(name=name, value=value) for name, value in numbers.items())
 
@@ -309,7 +316,7 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         "per_device_eval_batch_size": given.per_device_train_batch_size,
         "gradient_accumulation_steps": given.gradient_accumulation_steps,
         # Below 1, Transformers takes it for a part of all steps.
-        "warmup_steps": given.warmup_steps if job.extras.warmup_ratio is None else job.extras.warmup_ratio,
+        "warmup_steps": given.warmup_ratio or given.warmup_steps,
         "lr_scheduler_type": given.lr_scheduler_type,
         "weight_decay": given.weight_decay,
         "max_grad_norm": given.max_grad_norm,
@@ -326,8 +333,8 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         else given.gradient_checkpointing,
         "dataloader_pin_memory": not cpu,
         "ddp_find_unused_parameters": False,
-        "eval_strategy": "no" if not evaluate else "steps" if job.eval_steps else "epoch",
-        "eval_steps": job.eval_steps,
+        "eval_strategy": "no" if not evaluate else "steps" if given.eval_steps else "epoch",
+        "eval_steps": given.eval_steps,
         "prediction_loss_only": True,
         "save_strategy": "no",
         "logging_steps": job.logging_steps,
@@ -335,8 +342,7 @@ def _arguments(job: Job, where: Device, *, evaluate: bool) -> Mapping[str, Any]:
         # The default shows the loss before it became NaN.
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
-        "report_to": list(job.extras.report_to) or "none",
-        "run_name": job.extras.run_name or None,
+        "report_to": "none",  # `Trackers` reports
     }
 
 

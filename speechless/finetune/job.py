@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from speechless.contract import METHODS, Hyperparameters, Lora, Method, Metric, Objective, Precision, Qlora
 from speechless.contract.objectives import OBJECTIVES
+from speechless.contract.tracking import Tracker
 from speechless.finetune import tokenizer
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -59,16 +60,16 @@ class Rows(_Document):
     """Rows of the dataset that were left out because they do not fit its format."""
 
 
-TRACKERS: dict[str, tuple[str, ...]] = {
-    "all": (),
-    "wandb": ("wandb",),
-    "tensorboard": ("tensorboard", "tensorboardX"),
-    "mlflow": ("mlflow",),
-    "trackio": ("trackio",),
-    "swanlab": ("swanlab",),
-    "comet_ml": ("comet_ml",),
-}
-"""What logged values may be reported to, by Transformers' names, and the packages of which one is needed."""
+class Reporting(_Document):
+    """Who gets what is logged."""
+
+    trackers: tuple[Tracker, ...] = ()
+    name: str = ""
+    """What they call the run; empty: as they like."""
+    folder: Path | None = None
+    """Where their files may lie that stay; None: nowhere but where their own variables say."""
+    scratch: Path = Path()
+    """Where their files may lie that do not stay."""
 
 
 class Predict(_Document):
@@ -85,18 +86,8 @@ class Predict(_Document):
 class Extras(_Document):
     """What a command line can say beside the settings of a FineTune."""
 
-    warmup_ratio: float | None = None
-    """The part of all steps in which the learning rate rises, below 1; None: `hyperparameters.warmup_steps` counts."""
     stop_after_epochs: float | None = None
     """The run ends after so many epochs, while the learning rate is planned over all of them."""
-    save_every_epoch: bool = False
-    """A checkpoint after every epoch, instead of every so many steps."""
-    remove_long_rows: bool = False
-    """Rows longer than the limit are left out, not cut."""
-    report_to: tuple[str, ...] = ()
-    """Trackers that get what is logged, by Transformers' names; `all`: those that are installed."""
-    run_name: str = ""
-    """What trackers call the run."""
     max_memory_mb: int | None = None
     """Megabytes that a GPU gives at most."""
     max_shard_size: str = "5GB"
@@ -124,8 +115,8 @@ class Extras(_Document):
 
 
 _DECIDE = (
-    *("warmup_ratio", "stop_after_epochs", "remove_long_rows", "trainer_name", "trainer_sha256"),
-    *("fixed_tags", "fixed_tag_weight", "allowed_token_weight", "max_shard_size", "predict"),
+    *("stop_after_epochs", "trainer_name", "trainer_sha256", "max_shard_size", "predict"),
+    *("fixed_tags", "fixed_tag_weight", "allowed_token_weight"),
 )
 
 
@@ -152,13 +143,14 @@ class Job(_Document):
     qlora: Qlora = Qlora()
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped, and at the end."""
+    every_epoch: bool = False
+    """A checkpoint after every epoch, too."""
     logging_steps: int = 1
-    eval_steps: int | None = None
-    """Steps between evaluations on the held-out rows; None: after every epoch."""
     precision: Precision = Precision.AUTO
     base_name: str = ""
     """What an adapter calls its base model."""
     extras: Extras = Extras()
+    tracking: Reporting = Reporting()
 
     @property
     def new_tokens(self) -> dict[int, tuple[int, ...]]:

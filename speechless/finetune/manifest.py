@@ -22,6 +22,7 @@ from speechless.contract import METHODS, FineTuneSettings, Lora, Qlora, Source
 from speechless.contract.dataset import DatasetSource
 from speechless.contract.finetune import FineTuneSpec
 from speechless.contract.objectives import OBJECTIVES
+from speechless.contract.tracking import Tracking
 from speechless.entry import need
 from speechless.errors import words_of
 from speechless.finetune.flags import Flags
@@ -159,17 +160,24 @@ def flags_of(name: str, spec: Mapping[str, Any], claims: Mapping[str, Path]) -> 
         max_eval_samples=None,
         save_steps=made.checkpoints.every_steps,
         save_total_limit=made.checkpoints.keep,
+        save_every_epoch=made.checkpoints.every_epoch,
         logging_steps=1,
-        eval_steps=None,
         restart=False,
         output="text",
         extras=Extras(),
+        tracking=_tracking(made, name),
         task="",
         of_the_model={},
         dry_run=False,
         told=(),
     )
     return flags, notes
+
+
+def _tracking(made: FineTuneSpec, name: str) -> Tracking:
+    """The name of the run is the resource's, as in a cluster."""
+    told = made.tracking
+    return told.model_copy(update={"run_name": told.run_name or name}) if told.report_to else told
 
 
 def _word(uri: str, field: str, claims: Mapping[str, Path]) -> str:

@@ -85,6 +85,11 @@ class Outputs:
         """Where the result is written before it gets its place."""
         return self.folder / _PARTIAL
 
+    @property
+    def reports(self) -> Path:
+        """Where trackers keep their files."""
+        return self.folder / "runs"
+
     def log_file(self, task: str) -> Path:
         """Where the log of a run that begins now goes, by the run's label."""
         return self.folder / LOGS / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}.log"

@@ -8,15 +8,17 @@ from pathlib import Path
 from speechless.arguments import Parser, number, whole
 from speechless.contract import BadRows, Hyperparameters, Lora, Qlora, RopeScaling, Tokenizer
 from speechless.contract.objectives import OBJECTIVES
+from speechless.contract.tracking import TRACKERS
 from speechless.data import FLAGS
 from speechless.data.places import TAKEN, add_part
 from speechless.finetune import options
-from speechless.finetune.job import TRACKERS
 from speechless.finetune.outputs import Summary
 from speechless.store import models
 
 EVAL_ROWS, SAVE_STEPS = 0.02, 250
 """Rows held out, and steps between two checkpoints, where nothing is said."""
+
+REPORT_TO = ("none", "all", *(row.flag for row in TRACKERS.values()))
 
 
 def build_parser() -> Parser:
@@ -249,7 +251,7 @@ def _when(run: argparse._ArgumentGroup) -> None:
         choices=("no", "steps", "epoch"),
         help="when the loss on rows held out is measured (default: steps with --eval_steps, else epoch)",
     )
-    run.add_argument("--eval_steps", type=int, help="steps between two evaluations")
+    options.add_field(run, "eval_steps", Hyperparameters.model_fields["eval_steps"])
     run.add_argument(
         "--save_strategy",
         choices=("no", "steps", "epoch"),
@@ -266,7 +268,7 @@ def _when(run: argparse._ArgumentGroup) -> None:
         "--report_to",
         default="none",
         metavar="TRACKER[,TRACKER]",
-        help=f"trackers that get what is logged: none, {', '.join(TRACKERS)} (all: those that are installed)",
+        help=f"trackers that get what is logged: {', '.join(REPORT_TO)} (all: those that are installed and set up)",
     )
     run.add_argument(
         "--dry_run", action="store_true", help="print the plan, memory and one row; train and write nothing"

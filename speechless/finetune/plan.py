@@ -27,7 +27,7 @@ from speechless.data import Placed, Survey, read_rows, show
 from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
-from speechless.finetune import memory, rope, sizes, tokenizer, variables
+from speechless.finetune import memory, rope, sizes, tokenizer, trackers, variables
 from speechless.finetune.flags import Flags
 from speechless.finetune.heads import HEADS
 from speechless.finetune.job import never_at_its_peak
@@ -112,7 +112,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     held = flags.qlora if METHODS[flags.method].quantized else None
     device.check_bits(held, where)
     device.check_liger(asked=flags.hyperparameters.use_liger_kernel, model=found.model, where=where)
-    device.check_trackers(flags.extras.report_to)
+    trackers.check(flags.tracking.report_to, outputs.reports)
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
     fresh = isinstance(flags.options, Pretrain) and flags.options.from_scratch
@@ -139,7 +139,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     )
     steps = steps_of(given, found.data.train_rows, flags.extras.stop_after_epochs)
     every = steps_of(given, found.data.train_rows)
-    warmup = math.ceil(every * flags.extras.warmup_ratio) if flags.extras.warmup_ratio else given.warmup_steps
+    warmup = math.ceil(every * given.warmup_ratio) if given.warmup_ratio else given.warmup_steps
     rate = given.learning_rate or OBJECTIVES[flags.objective].learning_rate.of(flags.method)
     return Plan(
         model=found.said,
@@ -235,13 +235,8 @@ def _pieces(placed: Placed, columns: Columns, limit: int, tokenizer: Any) -> lis
 
 def _checkpoints(flags: Flags) -> str:
     every = flags.save_steps
-    when = (
-        "every epoch"
-        if flags.extras.save_every_epoch
-        else f"every {every} steps"
-        if every
-        else "when interrupted"
-    )
+    told = [f"every {every} steps"] * bool(every) + ["every epoch"] * flags.save_every_epoch
+    when = ", ".join(told) or "when interrupted"
     return f"{when} and at the end; the last {flags.save_total_limit} are kept"
 
 

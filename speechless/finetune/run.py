@@ -10,6 +10,7 @@ from pydantic import BaseModel, JsonValue
 from speechless.contract import (
     FailureReason,
     Hyperparameters,
+    LongRows,
     Lora,
     Method,
     Objective,
@@ -18,10 +19,11 @@ from speechless.contract import (
     RopeScaling,
     Tokenizer,
 )
+from speechless.contract.tracking import Tracking
 from speechless.data import Survey
 from speechless.errors import StageError
-from speechless.finetune import best, rope, rows, tokenizer
-from speechless.finetune.job import Extras, Job, Outcome, Progress, Stopping, fingerprint
+from speechless.finetune import best, rope, rows, tokenizer, trackers
+from speechless.finetune.job import Extras, Job, Outcome, Progress, Reporting, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
 from speechless.store import Checkpoint, Checkpoints
@@ -58,15 +60,19 @@ class Request:
     """Steps between checkpoints; 0: only when stopped, and at the end."""
     keep: int = 2
     """Checkpoints kept."""
+    every_epoch: bool = False
+    """A checkpoint after every epoch, too."""
     logging_steps: int = 1
-    eval_steps: int | None = None
-    """Steps between evaluations on the held-out rows; None: after every epoch."""
     precision: Precision = Precision.AUTO
     base_name: str = ""
     """What an adapter calls its base model."""
     skip_bad_rows: bool = False
     """A row that the model's chat template refuses is left out and counted; without it, it ends the run."""
     extras: Extras = field(default_factory=Extras)
+    tracking: Tracking = field(default_factory=Tracking)
+    """Trackers that get what is logged."""
+    reports: Path | None = None
+    """Where their files may lie that stay; None: nowhere but where their own variables say."""
     identity: Mapping[str, JsonValue] = field(default_factory=dict)
     """What makes this run another run: a checkpoint of other settings or data is not taken up."""
 
@@ -91,6 +97,8 @@ def train(
     way: StageError(INTERRUPTED); what was reached is kept, and the same request goes on from there.
     """
 
+    trackers.check(request.tracking.report_to, request.reports)
+
     def tick(done: int, total: int) -> None:
         encoding(done, total)
         if stopping():
@@ -100,7 +108,7 @@ def train(
     with Training(request.scratch, ranks) as training:
         limit = request.hyperparameters.max_length
         packing = request.hyperparameters.packing
-        remove = request.extras.remove_long_rows
+        remove = request.hyperparameters.long_rows is LongRows.DROP
         model = rope.prepare(request.model, request.rope_scaling, limit, request.scratch / "scaled")
         words = tokenizer.prepare(model, request.tokenizer, request.scratch / "tokenizer")
         how = Encoding(words or model, request.objective, limit, request.skip_bad_rows, packing, remove)
@@ -123,11 +131,17 @@ def train(
             lora=request.lora,
             qlora=request.qlora,
             every_steps=request.every_steps,
+            every_epoch=request.every_epoch,
             logging_steps=request.logging_steps,
-            eval_steps=request.eval_steps,
             precision=request.precision,
             base_name=request.base_name,
             extras=request.extras,
+            tracking=Reporting(
+                trackers=request.tracking.report_to,
+                name=request.tracking.run_name or "",
+                folder=request.reports,
+                scratch=request.scratch / "reports",
+            ),
         )
         kept = request.checkpoints
         return training.run(job, kept, progress, stopping, keep=request.keep, fingerprint=request.fingerprint)

@@ -15,6 +15,7 @@ from speechless.errors import StageError
 from speechless.finetune.best import Best, best_of, measured
 from speechless.finetune.job import Job, Starter, never_at_its_peak
 from speechless.finetune.speed import Speed
+from speechless.finetune.trackers import Trackers
 
 log = logging.getLogger(__name__)
 _SHOWN = (
@@ -39,9 +40,13 @@ class Exhausted(Exception):  # noqa: N818 - nothing is wrong
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Decides when the trainer saves and stops; the trainer's own strategies for that are switched off."""
 
-    def __init__(self, job: Job, starter: Starter, more: Iterable[str] = ()) -> None:
-        """Take the run, and who started it; `more`: names under which the recipe's trainer logs what is shown, too."""
-        self._job, self._starter, self._shown = job, starter, (*_SHOWN, *more)
+    def __init__(self, job: Job, starter: Starter, trackers: Trackers, more: Iterable[str] = ()) -> None:
+        """Take the run, who started it, and who gets what is logged.
+
+        `more`: names under which the recipe's trainer logs what is shown, too.
+        """
+        self._job, self._starter, self._trackers = job, starter, trackers
+        self._shown = (*_SHOWN, *more)
         self.interrupted = False
         """Whether the run ended because it was asked to, with steps left."""
         self.last: dict[str, float] = {}
@@ -89,7 +94,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Save after each epoch, if asked to; do not spend a pod's last seconds on evaluating."""
         if self.interrupted:
             control.should_evaluate = False
-        elif self._job.extras.save_every_epoch and not control.should_training_stop:
+        elif self._job.every_epoch and not control.should_training_stop:
             control.should_save = state.global_step < state.max_steps
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -151,6 +156,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Have the checkpoint kept, once every rank has written its part."""
+        if state.is_world_process_zero:
+            self._trackers.save(self._job.checkpoints / f"checkpoint-{state.global_step}")
         barrier()
         best = self.best(state)
         self._starter.keep(state.global_step, best.step if best else None)
@@ -172,6 +179,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self._check_divergence(logs["loss"], state)
         if "loss" in logs and self.speed is not None:
             logs = logs | self.speed.look(state.global_step) | {"memory_gb": peak_memory() / 1e9}
+        self._trackers.log(logs, state.global_step)
         shown = {name: float(logs[name]) for name in self._shown if name in logs}
         self._starter.progress(state.global_step, state.max_steps, shown)
 

@@ -15,6 +15,7 @@ from speechless.contract import (
     decisive,
 )
 from speechless.contract.objectives import OBJECTIVES
+from speechless.contract.tracking import Tracking
 from speechless.data import survey
 from speechless.data.splits import chosen
 from speechless.finetune import card
@@ -63,9 +64,11 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         scratch=folder,
         rows=Path(spec.work_dir) / "rows",
         every_steps=spec.checkpoints.every_steps,
+        every_epoch=spec.checkpoints.every_epoch,
         keep=spec.checkpoints.keep,
         precision=spec.precision,
         base_name=spec.model.uri,
+        tracking=_tracking(spec),
         skip_bad_rows=spec.dataset.bad_rows is BadRows.SKIP,
         identity={
             "parameters": decisive(spec),
@@ -93,6 +96,15 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
     metrics = (*outcome.metrics, *merge(model.path, trained, merged, reporter.stopping))
     card.write(merged, _card(spec, inputs, adapter=False), outcome)
     return StageOutput(merged, Format.HUGGING_FACE, metrics, seed, settings)
+
+
+def _tracking(spec: FineTuneSpec) -> Tracking:
+    """The run's name is the resource's, unless it has one of its own."""
+    told = spec.tracking
+    if not told.report_to or told.run_name:
+        return told
+    name = "/".join(filter(None, (spec.run.namespace, spec.run.name)))
+    return told.model_copy(update={"run_name": name or None})
 
 
 def _card(spec: FineTuneSpec, inputs: Mapping[str, Opened], *, adapter: bool) -> card.Card:

@@ -52,11 +52,18 @@ ROWS = (
     ),
     Row(r"python -m speechless\.data check (?!s3:|oci:)\S+ .*", Library()),
     Row(r"python -m speechless\.data check \w+\.jsonl", Ran(_OBJECTIVE)),
-    Row(r"python -m speechless\.finetune\.finetune --model_name_or_path base .*", Ran(_OBJECTIVE)),
+    Row(
+        r"python -m speechless\.finetune\.finetune --model_name_or_path base (?!.*--report_to).*",
+        Ran(_OBJECTIVE),
+    ),
     Row(r"python: import torch .*AutoModelForSequenceClassification.*", Ran(_OBJECTIVE)),
     Row(
         r"python: from transformers import Trainer .*",
         Ran("tests/library/test_train_custom.py::test_the_trainer_of_the_page"),
+    ),
+    Row(
+        r"python -m speechless\.finetune\.finetune .* --report_to tensorboard",
+        Ran("tests/library/test_trackers.py::test_all_is_what_is_set_up_and_the_result_holds_no_times"),
     ),
     Row(
         r"python -m speechless\.data check (s3|oci):\S+ .*",

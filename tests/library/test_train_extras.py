@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from speechless.contract import FailureReason, Method, Objective
+from speechless.contract import Method, Objective
 from speechless.data import read_rows, survey
 from speechless.data.tokenizer import load_tokenizer
-from speechless.errors import StageError
 from speechless.finetune import launch
 from speechless.finetune.finetune import main
 from speechless.finetune.job import Extras
@@ -39,13 +37,13 @@ def test_a_run_ends_after_some_epochs_of_a_schedule_over_all(model: Path, tmp_pa
 
 
 def test_a_checkpoint_after_every_epoch(model: Path, tmp_path: Path) -> None:
-    settings = {"hyperparameters": EPOCHS, "extras": Extras(save_every_epoch=True)}
+    settings = {"hyperparameters": EPOCHS, "every_epoch": True}
     told, _ = run(job(model, tmp_path, Objective.SFT, Method.LORA, **settings))
     assert told.kept == [2, 4, 6, 8]
 
 
 def test_the_learning_rate_rises_over_a_part_of_the_steps(model: Path, tmp_path: Path) -> None:
-    settings = {"hyperparameters": EPOCHS, "extras": Extras(warmup_ratio=0.5)}
+    settings = {"hyperparameters": EPOCHS.model_copy(update={"warmup_ratio": 0.5})}
     told, _ = run(job(model, tmp_path, Objective.SFT, Method.LORA, **settings))
     rates = [value["learning_rate"] for value in told.values if "learning_rate" in value]
     assert rates.index(max(rates)) == 4
@@ -62,26 +60,6 @@ def test_rows_that_are_too_long_are_left_out_and_counted(model: Path, tmp_path: 
     kept = Encoder(Encoding(model, Objective.SFT, 20, remove=True), tokenizer).chunk(rows).counts
     assert (cut.rows, cut.cut, cut.dropped, cut.removed) == (9, 2, 1, 0)
     assert (kept.rows, kept.cut, kept.dropped, kept.removed) == (8, 0, 0, 2)
-
-
-def test_a_tracker_gets_what_is_logged(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorBoard's writer is a stub: what is tested is that Transformers' callback is asked."""
-    (tmp_path / "site" / "tensorboardX").mkdir(parents=True)
-    (tmp_path / "site" / "tensorboardX" / "__init__.py").write_text(
-        "class SummaryWriter:\n"
-        f"    def __init__(self, log_dir): self.file = open({str(tmp_path / 'told')!r}, 'w')\n"
-        "    def add_scalar(self, name, value, step): print(name, step, file=self.file, flush=True)\n"
-        "    def add_text(self, *_): pass\n"
-        "    def flush(self): pass\n"
-        "    def close(self): self.file.close()\n"
-    )
-    with pytest.raises(StageError, match="--report_to tensorboard needs the package tensorboard") as caught:
-        run(job(model, tmp_path, Objective.SFT, Method.LORA, extras=Extras(report_to=("tensorboard",))))
-    assert caught.value.reason is FailureReason.INVALID_SPEC
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    run(job(model, tmp_path, Objective.SFT, Method.LORA, extras=Extras(report_to=("all",))))
-    assert "train/loss 12" in (tmp_path / "told").read_text()
-    sys.modules.pop("tensorboardX", None)
 
 
 def test_a_run_by_an_older_script(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,9 +71,12 @@ def encoded(
 def job(model: Path, folder: Path, objective: Objective, method: Method, **more: Any) -> Job:
     """A run in a folder of its own, taken up from what is there."""
     file = write(ROWS[objective], folder / "rows.jsonl")
+    given = more.get("hyperparameters", SETTINGS)
+    more["hyperparameters"] = given.model_copy(
+        update={"eval_steps": more.pop("eval_steps", given.eval_steps)}
+    )
     newest = FolderCheckpoints(folder / "kept").newest(fingerprint(IDENTITY))
-    packing = more.get("hyperparameters", SETTINGS).packing
-    rows = encoded(more.get("tokenizer") or model, file, objective, more.pop("heldout", 0), packing)
+    rows = encoded(more.get("tokenizer") or model, file, objective, more.pop("heldout", 0), given.packing)
     settings = {
         "model": model, "rows": rows, "objective": objective,
         "method": method, "hyperparameters": SETTINGS, "lora": Lora(r=8, alpha=16), "out": folder / "out",

@@ -243,6 +243,11 @@ class Reason(StrEnum):
 
     Free space or enlarge the volume (docs/howto/storage.md).
     """
+    TRACKER_UNAVAILABLE = FailureReason.TRACKER_UNAVAILABLE.value
+    """A tracker that the training reports to did not answer before the training began.
+
+    Check its address and the way to it; it is tried again. Or leave it out of spec.tracking.reportTo.
+    """
     OUT_OF_MEMORY = FailureReason.OUT_OF_MEMORY.value
     """The process or its GPU ran out of memory.
 

@@ -72,6 +72,7 @@ def test_it_is_what_was_set() -> None:
         {"workDir": "/other"},
         {"output": "pvc://other/place"},
         {"checkpoints": {"everySteps": 3, "keep": 9}},
+        {"tracking": {"reportTo": ["MLflow"], "runName": "x"}},
         {"model": {"uri": "pvc://m/base", "digest": DIGEST, "waitSeconds": 60}},
         {"merge": True, "method": "LoRA", "hyperparameters": {"seed": 42}},
         {"aFieldOfALaterVersion": 1},
@@ -112,6 +113,7 @@ def test_every_field_is_decided_about() -> None:
         "output",
         "stage",
         "checkpoints",
+        "tracking",
         "gate_metrics",
     }
     for model in (FineTuneSpec, EvaluateSpec):

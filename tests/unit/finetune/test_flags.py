@@ -203,7 +203,7 @@ def test_the_old_short_form_is_taken_with_a_word(capsys: pytest.CaptureFixture[s
         (["--full_finetune", "--lora_r", "8"], "--lora_r has no effect with --full_finetune"),
         (
             ["--eval_dataset_size", "0", "--eval_steps", "5"],
-            "--eval_steps has no effect without held-out rows",
+            "--eval_steps: evalSteps needs held-out rows",
         ),
         (["--lora_r", "0"], "--lora_r: Input should be greater than or equal to 1"),
         (["--model_max_length", "1"], "--model_max_length: Input should be"),

@@ -33,7 +33,7 @@ def test_train_is_the_trainer_with_the_documented_defaults() -> None:
     more = ["--adaptation_method", "full", "--learning_rate", "1e-3", "--bf16", "--use_wandb"]
     whole = parse(translate([*TRAIN, *more])[0])
     assert (whole.method, whole.hyperparameters.learning_rate, whole.precision) == ("Full", 1e-3, "BF16")
-    assert whole.extras.report_to == ("wandb",)
+    assert whole.tracking.report_to == ("WandB",)
 
 
 def test_merge_lora_is_the_merge() -> None:

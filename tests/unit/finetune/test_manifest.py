@@ -30,6 +30,9 @@ SPEC: dict[str, Any] = {
         "maxLength": 128,
         "perDeviceTrainBatchSize": 2,
         "optim": "adafactor",
+        "warmupRatio": 0.1,
+        "longRows": "Drop",
+        "evalSteps": 7,
     },
     "ropeScaling": {"type": "yarn", "factor": 4},
     "tokenizer": {"chatTemplate": "{{ messages }}", "eosToken": "<|end|>"},
@@ -68,12 +71,18 @@ def test_a_manifest_is_the_same_run_as_its_flags(tmp_path: Path, monkeypatch: py
         --eval_dataset_size 0.1 --max_train_samples 50 --objective dpo --dpo_beta 0.2 --bits 32 --lora_r 8
         --lora_alpha 32 --lora_modules q_proj --learning_rate 0.001 --model_max_length 128
         --per_device_train_batch_size 2 --gradient_accumulation_steps 1 --optim adafactor --lr_scheduler_type cosine
-        --max_grad_norm 1 --seed 42 --save_steps 50 --save_total_limit 3 --output_dir tuned
+        --max_grad_norm 1 --warmup_ratio 0.1 --force_remove_overlength_samples true --eval_steps 7
+        --seed 42 --save_steps 50 --save_total_limit 3 --output_dir tuned
         --rope_scaling yarn --rope_scaling_factor 4 --eos_token <|end|>""".split()
     words += ["--chat_template", "{{ messages }}"]
     assert flags == parse(words)
     monkeypatch.setattr("speechless.finetune.finetune.sampled_digest", lambda folder: "digest")
     assert identity_of(flags, tmp_path, ["rows"]) == identity_of(parse(words), tmp_path, ["rows"])
+
+
+def test_a_checkpoint_after_every_epoch_is_the_same_here(tmp_path: Path) -> None:
+    flags, _ = flags_of("tuned", SPEC | {"checkpoints": {"everyEpoch": True}}, {"store": tmp_path})
+    assert (flags.save_every_epoch, flags.save_steps) == (True, 0)
 
 
 def test_every_field_of_the_resource_has_a_meaning_or_is_named() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from speechless.contract import LongRows
+from speechless.contract.tracking import Tracker
 from speechless.finetune.flags import Flags, build_parser, parse
 from speechless.finetune.older import OLDER, Gone, No, Now, Older, Same
 from speechless.finetune.parser import EVAL_ROWS
@@ -100,19 +102,22 @@ def test_bfloat16_is_said_by_one_flag(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_label_wins_over_the_name_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert read(capsys, "--run_name", "x")[0].task == "x"
     flags, told = read(capsys, "--run_name", "x", "--task_name", "y")
-    assert (flags.task, flags.extras.run_name) == ("y", "y")
+    assert flags.task == "y"
     assert told == "--run_name x is left out: --task_name y is given\n"
 
 
 def test_strategies(capsys: pytest.CaptureFixture[str]) -> None:
     flags, told = read(capsys, "--evaluation_strategy", "steps", "--eval_steps", "10")
-    assert (flags.eval_steps, flags.eval_dataset_size) == (10, EVAL_ROWS)
+    assert (flags.hyperparameters.eval_steps, flags.eval_dataset_size) == (10, EVAL_ROWS)
     assert told == "--evaluation_strategy steps is deprecated: use --eval_strategy steps\n"
     flags, told = read(capsys, "--eval_strategy", "epoch", "--eval_steps", "10")
-    assert (flags.eval_steps, told) == (None, "--eval_steps 10 has no effect with --eval_strategy epoch\n")
+    assert (flags.hyperparameters.eval_steps, told) == (
+        None,
+        "--eval_steps 10 has no effect with --eval_strategy epoch\n",
+    )
     assert read(capsys, "--do_eval", "False")[0].eval_dataset_size == 0
     flags, told = read(capsys, "--save_strategy", "epoch", "--save_steps", "9")
-    assert (flags.save_steps, flags.extras.save_every_epoch) == (0, True)
+    assert (flags.save_steps, flags.save_every_epoch) == (0, True)
     assert told == "--save_steps 9 has no effect with --save_strategy epoch\n"
     assert read(capsys, "--save_strategy", "no")[0].save_steps == 0
     assert parse(NEEDED).save_steps == 250
@@ -146,9 +151,12 @@ def test_settings_of_the_command_line_alone(capsys: pytest.CaptureFixture[str]) 
         ],
     )
     extras = flags.extras
-    assert (extras.stop_after_epochs, extras.warmup_ratio, extras.remove_long_rows) == (2, 0.1, True)
-    assert (extras.report_to, extras.max_memory_mb, extras.run_name) == (("wandb", "tensorboard"), 40000, "t")
-    assert extras.deciding == {"stop_after_epochs": 2, "warmup_ratio": 0.1, "remove_long_rows": True}
+    given = flags.hyperparameters
+    assert (extras.stop_after_epochs, given.warmup_ratio, given.long_rows) == (2, 0.1, LongRows.DROP)
+    tracking = flags.tracking
+    assert (tracking.report_to, tracking.run_name) == ((Tracker.TENSORBOARD, Tracker.WANDB), "t")
+    assert extras.max_memory_mb == 40000
+    assert extras.deciding == {"stop_after_epochs": 2}
     assert flags.of_the_model == {"rope_theta": 1e6}
     assert told.count("\n") == 1
     assert parse(NEEDED).extras.deciding == {}
@@ -176,7 +184,7 @@ def test_settings_of_the_command_line_alone(capsys: pytest.CaptureFixture[str]) 
         ("--sample_packing=perhaps", "'perhaps' is neither true nor false"),
         ("--logging_strategy epoch", "the log is by steps"),
         ("--quant_type", "--quant_type: expected one argument"),
-        ("--warmup_ratio 0.1 --warmup_steps 5", "--warmup_ratio: below 1, and without --warmup_steps"),
+        ("--warmup_ratio 0.1 --warmup_steps 5", "--warmup_ratio: warmupRatio and warmupSteps say the same"),
         ("--num_early_stopping_train_epochs 9", "more than --num_train_epochs 3"),
         ("--num_early_stopping_train_epochs 1 --max_steps 3", "leave one of them out"),
         ("--task_name a/b", "it is a part of a file's name"),

@@ -115,5 +115,5 @@ def test_an_older_directory_says_what_to_edit_and_then_runs(
     assert flags.model == "/opt/local/llm_models/huggingface.co/org/base"
     assert (flags.dataset, flags.save_total_limit) == ("/opt/local/datasets/speechless_data/rows.jsonl", 3)
     assert flags.of_the_model == {"rope_theta": 1e6, "sliding_window": 4096}
-    assert (flags.extras.save_every_epoch, flags.lora.dropout) == (version == "newest", 0.05)
+    assert (flags.save_every_epoch, flags.lora.dropout) == (version == "newest", 0.05)
     assert flags.hyperparameters.learning_rate == (2e-5 if version == "newest" else 2e-4)

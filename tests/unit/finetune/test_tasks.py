@@ -431,4 +431,4 @@ def test_older_forms_of_settings_reach_the_trainer(limit: str, here: Path) -> No
         ["bash", here / "x" / "run_finetune.sh"], env=os.environ | environment, check=True, timeout=60
     )
     flags = parse((here / "x" / "argv").read_text().splitlines())
-    assert (flags.save_total_limit, flags.eval_steps, flags.eval_dataset_size) == (3, 7, 10)
+    assert (flags.save_total_limit, flags.hyperparameters.eval_steps, flags.eval_dataset_size) == (3, 7, 10)

@@ -44,8 +44,11 @@ INSTEAD: dict[str, Object] = {
     **{f"dataset.{name}": {"dataset": {"uri": "s3://models/rows"}} for name in PATTERNS},
     **{f"suites.0.data.{name}": {"suites": [CODE | {"data": {"uri": "s3://models/t"}}]} for name in PATTERNS},
     **{f"verify.text.{name}": {"verify": {"text": {"uri": "s3://models/t"}}} for name in PATTERNS},
-    "hyperparameters.earlyStoppingPatience": {"dataset": {"uri": "pvc://models/rows", "evalFraction": 0.1}},
-    "hyperparameters.loadBestModelAtEnd": {"dataset": {"uri": "pvc://models/rows", "evalFraction": 0.1}},
+    **{
+        f"hyperparameters.{name}": {"dataset": {"uri": "pvc://models/rows", "evalFraction": 0.1}}
+        for name in ("earlyStoppingPatience", "evalSteps", "loadBestModelAtEnd")
+    },
+    "tracking.runName": {"tracking": {"reportTo": ["MLflow"]}},
     **{
         f"{row.options}.{field.alias}": {"objective": row.name.value, "method": "Full"}
         for row in OBJECTIVES.values()
