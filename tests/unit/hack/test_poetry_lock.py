@@ -51,6 +51,13 @@ def test_the_lock_has_the_extras_and_marks_their_packages() -> None:
     assert unmarked == set()
 
 
+def test_every_poetry_installs_the_lock_as_it_is() -> None:
+    """Poetry 2.0 to 2.2 would resolve the extras again, without an end."""
+    settings = tomllib.loads((ROOT / "poetry.toml").read_text())
+    assert settings["installer"]["re-resolve"] is False
+    assert LOCKED["metadata"]["lock-version"] == "2.1", "an older form has no markers, and is resolved again"
+
+
 def test_what_every_install_needs_is_marked_by_no_extra() -> None:
     always = {package["name"] for package in LOCKED["package"] if not package["optional"]}
     assert {"pydantic", "shtab"} <= always
