@@ -98,7 +98,7 @@ docs: setup ## Build the documentation into site/; a warning is an error
 docs-serve: setup ## Show the documentation on a local port, rebuilt as files change
 	@hack/docs.sh serve
 
-lock: setup ## Pin requirements/*.in to requirements/*.txt, with hashes
+lock: setup ## Pin requirements/*.in to requirements/*.txt and poetry.lock, with hashes
 	@hack/lock.sh
 
 clean: ## Remove what builds and tests left here (not .venv, not a cluster)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Pin every environment: requirements/*.in (and pyproject.toml for dev) -> requirements/*.txt, each package with its hashes.
+# Pin every environment: requirements/*.in (and pyproject.toml for dev) -> requirements/*.txt, each package with its hashes;
+# and from them constraints.txt for pip and poetry.lock for Poetry.
 # Arguments go to `uv pip compile`: `hack/lock.sh --upgrade` raises every version, `--upgrade-package ruff` one.
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,6 +21,7 @@ compile() {
 }
 
 compile requirements/uv.txt requirements/uv.in "$@"
+compile requirements/poetry.txt requirements/poetry.in "$@"
 compile requirements/dev.txt pyproject.toml --extra operator requirements/dev.in "$@"
 
 # The images: what they stand on is fixed first, and the others may not differ from it.
@@ -35,3 +37,6 @@ for image in operator serve-llamacpp; do
 done
 compile requirements/library.txt requirements/library.in -c images/torch/requirements.txt "$@"
 .venv/bin/python hack/constraints.py
+# Poetry in an environment of its own: what it needs is no tool of this checkout.
+.venv/bin/uv run --quiet --isolated --no-project --python .venv/bin/python --with-requirements requirements/poetry.txt \
+    python hack/poetry_lock.py

@@ -86,6 +86,7 @@ ROWS = (
         r"pip install -c requirements/constraints.txt \S+",
         Cannot("it downloads what is installed for minutes"),
     ),
+    Row(r"poetry install --extras \S+", Cannot("it downloads what is installed for minutes")),
     Row(r"(PIP_\w+=\S+ )*pip (wheel|install) --constraint .*", Cannot("it downloads packages for minutes")),
     Row(r"(mkdir -p|echo source) ~/\S+", Cannot("it writes into the reader's home")),
     Row(r"(eval \$\()?speechless(-operator)? --print-completion \w+\)?", Ran(_COMPLETION)),
