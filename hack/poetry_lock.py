@@ -27,8 +27,8 @@ TARGET = "poetry.lock"
 CONSTRAINTS = "requirements/constraints.txt"
 HEAD = "# The versions that are tested, for Poetry. Made by `make lock`; never edited by hand, nor by `poetry lock`.\n"
 # Poetry takes a release only if it runs on every Python that the project names; pip and uv ask only about the one that
-# they install for. iso8601 2 wants a Python below 4, and networkx 3.6.1 leaves 3.14.1 out.
-NOT_ON = ",<4,!=3.14.1"
+# they install for. triton, which liger-kernel names, wants a Python below 3.15, and networkx 3.6.1 leaves 3.14.1 out.
+NOT_ON = ",<3.15,!=3.14.1"
 _REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)\s*(?:\[(?P<extras>[^]]*)\])?\s*(?P<version>[^;@]*?)\s*(?:;\s*(?P<marker>.*))?"
 )
