@@ -11,6 +11,7 @@ from tests.apiserver.operator import resources
 from tests.support.kube import ApiError, Kube
 from tests.unit.docs.pages import manifests, page
 
+pytestmark = pytest.mark.usefixtures("crds")
 PAGE = [found for found in manifests(page("howto/trackers.md")) if found.get("apiVersion") == API_VERSION]
 
 
