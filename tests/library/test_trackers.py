@@ -282,10 +282,13 @@ def _new_to_wandb() -> None:
 def test_wandb_has_the_values_in_files_and_its_run_goes_on(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import wandb
+
     monkeypatch.setenv("WANDB_MODE", "offline")
     settings = reporting(tmp_path, Tracker.WANDB) | {"heldout": 4}
     interrupted(model, tmp_path, settings)
     run(job(model, tmp_path, Objective.SFT, Method.LORA, **settings))
+    wandb.teardown()  # as at a process's end: its own process has written all
     files = sorted((tmp_path / "runs" / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 2
     # One run, of two parts.
