@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from speechless.contract import ExitCode, FailureReason, Method, Objective
+from speechless.contract import ExitCode, FailureReason, Method, Objective, StageResult
 from speechless.contract.tracking import Tracker
 from speechless.errors import StageError
 from speechless.finetune import harness, trackers
@@ -282,10 +285,13 @@ def _new_to_wandb() -> None:
 def test_wandb_has_the_values_in_files_and_its_run_goes_on(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import wandb
+
     monkeypatch.setenv("WANDB_MODE", "offline")
     settings = reporting(tmp_path, Tracker.WANDB) | {"heldout": 4}
     interrupted(model, tmp_path, settings)
     run(job(model, tmp_path, Objective.SFT, Method.LORA, **settings))
+    wandb.teardown()  # as at a process's end: its own process has written all
     files = sorted((tmp_path / "runs" / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 2
     # One run, of two parts.
@@ -346,3 +352,51 @@ def test_all_is_what_is_set_up_and_the_result_holds_no_times(
     assert "--report_to comet_ml is not offered" in capsys.readouterr().err
     assert main([*words, "--report_to", "mlflow", "--restart"]) == 2
     assert "tracker MLflow is not set up (name the server by MLFLOW_TRACKING_URI" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------- stage
+
+
+def stage(folder: Path, **spec: Any) -> StageResult:
+    """What the stage says of a run, in a process of its own, as in a pod."""
+    told = {
+        "stage": "finetune",
+        "workDir": str(folder / "work"),
+        "run": {"namespace": "team", "name": "tuned"},
+    }
+    (folder / "stage.json").write_text(json.dumps(told | spec))
+    argv = [sys.executable, "-m", "speechless.stage", "finetune", "--spec", str(folder / "stage.json")]
+    argv += ["--listen", "127.0.0.1:0", "--result", str(folder / "result.json")]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
+    assert (folder / "result.json").is_file(), done.stderr
+    return StageResult.model_validate_json((folder / "result.json").read_text())
+
+
+def test_a_stage_reports_by_the_resources_name_and_finds_its_artifact_whoever_is_told(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = write(ROWS[Objective.SFT], tmp_path / "rows.jsonl")
+    spec = {
+        "model": {"uri": model.as_uri()},
+        "dataset": {"uri": rows.as_uri()},
+        "hyperparameters": {"maxSteps": 3, "maxLength": SETTINGS.max_length, "warmupRatio": 0.5},
+        "checkpoints": {"everyEpoch": True},
+        "output": (tmp_path / "artifact").as_uri(),
+    }
+    watched = spec | {"tracking": {"reportTo": ["TensorBoard"]}}
+    refused = stage(tmp_path, **watched)
+    assert refused.failure is not None
+    assert refused.failure.reason is FailureReason.INVALID_SPEC
+    assert "TENSORBOARD_LOGGING_DIR" in refused.failure.hint
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
+    made = stage(tmp_path, **watched)
+    assert made.artifact is not None
+    found = scalars(tmp_path / "logs" / "team" / "tuned")
+    assert [step for step, _ in found["train/loss"]] == [1, 2, 3]
+    rates = [value for _, value in found["train/learning_rate"]]
+    assert rates.index(max(rates)) > 0
+    assert not [path for path in (tmp_path / "artifact").rglob("*") if "events" in path.name]
+    again = stage(tmp_path, **spec)
+    assert again.reused
+    assert again.artifact is not None
+    assert again.artifact.digest == made.artifact.digest

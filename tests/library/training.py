@@ -68,13 +68,16 @@ def encoded(
     return Rows(train=paths["train"], heldout=paths["heldout"] if heldout else None, counts=counts)
 
 
+def _hyperparameters(more: dict[str, Any]) -> Hyperparameters:
+    """Those of a test, which may say `eval_steps` alone."""
+    given: Hyperparameters = more.get("hyperparameters", SETTINGS)
+    return given.model_copy(update={"eval_steps": more.pop("eval_steps", given.eval_steps)})
+
+
 def job(model: Path, folder: Path, objective: Objective, method: Method, **more: Any) -> Job:
     """A run in a folder of its own, taken up from what is there."""
     file = write(ROWS[objective], folder / "rows.jsonl")
-    given = more.get("hyperparameters", SETTINGS)
-    more["hyperparameters"] = given.model_copy(
-        update={"eval_steps": more.pop("eval_steps", given.eval_steps)}
-    )
+    given = more["hyperparameters"] = _hyperparameters(more)
     newest = FolderCheckpoints(folder / "kept").newest(fingerprint(IDENTITY))
     rows = encoded(more.get("tokenizer") or model, file, objective, more.pop("heldout", 0), given.packing)
     settings = {
@@ -89,6 +92,7 @@ def request(model: Path, folder: Path, objective: Objective, method: Method, **m
     """The same as users have it: rows and training in processes of their own."""
     file = write(ROWS[objective], folder / "rows.jsonl")
     (folder / "scratch").mkdir(exist_ok=True)
+    more["hyperparameters"] = _hyperparameters(more)
     settings = {
         "model": model, "data": survey(file, seed=0), "digests": [file.read_text()], "objective": objective,
         "method": method, "hyperparameters": SETTINGS, "lora": Lora(r=8, alpha=16), "out": folder / "out",
