@@ -31,7 +31,7 @@ class Sender:
         self._lost = 0
         self._changed = threading.Condition()
         self._how: End | None = None
-        self._ending, self._done = threading.Event(), threading.Event()
+        self._ending, self._done, self._given_up = (threading.Event() for _ in range(3))
         self._failing = connection is None
         threading.Thread(target=self._work, name=f"tracker {name}", daemon=True).start()
 
@@ -50,20 +50,23 @@ class Sender:
             self._changed.notify()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end that `end` asked for, and warn where it does not come."""
+        """Wait for the end that `end` asked for; where it does not come, warn and give the tracker up."""
         self._done.wait(max(0.0, seconds))
         with self._changed:
             lost = self._lost + len(self._waiting)
             if not self._done.is_set():
+                self._given_up.set()
                 log.warning("%s does not answer: its run was not ended, and misses values", self._name)
             elif lost:
                 log.warning("%s misses the values of %d steps", self._name, lost)
 
     def _work(self) -> None:
-        while not self._done.is_set():
+        while not self._done.is_set() and not self._given_up.is_set():
             batch = self._take()
             pause = FIRST_SECONDS
             while not self._send(batch):
+                if self._given_up.is_set():
+                    return
                 self._ending.wait(pause)
                 if self._ending.is_set():
                     time.sleep(LAST_SECONDS)

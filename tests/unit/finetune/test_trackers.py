@@ -63,10 +63,9 @@ def test_what_fails_is_sent_again_in_order_and_warned_of_once(
     assert caplog.messages == ["MLflow answers again"]
 
 
-def test_a_tracker_that_hangs_holds_up_nothing_and_is_named_at_the_end(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_tracker_that_hangs_holds_up_nothing_and_is_given_up_at_the_end(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sender, "LIMIT", 5)
     there = Connection()
     there.open.clear()
     sends = Sender(Tracker.WANDB, lambda: there, there)
@@ -78,10 +77,28 @@ def test_a_tracker_that_hangs_holds_up_nothing_and_is_named_at_the_end(
     assert time.monotonic() - began < 5
     assert caplog.messages == ["WandB does not answer: its run was not ended, and misses values"]
     there.open.set()
+    deadline = time.monotonic() + 20
+    while any(thread.name == "tracker WandB" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert there.ended == []
+
+
+def test_what_there_is_no_room_for_is_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "LIMIT", 5)
+    there = Connection()
+    there.open.clear()
+    sends = Sender(Tracker.WANDB, lambda: there, there)
+    for step in range(1, 1001):
+        sends.put(logged(step))
+    there.open.set()
+    sends.end(End.FINISHED)
     sends.wait(20)
-    assert there.ended == [End.INTERRUPTED]
-    assert there.steps[-1] == 1000
-    assert caplog.messages[-1].startswith("WandB misses the values of ")
+    assert there.steps[-5:] == [996, 997, 998, 999, 1000]
+    assert caplog.messages == [f"WandB misses the values of {1000 - len(there.steps)} steps"]
+    assert there.ended == [End.FINISHED]
 
 
 def test_a_tracker_is_a_row_and_a_module_of_its_flags_name() -> None:
