@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import FailureReason, Lora, Method, Objective
+from speechless.contract import METHODS, FailureReason, Lora, Method, Objective
 from speechless.errors import StageError
 from speechless.finetune import harness
 from speechless.finetune.finetune import main
@@ -62,7 +62,7 @@ class StopIn(Record):
 def test_the_result_is_the_best_step_and_pruning_keeps_it(
     model: Path, tmp_path: Path, method: Method
 ) -> None:
-    settings = BEST if method is Method.LORA else BEST.model_copy(update={"learning_rate": 3e-3})
+    settings = BEST if METHODS[method].adapters else BEST.model_copy(update={"learning_rate": 3e-3})
     more: dict[str, Any] = {"lora": DROPOUT, "hyperparameters": settings}
     told, outcome = run(best_job(model, tmp_path, method, every_steps=1, **more))
     found = losses(told)
