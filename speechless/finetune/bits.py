@@ -34,6 +34,18 @@ def settings(held: Qlora, dtype: Any) -> Any:
     )
 
 
+def settle(model: Any) -> None:
+    """Let the layers compute alike whether the model is trained or evaluated.
+
+    On CPUs with bfloat16 units bitsandbytes 0.50 packs a layer's weights anew when it is first evaluated. From then on
+    they are multiplied in bfloat16, through a kernel that gives no gradients: a training after an evaluation would
+    silently learn something else.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+
+
 def elements(parameter: Any) -> int:
     """How many weights a parameter holds: of 4 bits, two are in a byte."""
     state = getattr(parameter, "quant_state", None)
@@ -51,7 +63,8 @@ def types_kept(model: Any) -> Iterator[None]:
     """What makes adapters and a trainer within leaves the model's weights in their types, and adapters in float32.
 
     TRL rounds the adapters of a quantized model to bfloat16, in which small updates vanish, and one of its trainers
-    turns embeddings to float32, which for a large vocabulary is more than the quantized layers.
+    turns embeddings to float32, which for a large vocabulary is more than the quantized layers. What begins as a copy
+    of the model's weights (rows of tokens, DoRA's lengths) is copied again, so that the first step begins at the model.
     """
     import torch
 
@@ -64,3 +77,13 @@ def types_kept(model: Any) -> Iterator[None]:
     for parameter in model.parameters():
         if id(parameter) not in known:
             parameter.data = parameter.data.to(torch.float32)
+    if not any(getattr(model, name, False) for name in ("is_loaded_in_4bit", "is_loaded_in_8bit")):
+        return
+    for layer in model.modules():
+        for name, rows in getattr(layer, "trainable_tokens_delta", {}).items():
+            rows.data = layer.get_base_layer().weight.data[layer.token_indices[name]].to(torch.float32)
+        for name, lengths in getattr(layer, "lora_magnitude_vector", {}).items():
+            into, out = layer.lora_A[name].weight, layer.lora_B[name].weight
+            lengths.update_layer(
+                base_layer=layer.get_base_layer(), lora_A=into, lora_B=out, scaling=layer.scaling[name]
+            )

@@ -81,6 +81,8 @@ def load_model(
                 **({} if kind.labels is None else {"num_labels": kind.labels}),
                 **({"quantization_config": bits.settings(held, dtype)} if held else {}),
             )
+    if held is not None:
+        bits.settle(model)
     new = () if has_head else tuple(f"{name}." for name in kind.layers(model))
     weights.refuse_missing(folder, [name for name in info["missing_keys"] if not name.startswith(new)])
     # Where the head is new, the former one has no place on purpose.

@@ -47,7 +47,7 @@ def held_bytes(model: Any) -> int:
 def test_linear_layers_are_quantized_and_nothing_else_is(
     model: Path, held: Qlora, dtype: torch.dtype
 ) -> None:
-    loaded = load_model(model, dtype, None, held)
+    loaded = load_model(model, dtype, held=held)
     shape = sizes.shape_of(model)
     kept = {
         name: parameter.dtype
@@ -64,6 +64,29 @@ def test_linear_layers_are_quantized_and_nothing_else_is(
     parts = {part.name: part.bytes for part in memory.components(training)}
     # The scales of scales are of 256 blocks, which small layers do not fill.
     assert held_bytes(loaded) == pytest.approx(parts["quantized weights"], rel=0.01)
+
+
+@pytest.mark.parametrize("held", KINDS, ids=str)
+def test_an_evaluation_changes_nothing_of_what_is_computed(model: Path, held: Qlora) -> None:
+    """Of CPUs, those with bfloat16 units would compute otherwise from then on, and give no gradients."""
+    loaded = load_model(model, torch.float32, held=held)
+    ids = torch.tensor([[5, 6, 7, 8]])
+
+    def gradient() -> torch.Tensor:
+        loaded.train()
+        loaded.zero_grad()
+        loaded(input_ids=ids, labels=ids).loss.backward()
+        found: torch.Tensor = loaded.get_input_embeddings().weight.grad.clone()
+        return found
+
+    before = gradient()
+    assert before.abs().max() > 0
+    loaded.eval()
+    with torch.no_grad():
+        evaluated = loaded(input_ids=ids).logits
+    if held.bits == 4:  # LLM.int8() computes outliers apart where no gradient is wanted
+        assert torch.equal(evaluated, loaded.train()(input_ids=ids).logits)
+    assert torch.equal(gradient(), before)
 
 
 @pytest.mark.parametrize("held", KINDS[1:], ids=str)
@@ -178,6 +201,6 @@ def test_what_cannot_be_had_is_told_before_a_model_is_read(
 
 
 def test_a_model_that_is_quantized_already_is_refused(model: Path, tmp_path: Path) -> None:
-    load_model(model, torch.float32, None, Qlora()).save_pretrained(tmp_path / "four")
+    load_model(model, torch.float32, held=Qlora()).save_pretrained(tmp_path / "four")
     with pytest.raises(StageError, match="its weights are quantized already"):
-        load_model(tmp_path / "four", torch.float32, None, Qlora())
+        load_model(tmp_path / "four", torch.float32, held=Qlora())

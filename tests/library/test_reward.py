@@ -19,7 +19,7 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from speechless.contract import DatasetFormat, FailureReason, Format, Method, Objective
+from speechless.contract import METHODS, DatasetFormat, FailureReason, Format, Method, Objective
 from speechless.contract.modelinfo import Head
 from speechless.data import Placed
 from speechless.data.formats import BY_NAME
@@ -263,7 +263,7 @@ def test_a_reward_model_is_trained_on(model: Path, tmp_path: Path, method: Metho
     told, _ = run(job(first, tmp_path / "more", Objective.REWARD, method))
     assert told.losses()[0] < 1e-3
     out = tmp_path / "more" / "out"
-    if method is Method.LORA:
+    if METHODS[method].adapters:
         merge(first, out, tmp_path / "merged")
         out = tmp_path / "merged"
     config = json.loads((out / "config.json").read_text())
@@ -367,7 +367,8 @@ def test_the_dry_run_knows_the_head(
         f"--model_name_or_path {model} --dataset {rows} --objective reward --output_dir {tmp_path / 'out'}"
     )
     given += " --per_device_train_batch_size 4"
-    given += " --full_finetune" if method is Method.FULL else " --lora_r 8"
+    given += " --lora_r 8" if METHODS[method].adapters else " --full_finetune"
+    given += " --bits 4" if METHODS[method].quantized else ""
     assert main([*given.split(), "--dry_run", "-o", "json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     _, outcome = run(job(model, tmp_path, Objective.REWARD, method))

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from speechless.contract import FailureReason, Method, Objective, Tokenizer
+from speechless.contract import METHODS, FailureReason, Method, Objective, Tokenizer
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.finetune import main
@@ -65,7 +65,7 @@ def test_the_new_tokens_are_learned(model: Path, tmp_path: Path, kind: str, meth
     base = base_of(kind, model, tmp_path / "base")
     run(wanted(base, tmp_path, method))
     result = tmp_path / "out"
-    if method is Method.LORA:
+    if METHODS[method].adapters:
         result = tmp_path / "merged"
         merge(base, tmp_path / "out", result)
         stored = load_file(tmp_path / "out" / "adapter_model.safetensors")

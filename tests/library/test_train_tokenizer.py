@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from speechless.contract import FailureReason, Format, Method, Objective, Tokenizer
+from speechless.contract import METHODS, FailureReason, Format, Method, Objective, Tokenizer
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune.finetune import main
@@ -50,7 +50,7 @@ def test_a_model_keeps_what_it_was_trained_with(model: Path, tmp_path: Path, met
     more = {"rows": rows, "tokenizer": words, "hyperparameters": settings}
     run(job(model, tmp_path, Objective.SFT, method, **more))
     result = tmp_path / "out"
-    if method is Method.LORA:
+    if METHODS[method].adapters:
         result = tmp_path / "merged"
         merge(model, tmp_path / "out", result)
     made, was = load_tokenizer(result), load_tokenizer(model)
