@@ -80,6 +80,8 @@ def test_the_commands_and_the_resource_of_an_objectives_page(
     assert (result / "loss.svg").read_text().startswith("<svg")
     for program in of_page(objective.lower(), "python"):
         exec(compile(program, "the page", "exec"), {})
+        if "print(" not in program:
+            continue  # a module of the user's: tests/library/test_train_custom.py trains with it
         assert capsys.readouterr().out.splitlines()[-1] in ("True", "False")
     (resource,) = of_page(objective.lower(), "yaml")
     spec = yaml.safe_load(resource)["spec"]

@@ -3,6 +3,7 @@
 The loss on the better answer and, beside it, the odds of the better against the worse one: no second model.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,6 +44,8 @@ def model(job: Any, dtype: Any) -> Any:
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
     """Rows are encoded and cut already: they get the columns of TRL's collator, which pads them."""
+    # Its warning is for who writes against it; the version is pinned.
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
     class Trainer(ORPOTrainer):  # type: ignore[misc]

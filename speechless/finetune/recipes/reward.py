@@ -14,6 +14,7 @@ from speechless.data import Placed
 from speechless.data.examples import Message, Preference
 from speechless.data.render import IGNORED, Renderer
 from speechless.finetune import liger
+from speechless.finetune.custom import before
 from speechless.finetune.heads import HEADS
 from speechless.finetune.recipes import Columns
 
@@ -71,7 +72,7 @@ def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
     from trl import RewardConfig, RewardTrainer
 
     options = Reward.model_validate(run.job.options)
-    made = RewardTrainer(
+    made = before(run.job.extras, RewardTrainer)(
         model=run.model,
         args=RewardConfig(
             **shared,
