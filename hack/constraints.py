@@ -17,15 +17,18 @@ _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<rest>[^\\]+)", re.MULTILINE)
 
 def constraints() -> str:
     """The text of the file."""
-    pins: dict[str, str] = {}
+    pins: dict[str, list[str]] = {}
     for lock in LOCKS:
+        # A lock has several lines of a package that differs from one Python to another.
+        here: dict[str, list[str]] = {}
         for found in _PIN.finditer((ROOT / lock).read_text(encoding="utf-8")):
-            pins.setdefault(found["name"], f"{found['name']}=={found['rest'].strip()}")
+            here.setdefault(found["name"], []).append(f"{found['name']}=={found['rest'].strip()}")
+        pins = here | pins
     head = (
         "# The versions that are tested: pip install -c requirements/constraints.txt '.[train]'\n"
         "# Made from the locks by `make lock`; never edited by hand.\n"
     )
-    return head + "".join(f"{pins[name]}\n" for name in sorted(pins))
+    return head + "".join(f"{line}\n" for name in sorted(pins) for line in pins[name])
 
 
 if __name__ == "__main__":

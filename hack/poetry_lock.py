@@ -42,9 +42,12 @@ def canonical(name: str) -> str:
 
 
 def pins() -> dict[str, str]:
-    """The tested version of each package, from requirements/constraints.txt."""
+    """The tested version of each package, from requirements/constraints.txt: of several, that of the oldest Python."""
+    found: dict[str, str] = {}
     text = (ROOT / CONSTRAINTS).read_text(encoding="utf-8")
-    return {canonical(name): version for name, version in re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", text)}
+    for name, version in re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", text):
+        found.setdefault(canonical(name), version)
+    return found
 
 
 def content_hash(pyproject: Mapping[str, Any]) -> str:

@@ -66,6 +66,10 @@ def test_constraints_are_those_of_the_locks() -> None:
         "speechless-llm"
     }
     assert names <= pinned, "an extra's package that no lock has"
+    # A package that differs from one Python to another has a line for each: no Python is left without one.
+    lock = (ROOT / "requirements" / "library.txt").read_text()
+    for line in re.findall(r"(?m)^\S+==\S+ ; python_full_version[^\\]+", lock):
+        assert line.strip() in text.splitlines()
 
 
 def test_uv_has_one_version() -> None:
