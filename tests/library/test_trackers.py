@@ -230,7 +230,9 @@ def test_a_server_that_goes_away_costs_nothing_and_gets_all_when_it_is_back(
         wanted = job(model, tmp_path / "back", Objective.SFT, Method.LORA, **settings)
         harness.train(wanted, Acting(wanted.checkpoints, step4=server.stop, step9=server.start))
         (found,) = runs_of(server.uri, "speechless")
-        assert [step for step, _ in history(server.uri, found.info.run_id, "train/loss")] == STEPS
+        values = set(history(server.uri, found.info.run_id, "train/loss"))
+        # What it had stored, but not confirmed, when it went away is there twice, and the same.
+        assert sorted(step for step, _ in values) == STEPS
         assert found.info.status == "FINISHED"
         warned = [line for line in caplog.messages if "MLflow does not answer" in line]
         assert len(warned) == 1
