@@ -152,8 +152,8 @@ class Tokenizer(ContractModel):
     eos_token: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """The token that ends a text, one of the vocabulary. Without it, the tokenizer's own."""
     add_reasoning_tokens: bool = False
-    """<think> and </think> become tokens, where they are none yet, and their embeddings are trained, also with method
-    LoRA."""
+    """<think> and </think> become tokens, where they are none yet, and their embeddings are trained, also beside
+    adapters."""
 
 
 class Checkpoints(ContractModel):
