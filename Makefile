@@ -14,6 +14,7 @@ SIZE ?= 300
 # TEXT are a path, a URI (s3://, gs://, az://, oci://, hf://) or a hub's org/name; for `make demo` no path.
 OUT ?= build/quickstart
 PORT ?= 5001
+GPU_PYTHON ?= python3
 export PYTHON
 
 cluster := hack/ensure-python.sh && PYTHONPATH=hack exec $(PYTHON) -m cluster
@@ -105,7 +106,7 @@ clean: ## Remove what builds and tests left here (not .venv, not a cluster)
 	@hack/clean.sh
 
 ##@ Test
-.PHONY: test test-unit test-apiserver test-cluster test-library test-store test-chain test-e2e test-more bench-operator
+.PHONY: test test-unit test-apiserver test-cluster test-library test-store test-chain test-e2e test-more test-gpu bench-operator
 test: ## Run every test, with a table of times at the end (SKIP=images,library,chain: minutes)
 	@hack/ensure-python.sh
 	@exec $(PYTHON) hack/test_all.py $(if $(SKIP),--skip '$(SKIP)')
@@ -142,6 +143,9 @@ test-more: setup ## Run heavy tests: those marked so, and the benchmarks from en
 	@hack/test_library.sh -m heavy
 	@.venv/bin/pytest tests/store -n 2 -m heavy
 	@.venv/bin/python -m benchmarks.operator --resources '$(SIZE)' --rounds 1 --seconds 20
+
+test-gpu: ## Run the tests that need a GPU, with the Python that has its PyTorch: GPU_PYTHON=.venv/bin/python
+	@'$(GPU_PYTHON)' -m pytest tests/gpu tests/library/test_train.py tests/library/test_qlora.py -o filterwarnings=default
 
 bench-operator: setup ## Measure the operator at 1,000 to 10,000 resources: an hour or so; one table
 	@.venv/bin/python -m benchmarks.operator

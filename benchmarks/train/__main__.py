@@ -7,6 +7,7 @@ table has the median seconds, the memory of all its processes at their peak, and
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -16,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from benchmarks.train.shapes import SHAPES, make
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,12 @@ class Taken:
     """The rounds of one side."""
 
     seconds: list[float] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)
+    """Steps a second from the first to the last, of each round."""
     peak: int = 0
     """Bytes of memory, the highest of all rounds."""
+    gpu: int = 0
+    """Bytes of the GPU's memory, likewise; 0: there is no GPU."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +69,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--model", type=Path, help="a Hugging Face folder (default: the tiny model of speechless.tiny)"
     )
+    made.add_argument(
+        "--shape", choices=SHAPES, help="a Llama of this size with random weights, made for it, instead"
+    )
+    made.add_argument("--words", type=int, default=40, help="words of an answer at most" + shown)
     made.add_argument("--only", help="cases whose name has this in it")
     made.add_argument(
         "--trl-defaults",
@@ -81,18 +92,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(folder: Path, given: argparse.Namespace) -> int:
     """Every case, both sides in turn."""
-    model = given.model or tiny(folder / "tiny")
+    model = given.model or (make(folder / "model", given.shape) if given.shape else tiny(folder / "tiny"))
     told = []
     for case in CASES:
         if given.only and given.only not in case.name:
             continue
-        rows = write(folder / f"{case.objective}.jsonl", case, given.rows)
+        rows = write(folder / f"{case.objective}.jsonl", case, given.rows, given.words)
         sides = {"ours": Taken(), "TRL": Taken()}
         for number in range(given.rounds):
             names = list(sides) if number % 2 == 0 else list(sides)[::-1]
             for name in names:
                 argv = command(name, case, model, rows, folder / "out", given)
                 once(sides[name], argv, folder)
+                sides[name].steps.append(speed(name, folder))
                 shutil.rmtree(folder / "out")
                 # Ours keeps rows as tokens for the next run; here each run makes them, as TRL's does.
                 shutil.rmtree(folder / "cache", ignore_errors=True)
@@ -100,14 +112,18 @@ def measure(folder: Path, given: argparse.Namespace) -> int:
         told.append(
             {
                 "case": case.name,
-                "ours": {"seconds": sides["ours"].seconds, "peak": sides["ours"].peak},
-                "trl": {"seconds": sides["TRL"].seconds, "peak": sides["TRL"].peak},
+                "ours": asdict(sides["ours"]),
+                "trl": asdict(sides["TRL"]),
                 "faster": theirs / ours,
             }
         )
         memory = " against ".join(f"{side.peak / 1e9:.2f} GB" for side in sides.values())
+        if any(side.gpu for side in sides.values()):
+            memory += "; GPU " + " against ".join(f"{side.gpu / 1e9:.2f} GB" for side in sides.values())
+        first, second = (statistics.median(side.steps) for side in sides.values())
         print(
-            f"{case.name:20} {ours:7.1f} s against {theirs:7.1f} s: {theirs / ours:.2f} times; {memory}",
+            f"{case.name:20} {ours:7.1f} s against {theirs:7.1f} s: {theirs / ours:.2f} times; "
+            f"{first:.2f} against {second:.2f} steps a second: {first / second:.2f} times; {memory}",
             flush=True,
         )
     if given.json:
@@ -122,8 +138,8 @@ def tiny(folder: Path) -> Path:
     return folder / "base"
 
 
-def write(file: Path, case: Case, count: int) -> Path:
-    """Rows of ten to sixty words, always the same."""
+def write(file: Path, case: Case, count: int, most: int) -> Path:
+    """Rows of ten to `most` and twenty words, always the same."""
     chance, words = random.Random(7), ["def", "return", "for", "x", "list", "sum", "sorted", "if", "not", "n"]
 
     def text(least: int, most: int) -> str:
@@ -133,9 +149,9 @@ def write(file: Path, case: Case, count: int) -> Path:
         for _ in range(count):
             row = {"prompt": text(5, 20) + "\n"}
             if case.objective == "dpo":
-                row |= {"chosen": text(5, 40), "rejected": text(5, 40)}
+                row |= {"chosen": text(5, most), "rejected": text(5, most)}
             else:
-                row |= {"completion": text(5, 40)}
+                row |= {"completion": text(5, most)}
             out.write(json.dumps(row) + "\n")
     return file
 
@@ -169,15 +185,51 @@ def once(taken: Taken, argv: list[str], folder: Path) -> None:
         "XDG_CACHE_HOME": str(folder / "cache"),
         "HF_DATASETS_CACHE": str(folder / "cache"),
     }
-    with (folder / "log").open("w") as log:
+    with (folder / "log").open("w") as log, gpu_memory() as gpu:
         began = time.monotonic()
         process = subprocess.Popen(argv, env=environment, stdout=log, stderr=subprocess.STDOUT)
         while process.poll() is None:
             taken.peak = max(taken.peak, memory(process.pid))
             time.sleep(0.05)
         taken.seconds.append(time.monotonic() - began)
+    taken.gpu = max(taken.gpu, *gpu)
     if process.returncode:
         sys.exit(f"{' '.join(argv)}\n{(folder / 'log').read_text()[-3000:]}")
+
+
+def speed(side: str, folder: Path) -> float:
+    """Steps a second, without the first one: what it compiles and loads is no part of training."""
+    if side == "TRL":
+        told = json.loads((folder / "log").read_text().splitlines()[-1])
+        return float(told["steps_per_second"])
+    lines = [json.loads(line) for line in (folder / "out" / "trainer_log.jsonl").read_text().splitlines()]
+    first, last = lines[0], lines[-1]
+    return (last["current_steps"] - first["current_steps"]) / (last["elapsed_time"] - first["elapsed_time"])
+
+
+@contextlib.contextmanager
+def gpu_memory() -> Iterator[list[int]]:
+    """Bytes of the first GPU's memory in use, looked at ten times a second; [0] without nvidia-smi."""
+    found = [0]
+    if shutil.which("nvidia-smi") is None:
+        yield found
+        return
+    argv = [
+        "nvidia-smi",
+        "--query-gpu=memory.used",
+        "--format=csv,noheader,nounits",
+        "-i",
+        "0",
+        "-lms",
+        "100",
+    ]
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(argv, stdout=out)
+        yield found
+        process.terminate()
+        process.wait()
+        out.seek(0)
+        found += [int(line) << 20 for line in out.read().splitlines() if line.strip().isdigit()]
 
 
 def memory(root: int) -> int:

@@ -53,6 +53,8 @@ def load_tokenizer(folder: Path, chat_template: str | None = None, eos_token: st
         )
         tokenizer.chat_template = chat_template
     tokenizer.padding_side = "right"
+    # A row is cut or measured after it became tokens: what Transformers says of long ones is wrong here.
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return tokenizer
 
 

@@ -1,8 +1,7 @@
-"""Where to compute, in which precision, with how many threads."""
+"""Where to compute, and in which precision."""
 
 import importlib.util
 import logging
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import torch
 
 from speechless.contract import FailureReason, Precision, Qlora
-from speechless.cpus import usable_cpus
 from speechless.errors import StageError
 from speechless.finetune import liger
 from speechless.finetune.context import configuration
@@ -39,21 +37,6 @@ def choose(precision: Precision) -> Device:
         what = f"precision {precision} needs a GPU that computes in bfloat16; this runs on {_name(cuda)}"
         raise StageError(FailureReason.INVALID_SPEC, what, "use FP32 (--bits 32), or Auto")
     return Device("cuda" if cuda else "cpu", able and precision is not Precision.FP32)
-
-
-def settle(seed: int) -> None:
-    """Make runs repeatable: seeds, deterministic algorithms, and threads by what the container may use."""
-    from transformers import set_seed
-
-    # cuBLAS reads it when it is loaded (NVIDIA cuBLAS documentation, "Results reproducibility").
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # It would also fill every new tensor, to show who reads one before writing it: a tenth of a step's time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(usable_cpus())
-    set_seed(seed)
 
 
 def _name(cuda: bool) -> str:

@@ -158,7 +158,7 @@ def _fits(tokenizer: Any, model: Any, job: Job) -> None:
 
 def _settled(job: Job) -> tuple[Device, Job]:
     """Where to compute, and the job with what that decides; StageError for what cannot be had there."""
-    from speechless.finetune import device
+    from speechless.finetune import device, repeatable
 
     where = device.choose(job.precision)
     device.check_optimizer(job.hyperparameters.optim, where)
@@ -167,7 +167,7 @@ def _settled(job: Job) -> tuple[Device, Job]:
     device.limit_memory(job.extras.max_memory_mb, where)
     chosen = device.attention(job.hyperparameters.attn_implementation, where)
     given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})
-    device.settle(given.seed)
+    repeatable.settle(given.seed)
     return where, job.model_copy(update={"hyperparameters": given})
 
 
@@ -368,6 +368,8 @@ def _correct(trainer: Any, where: Device) -> None:
     import torch
     from transformers.trainer_callback import PrinterCallback
 
+    from speechless.finetune import repeatable
+
     if where.name == "cpu":
         # With several ranks it is "cpu:0", and torch.load knows no such place for the optimizer's state.
         vars(trainer.args)["_setup_devices"] = torch.device("cpu")
@@ -377,3 +379,4 @@ def _correct(trainer: Any, where: Device) -> None:
     trainer.create_model_card = lambda *_, **__: None
     trainer.remove_callback(PrinterCallback)
     settle(trainer.model)
+    repeatable.strictly(trainer, where)

@@ -7,7 +7,8 @@ arXiv:2205.05198, sections 4.1 and 5). That paper's 34 h is a model with a plain
 MLP are measured, as the tensors that PyTorch keeps for the backward pass of Transformers' Llama (5.17).
 
 Measured against a process's peak on a CPU (tests/library/test_plan.py): what is live is within a third of the estimate
-without `allocator`; with it, the peak is within a factor of two. Not measured on a GPU.
+without `allocator`; with it, the peak is within a factor of two. On a GPU (tests/gpu/test_memory.py) PyTorch's own
+peak is within a tenth of what is estimated without `libraries`; what a paged optimizer keeps is not in that peak.
 """
 
 from __future__ import annotations
@@ -21,30 +22,42 @@ from speechless.finetune.recipes import RECIPES
 from speechless.finetune.sizes import Shape
 from speechless.output import Document
 
-OPTIMIZERS: dict[str, tuple[float, bool]] = {
-    "adamw_torch": (8, True),
-    "adamw_torch_fused": (8, True),
-    "adafactor": (0.1, False),
-    "sgd": (0, True),
-    "adagrad": (4, True),
-    "rmsprop": (4, True),
-    "adamw_8bit": (2, False),
-    "adamw_bnb_8bit": (2, False),
-    "ademamix": (12, False),
-    "ademamix_8bit": (3, False),
-    "lion_8bit": (1, False),
-    "lion_32bit": (4, False),
-    "paged_adamw_8bit": (2, False),
-    "paged_adamw_32bit": (8, False),
-    "paged_ademamix_8bit": (3, False),
-    "paged_ademamix_32bit": (12, False),
-    "paged_lion_8bit": (1, False),
-    "paged_lion_32bit": (4, False),
-    "rmsprop_bnb": (4, False),
-    "rmsprop_bnb_8bit": (1, False),
-    "rmsprop_bnb_32bit": (4, False),
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What an optimizer takes."""
+
+    state: float
+    """Bytes a trained parameter."""
+    halves: bool = False
+    """Whether it is half of that with weights in bfloat16."""
+    step: int = 0
+    """On a GPU, while it steps: how often as much as the gradients."""
+
+
+OPTIMIZERS = {
+    "adamw_torch": Optimizer(8, halves=True, step=1),
+    "adamw_torch_fused": Optimizer(8, halves=True),
+    "adafactor": Optimizer(0.1),
+    "sgd": Optimizer(0, halves=True),
+    "adagrad": Optimizer(4, halves=True, step=1),
+    "rmsprop": Optimizer(4, halves=True, step=1),
+    "adamw_8bit": Optimizer(2),
+    "adamw_bnb_8bit": Optimizer(2),
+    "ademamix": Optimizer(12),
+    "ademamix_8bit": Optimizer(3),
+    "lion_8bit": Optimizer(1),
+    "lion_32bit": Optimizer(4),
+    "paged_adamw_8bit": Optimizer(2),
+    "paged_adamw_32bit": Optimizer(8),
+    "paged_ademamix_8bit": Optimizer(3),
+    "paged_ademamix_32bit": Optimizer(12),
+    "paged_lion_8bit": Optimizer(1),
+    "paged_lion_32bit": Optimizer(4),
+    "rmsprop_bnb": Optimizer(4),
+    "rmsprop_bnb_8bit": Optimizer(1),
+    "rmsprop_bnb_32bit": Optimizer(4),
 }
-"""Bytes of state a trained parameter, and whether it is half of that with weights in bfloat16."""
 ACTIVATIONS: dict[tuple[bool, str], tuple[float, float, float]] = {
     (False, "fp32"): (32, 8, 16),
     (False, "bf16"): (34, 8, 14),
@@ -59,9 +72,14 @@ BITS_OF_SCALES = {(4, True): 8 / 64 + 32 / (64 * 256), (4, False): 32 / 64, (8, 
 is of a whole row."""
 _DROPOUT = {"fp32": (40, 4), "bf16": (24, 4), "pure": (24, 4)}
 """More of them with dropout in the adapters, times (hidden size, intermediate size)."""
-LOGITS = 12
-"""Bytes a token and word of the vocabulary: the logits, in float32, their softmax and its gradient. Of a reward model
-next to nothing: one number a token."""
+LOGITS = 14
+"""Bytes a token and word of the vocabulary where all logits are there at once: in float32, their softmax and its
+gradient. Of a reward model next to nothing: one number a token."""
+PIECE = (4096, 32768)
+"""Where TRL computes the loss in pieces: tokens and words of the vocabulary of one (trl.kernels.chunked_logprob and
+trl.trainer.utils of 1.16)."""
+PIECE_BYTES = {"cpu": 33, "fp32": 4, "bf16": 2}
+"""Bytes of each of its logits: on a CPU, where PyTorch makes copies, and on a GPU by what is computed in. Measured."""
 LIBRARIES = {"cpu": 0.9e9, "cuda": 0.6e9}
 """Bytes of Python and its libraries, and of a GPU's context."""
 
@@ -124,6 +142,11 @@ class Training:
         return METHODS[self.method].adapters
 
     @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer's row."""
+        return OPTIMIZERS[self.hyperparameters.optim]
+
+    @property
     def trained(self) -> int:
         """Parameters that are trained."""
         if self.adapters:
@@ -131,49 +154,80 @@ class Training:
         return self.shape.parameters
 
 
-def components(training: Training) -> Iterator[Component]:
-    """The parts of the memory on one device."""
-    shape, given, pure = training.shape, training.hyperparameters, training.precision == "pure"
-    full = not training.adapters
-    held = 2 if pure or (not full and training.precision == "bf16") else 4
+def components(training: Training) -> list[Component]:
+    """The parts of the memory on one device, when the most of it is taken.
 
-    def part(name: str, size: float, how: str) -> Component:
-        return Component(name=name, bytes=round(size), how=how)
+    That is at the end of a forward pass, when the activations are there and no gradients yet (but for those of the
+    batches before it, where several make a step), or in the optimizer's step, when it is the other way around.
+    """
+    forward, step = _at_the_loss(training), _in_the_step(training)
+    peak = max(forward, step, key=lambda parts: sum(part.bytes for part in parts))
+    used = LIBRARIES["cuda" if training.cuda else "cpu"]
+    return [*_always(training), *peak, _part("libraries", used, "Python, PyTorch and what they load")]
 
+
+def _part(name: str, size: float, how: str) -> Component:
+    return Component(name=name, bytes=round(size), how=how)
+
+
+def _held(training: Training) -> int:
+    """Bytes of a weight that is not quantized."""
+    pure = training.precision == "pure"
+    return 2 if pure or (training.adapters and training.precision == "bf16") else 4
+
+
+def _always(training: Training) -> Iterator[Component]:
+    """Weights and the optimizer's state."""
+    shape, held = training.shape, _held(training)
     yield from _weights(training, held)
-    if full and training.precision == "bf16":
-        yield part(
-            "weights in bfloat16", shape.parameters * 2, "autocast keeps a copy of 2 bytes a parameter"
-        )
-    if full and RECIPES[training.objective].reference:
-        yield part("reference model", shape.parameters * held, "a second copy, which is not trained")
-    trained, each = training.trained, 2 if full and pure else 4
-    if not full:
-        yield part("adapters", trained * 4, f"{trained} parameters of 4 bytes")
-    yield part("gradients", trained * each, f"{trained} trained parameters of {each} bytes")
-    state, halves = OPTIMIZERS[given.optim]
-    state = state / 2 if full and pure and halves else state
-    yield part("optimizer", trained * state, f"{given.optim}: {state:g} bytes a trained parameter")
+    if not training.adapters and RECIPES[training.objective].reference:
+        yield _part("reference model", shape.parameters * held, "a second copy, which is not trained")
+    trained = training.trained
+    if training.adapters:
+        yield _part("adapters", trained * 4, f"{trained} parameters of 4 bytes")
+    optimizer = training.optimizer
+    halved = not training.adapters and training.precision == "pure" and optimizer.halves
+    state = optimizer.state / (2 if halved else 1)
+    how = f"{training.hyperparameters.optim}: {state:g} bytes a trained parameter"
+    yield _part("optimizer", trained * state, how)
+
+
+def _gradients(training: Training) -> Component:
+    trained, each = training.trained, 2 if not training.adapters and training.precision == "pure" else 4
+    return _part("gradients", trained * each, f"{trained} trained parameters of {each} bytes")
+
+
+def _in_the_step(training: Training) -> list[Component]:
+    gradients, each = _gradients(training), training.optimizer.step if training.cuda else 0
+    if not each:
+        return [gradients]
+    # PyTorch computes with all parameters at once, and its intermediate results are as large as they are.
+    what = f"{training.hyperparameters.optim}: as much as the gradients"
+    return [gradients, _part("the optimizer's step", gradients.bytes * each, what)]
+
+
+def _at_the_loss(training: Training) -> list[Component]:
+    shape, given, parts = training.shape, training.hyperparameters, list[Component]()
+    if given.gradient_accumulation_steps > 1:
+        parts.append(_gradients(training))
+    if not training.adapters and training.precision == "bf16":
+        how = "autocast keeps a copy of 2 bytes a parameter"
+        parts.append(_part("weights in bfloat16", shape.parameters * 2, how))
     tokens = given.per_device_train_batch_size * RECIPES[training.objective].sequences * training.length
     layer = _layer(training)
     if training.checkpointing:
-        kept = tokens * (shape.layers * shape.hidden * (2 if held == 2 else 4) + layer)
+        kept = tokens * (shape.layers * shape.hidden * (2 if _held(training) == 2 else 4) + layer)
         how = f"{tokens} tokens: what goes into {shape.layers} layers, and one layer computed again"
     else:
         kept = tokens * shape.layers * layer
         how = f"{tokens} tokens, {shape.layers} layers, {layer:.0f} bytes each"
-    yield part("activations", kept, how)
-    yield part(
-        "logits",
-        tokens * shape.vocabulary * LOGITS,
-        f"{tokens} tokens, {shape.vocabulary} numbers, {LOGITS} bytes",
-    )
+    parts += [_part("activations", kept, how), _logits(training, tokens)]
     if not training.cuda:
         freed = tokens * shape.layers * layer
-        yield part("allocator", freed, "freed blocks that the C library keeps: as much as all activations")
-    yield part(
-        "libraries", LIBRARIES["cuda" if training.cuda else "cpu"], "Python, PyTorch and what they load"
-    )
+        parts.append(
+            _part("allocator", freed, "freed blocks that the C library keeps: as much as all activations")
+        )
+    return parts
 
 
 def _weights(training: Training, held: int) -> Iterator[Component]:
@@ -193,6 +247,22 @@ def _weights(training: Training, held: int) -> Iterator[Component]:
     largest = max((into * out for _, into, out in shape.linear), default=0)
     what = f"the largest layer, {largest} parameters of {held} bytes"
     yield Component(name="a layer while it is computed", bytes=largest * held, how=what)
+
+
+def _logits(training: Training, tokens: int) -> Component:
+    """What the loss takes beside the model."""
+    words = training.shape.vocabulary
+    if RECIPES[training.objective].whole_logits:
+        how = f"{tokens} tokens, {words} numbers, {LOGITS} bytes"
+        return Component(name="logits", bytes=tokens * words * LOGITS, how=how)
+    each = PIECE_BYTES["cpu" if not training.cuda else "fp32" if training.precision == "fp32" else "bf16"]
+    tokens_at_once, words_at_once = min(tokens, PIECE[0]), min(words, PIECE[1])
+    how = f"pieces of {tokens_at_once} tokens, {words_at_once} numbers, {each} bytes"
+    size = tokens_at_once * words_at_once * each
+    if training.cuda and not training.adapters:
+        size += words * training.shape.hidden * 4
+        how += "; and the output's gradient in float32"
+    return Component(name="logits", bytes=size, how=how)
 
 
 def _layer(training: Training) -> float:
@@ -261,6 +331,12 @@ def _smaller_batch(training: Training) -> Training | None:
     return _with(training, per_device_train_batch_size=batch // 2, gradient_accumulation_steps=twice)
 
 
+def _fused(training: Training) -> Training | None:
+    """The same steps without intermediate results of all parameters."""
+    able = training.cuda and training.hyperparameters.optim == "adamw_torch"
+    return _with(training, optim="adamw_torch_fused") if able else None
+
+
 def _smaller_optimizer(training: Training) -> Training | None:
     able = training.cuda and training.hyperparameters.optim in ("adamw_torch", "adamw_torch_fused")
     return _with(training, optim="paged_adamw_8bit") if able else None
@@ -300,6 +376,7 @@ def _batch_flags(training: Training) -> str:
 _CHANGES: tuple[tuple[Callable[[Training], str], Callable[[Training], Training | None]], ...] = (
     (lambda after: "--gradient_checkpointing true", _recompute),
     (_batch_flags, _smaller_batch),
+    (lambda after: "--optim adamw_torch_fused", _fused),
     (lambda after: "--optim paged_adamw_8bit", _smaller_optimizer),
     (lambda after: "--pure_bf16", _rounded),
     (lambda after: "without --full_finetune (LoRA)", _adapters),

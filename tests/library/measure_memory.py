@@ -19,7 +19,10 @@ def main(told: str) -> None:
     harness.load()
     # What is loaded, and what libraries keep from then on, is there after a run of next to nothing.
     _train(
-        objective, method, Path(wanted["folder"], "first"), wanted | {"hidden": 32, "length": 8, "batch": 2}
+        objective,
+        method,
+        Path(wanted["folder"], "first"),
+        wanted | {"hidden": 32, "length": 8, "batch": 2, "vocabulary": 0},
     )
     before = watch.peak_memory()
     parts = _train(objective, method, Path(wanted["folder"], "second"), wanted)
@@ -39,7 +42,7 @@ def main(told: str) -> None:
 
 def _train(objective: Objective, method: Method, folder: Path, wanted: dict[str, Any]) -> dict[str, int]:
     """Train two steps; the parts of the estimate."""
-    model = random_model.make(folder / "model", hidden=wanted["hidden"])
+    model = random_model.make(folder / "model", hidden=wanted["hidden"], vocabulary=wanted["vocabulary"])
     words = " ".join(["return x of the list"] * 100)
     training.ROWS[objective] = [row | dict.fromkeys(_long(row), words) for row in training.ROWS[objective]]
     if objective is Objective.DPO:

@@ -40,8 +40,11 @@ def text(words: int, seed: int = 0) -> str:
     return "\n".join(lines) + "\n"
 
 
-def make(folder: Path, *, hidden: int = 256, seed: int = 1) -> Path:
-    """Write a model of 2 layers, 256 positions and a vocabulary of 400 into a folder, which is returned."""
+def make(folder: Path, *, hidden: int = 256, seed: int = 1, vocabulary: int = 0) -> Path:
+    """Write a model of 2 layers and 256 positions into a folder, which is returned.
+
+    The tokenizer knows at most 400 tokens; `vocabulary`: rows of the embeddings, if they are more.
+    """
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -68,7 +71,7 @@ def make(folder: Path, *, hidden: int = 256, seed: int = 1) -> Path:
     tokenizer.chat_template = CHAT_TEMPLATE
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=max(vocabulary, len(tokenizer)),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
         num_hidden_layers=2,

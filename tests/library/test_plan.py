@@ -34,11 +34,17 @@ def here(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def measured(case: tuple[Objective, Method, bool], folder: Path, **environment: str) -> dict[str, float]:
+def measured(
+    case: tuple[Objective, Method, bool],
+    folder: Path,
+    hidden: int = 768,
+    vocabulary: int = 0,
+    **environment: str,
+) -> dict[str, float]:
     """What a process that trains took, and what was estimated."""
     objective, method, checkpointing = case
-    wanted = {"objective": objective, "method": method, "checkpointing": checkpointing, "hidden": 768, "length": 256,
-              "batch": 8, "folder": str(folder)}  # fmt: skip
+    wanted = {"objective": objective, "method": method, "checkpointing": checkpointing, "hidden": hidden, "length": 256,
+              "vocabulary": vocabulary, "batch": 8, "folder": str(folder)}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "tests.library.measure_memory", json.dumps(wanted)],
         env=os.environ | environment, capture_output=True, text=True, check=True, timeout=800,
@@ -53,6 +59,15 @@ def test_the_estimate_is_near_what_is_live(case: tuple[Objective, Method, bool],
     told = measured(case, tmp_path, MALLOC_MMAP_THRESHOLD_="65536")
     assert 0.75 < told["measured"] / told["live"] < 1.35, told
     assert 0.7e9 < told["libraries"] < 1.2e9
+
+
+@pytest.mark.parametrize("objective", [Objective.SFT, Objective.DPO, Objective.ORPO])
+def test_the_estimate_of_a_large_vocabulary_is_near_what_is_live(
+    objective: Objective, tmp_path: Path
+) -> None:
+    case = (objective, Method.LORA, False)
+    told = measured(case, tmp_path, hidden=128, vocabulary=32000, MALLOC_MMAP_THRESHOLD_="65536")
+    assert 0.75 < told["measured"] / told["live"] < 1.35, told
 
 
 def test_the_estimate_is_within_a_factor_of_two_of_the_peak(tmp_path: Path) -> None:

@@ -377,4 +377,4 @@ def test_the_dry_run_knows_the_head(
     whole = load_model(model, kind=SCORE)
     assert plan["parameters"] == sum(parameter.numel() for parameter in whole.parameters())
     logits = next(part for part in plan["memory"]["components"] if part["name"] == "logits")
-    assert logits["bytes"] == 4 * 2 * plan["longest"] * 12
+    assert logits["bytes"] == 4 * 2 * plan["longest"] * 14

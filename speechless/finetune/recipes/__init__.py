@@ -63,6 +63,8 @@ class Recipe:
     """Sequences of one row that the model sees at once."""
     reference: bool
     """Whether the model is compared with the one that it starts from: with method Full that is a second copy."""
+    whole_logits: bool = False
+    """Whether its loss needs the logits of all tokens at once; TRL's newer trainers compute them in pieces."""
     asks: bool = True
     """Whether a row asks something of the model, which may be answered after the training."""
 
@@ -91,12 +93,25 @@ RECIPES = {
         Recipe(Objective.DPO, takes=(Preference,), module="dpo", sequences=2, reference=True),
         # An answer, and another row's to the same prompt.
         Recipe(Objective.KTO, takes=(Rated,), module="kto", sequences=2, reference=True),
-        Recipe(Objective.ORPO, takes=(Preference,), module="orpo", sequences=2, reference=False),
+        Recipe(
+            Objective.ORPO,
+            takes=(Preference,),
+            module="orpo",
+            sequences=2,
+            reference=False,
+            whole_logits=True,
+        ),
         Recipe(
             Objective.PRETRAIN, takes=(Text,), module="pretrain", sequences=1, reference=False, asks=False
         ),
         Recipe(
-            Objective.REWARD, takes=(Preference,), module="reward", sequences=2, reference=False, asks=False
+            Objective.REWARD,
+            takes=(Preference,),
+            module="reward",
+            sequences=2,
+            reference=False,
+            whole_logits=True,
+            asks=False,
         ),
     )
 }
