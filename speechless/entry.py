@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,9 +66,18 @@ def missing(command: str, module: str) -> str:
 
 
 def guarded(command: str, main: Callable[[], int]) -> int:
-    """Run a command. One line on standard error, and no traceback, for a missing package (1) and for Ctrl-C (130)."""
+    """Run a command. One line on standard error, and no traceback, for a missing package (1) and for Ctrl-C (130).
+
+    Nothing is said where whoever reads the output has left (`... | head`): 141, as of a program that SIGPIPE ended.
+    """
     try:
-        return main()
+        status = main()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return 141
     except KeyboardInterrupt:
         print(f"speechless {command}: interrupted", file=sys.stderr)
         return 130
@@ -75,6 +86,21 @@ def guarded(command: str, main: Callable[[], int]) -> int:
             raise
         print(f"speechless {command}: {missing(command, error.name)}", file=sys.stderr)
         return 1
+
+
+def _reader_left() -> bool:
+    """Whether standard output is a pipe that nobody reads; then what is still to be written goes nowhere."""
+    waiting = select.poll()
+    try:
+        waiting.register(sys.stdout.fileno(), select.POLLOUT)
+    except (OSError, ValueError):  # no file at all, as under a test
+        return False
+    if not any(event & select.POLLERR for _, event in waiting.poll(0)):
+        return False
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+    return True
 
 
 def need(package: str) -> None:
