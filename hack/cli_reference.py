@@ -25,6 +25,7 @@ COMMANDS = {
     "python -m speechless.finetune": "speechless.finetune.__main__",
     "python -m speechless.finetune.finetune": "speechless.finetune.flags",
     "python -m speechless.finetune.lightllm": "speechless.finetune.lightllm",
+    "python -m speechless.finetune.merge_moe": "speechless.finetune.merge_moe",
     "python -m speechless.finetune.merge_peft_adapters": "speechless.finetune.merge_peft_adapters",
     "python -m speechless.eval.humaneval": "speechless.eval.humaneval.__main__",
     "python -m speechless.quant": "speechless.quant.__main__",

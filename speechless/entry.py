@@ -37,7 +37,6 @@ INSTEAD = {
     "speechless.eval.perplexity": "'speechless quant llamacpp --verify_text FILE' measures perplexity",
     "speechless.finetune.finetune_dialog": "use 'python -m speechless.finetune.finetune'",
     "speechless.finetune.mlx": "training with MLX is not offered yet: 'speechless finetune' trains with PyTorch",
-    "speechless.finetune.moe": "adapters of experts are not offered: 'speechless finetune' trains LoRA adapters",
     "speechless.finetune.pretrain": "use 'speechless finetune pretrain', or "
     "'python -m speechless.finetune.finetune --objective pretrain'",
     "speechless.finetune.merge": "use 'speechless finetune merge', or "

@@ -18,6 +18,7 @@ from speechless.contract.evaluate import EvaluateSettings, EvaluateSpec, Suite, 
 from speechless.contract.exit_codes import RETRIABLE, ExitCode
 from speechless.contract.finetune import (
     Checkpoints,
+    Experts,
     FineTuneSettings,
     FineTuneSpec,
     Hyperparameters,
@@ -68,6 +69,7 @@ __all__ = [
     "EvaluateSettings",
     "EvaluateSpec",
     "ExitCode",
+    "Experts",
     "Failure",
     "FailureReason",
     "FetchSpec",

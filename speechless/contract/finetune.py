@@ -133,6 +133,18 @@ class Lora(ContractModel):
     """Names of the layers; without any, every linear layer but the output's."""
 
 
+class Experts(ContractModel):
+    """Low-rank adapters of a gated MLP, several of them, and a router that sends every token to some: what is merged is
+    a Mixtral (arXiv:2401.04088), with the base's MLP in each of its experts."""
+
+    num_experts: Annotated[int, Field(ge=2, le=64)] = 8
+    """How many there are in each layer."""
+    top_k: Annotated[int, Field(ge=1, le=64)] = 2
+    """To how many of them a token is sent."""
+    adapter_dim: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Rank of each."""
+
+
 class RopeScaling(ContractModel):
     """A model's rotary positions (RoPE), stretched so that it reads longer rows than it was trained for."""
 
@@ -199,6 +211,8 @@ class FineTuneSettings(ContractModel):
     """The adapters' shape, for a method that trains some."""
     qlora: Qlora | None = None
     """How the weights that are not trained are held, for method QLoRA."""
+    experts: Experts | None = None
+    """Experts instead of lora's adapters, for a method that trains some. The base is a Llama or a Mistral."""
     rope_scaling: RopeScaling | None = None
     """Longer rows than the model was trained for. Without it, the model's positions stay as they are; a model that was
     stretched already keeps what it has."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from speechless.contract.methods import METHODS, QUANTIZED, WITH_ADAPTERS, Method, Qlora
 from speechless.contract.model import Rule
+from speechless.contract.modelinfo import Head
 from speechless.contract.objectives import OBJECTIVES, Objective, Packing, Precision
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def _packs(objective: Objective) -> bool:
 
 
 _PACKING = [row.name for row in OBJECTIVES.values() if row.packing is not Packing.NEVER]
+_WRITING = [row.name for row in OBJECTIVES.values() if row.head is Head.WORDS]
 _CUT = [row.name for row in OBJECTIVES.values() if row.packing is not Packing.ALWAYS]
 """Where every row is packed, a long one goes on in the next block."""
 _GROUPED = [row.name for row in OBJECTIVES.values() if row.packing is Packing.ASKED]
@@ -101,6 +103,32 @@ CONFLICTS = (
         message=f"lora goes with method {_ADAPTING}: remove lora, or set method: {Method.LORA}",
         breaks=lambda spec, _: spec.lora is not None and not METHODS[spec.method].adapters,
         cel=f"!has(self.lora) || self.method in {_cel(WITH_ADAPTERS)}",
+    ),
+    Conflict(
+        field="experts",
+        message=f"experts go with method {_ADAPTING} and without lora: they are adapters of their own",
+        breaks=lambda spec, _: (
+            spec.experts is not None and (spec.lora is not None or not METHODS[spec.method].adapters)
+        ),
+        cel=f"!has(self.experts) || (!has(self.lora) && self.method in {_cel(WITH_ADAPTERS)})",
+    ),
+    Conflict(
+        field="experts.topK",
+        message="experts.topK is more than experts.numExperts: a token cannot be sent to more than there are",
+        breaks=lambda spec, _: spec.experts is not None and spec.experts.top_k > spec.experts.num_experts,
+        cel="!has(self.experts) || self.experts.topK <= self.experts.numExperts",
+    ),
+    Conflict(
+        field="objective",
+        message=f"experts go with objective {', '.join(_WRITING)}: the model that they become writes texts",
+        breaks=lambda spec, _: spec.experts is not None and spec.objective not in _WRITING,
+        cel=f"!has(self.experts) || self.objective in {_cel(_WRITING)}",
+    ),
+    Conflict(
+        field="tokenizer.addReasoningTokens",
+        message="addReasoningTokens trains rows of the embedding, which experts leave as they are: remove one of them",
+        breaks=lambda spec, _: spec.experts is not None and spec.tokenizer.add_reasoning_tokens,
+        cel="!has(self.experts) || !self.tokenizer.addReasoningTokens",
     ),
     Conflict(
         field="precision",

@@ -22,18 +22,21 @@ COMMANDS = {
     "pretrain": "run the task's run_pretrain.sh",
     "backup": "write the task directory to ../NAME-loras.TIME.zip",
     "list": "list the task directories here",
-    "moe": "not offered: adapters of experts",
+    "moe": "run the task's run_moe.sh: experts instead of LoRA's adapters",
 }
-SCRIPTS = {"run": tasks.RUN, "merge": tasks.MERGE, "pretrain": tasks.PRETRAIN, "backup": tasks.BACKUP}
+SCRIPTS = {
+    "run": tasks.RUN,
+    "merge": tasks.MERGE,
+    "pretrain": tasks.PRETRAIN,
+    "backup": tasks.BACKUP,
+    "moe": tasks.MOE,
+}
 _ONLY = {
     "speechless_root": ("init",),
     "task_name": tuple(name for name in COMMANDS if name != "list"),
     **dict.fromkeys(("file", "claims", "output_dir", "restart", "dry_run"), ("run",)),
 }
 """Flags, and the commands on which they have an effect."""
-NO_EXPERTS = (
-    "adapters of experts are not offered: 'run' trains LoRA adapters of all linear layers, of experts, too"
-)
 
 
 class Task(Document):
@@ -122,8 +125,6 @@ def main(argv: Sequence[str]) -> int:
 def _check(parser: Parser, given: Namespace) -> None:
     """Flags that have no effect, and what is missing."""
     command = given.command
-    if command == "moe":
-        parser.error(f"moe: {NO_EXPERTS}")
     for name, commands in _ONLY.items():
         if getattr(given, name) and command not in commands:
             parser.error(f"--{name} has no effect on {command}")
@@ -147,7 +148,7 @@ def _of_task(given: Namespace, here: Path, name: str) -> int:
     if given.command == "backup" and tasks.script_of(folder, tasks.BACKUP) is None:
         print(backup(folder))
         return 0
-    if given.command in ("run", "pretrain"):
+    if given.command in ("run", "pretrain", "moe"):
         problems = tasks.problems(folder)
         for line in problems:
             print(f"speechless finetune: {line}", file=sys.stderr)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechless.contract import FailureReason
+from speechless.contract import Experts, FailureReason
 from speechless.contract.modelinfo import Head
 from speechless.errors import StageError
 from speechless.finetune.heads import HEADS, HeadKind, of_task
@@ -66,6 +66,9 @@ class AdapterFolder:
     tensors: Mapping[str, Tensor]
     """Its weights, by their names in the file."""
 
+    experts: Experts | None = None
+    """What its experts are, where it is one of experts."""
+
     @property
     def kind(self) -> str:
         """`peft_type`, such as LORA."""
@@ -103,6 +106,8 @@ def read(path: Path) -> AdapterFolder:
     """The adapter in a folder; StageError(MODEL_INVALID), in one line, for one that cannot be merged."""
     from peft import PeftType
 
+    from speechless.finetune import experts
+
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         kind = str(config["peft_type"])
@@ -132,7 +137,7 @@ def read(path: Path) -> AdapterFolder:
             hint = weights.safe(PICKLED, WEIGHTS)
             raise _invalid(path, f"its weights are pickled ({PICKLED}), and pickles are never read", hint)
         raise _invalid(path, f"no {WEIGHTS}", "bring the whole adapter")
-    found = AdapterFolder(path, config, weights.by_name(path / WEIGHTS))
+    found = AdapterFolder(path, config, weights.by_name(path / WEIGHTS), experts.read(path))
     if (labels := labels_of(config, found.tensors.values())) not in (None, found.head.labels):
         what = f"an adapter of a classifier of {labels} classes, neither of a language model nor of a reward model"
         raise _invalid(path, what, "name another adapter")
@@ -147,6 +152,8 @@ def attach(model: Any, folder: AdapterFolder) -> Any:
     """
     from peft import PeftConfig, get_peft_model
 
+    from speechless.finetune import experts
+
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         with _fitting(model, folder):
@@ -155,6 +162,8 @@ def attach(model: Any, folder: AdapterFolder) -> Any:
             if unknown:
                 _refuse_unknown(folder, config)
             config.inference_mode = True
+            if folder.experts:
+                config = experts.settle(config, folder.experts)
             adapted = get_peft_model(model, config)
             mapping = getattr(model, "_checkpoint_conversion_mapping", None) or {}
             found = adapted.load_adapter(str(folder.path), "default", torch_device="cpu", key_mapping=mapping)

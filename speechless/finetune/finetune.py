@@ -201,6 +201,7 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         method=flags.method,
         hyperparameters=flags.hyperparameters,
         lora=flags.lora,
+        experts=flags.experts,
         rope_scaling=flags.rope_scaling,
         tokenizer=flags.tokenizer,
         qlora=flags.qlora,
@@ -259,6 +260,7 @@ def identity_of(flags: Flags, folder: Path, digests: Sequence[str]) -> dict[str,
     if METHODS[flags.method].quantized:
         told["qlora"] = flags.qlora.model_dump(mode="json")
     told |= {"extras": flags.extras.deciding} if flags.extras.deciding else {}
+    told |= {"experts": flags.experts.model_dump(mode="json")} if flags.experts else {}
     words = flags.tokenizer.model_dump(mode="json", exclude_defaults=True)
     told |= {"tokenizer": words} if words else {}
     scaling = flags.rope_scaling

@@ -19,6 +19,7 @@ from speechless.contract import (
     METHODS,
     BadRows,
     DatasetFormat,
+    Experts,
     FailureReason,
     FineTuneSettings,
     Hyperparameters,
@@ -68,6 +69,8 @@ class Flags(NamedTuple):
     method: Method
     hyperparameters: Hyperparameters
     lora: Lora
+    experts: Experts | None
+    """Experts instead of those adapters."""
     rope_scaling: RopeScaling | None
     tokenizer: Tokenizer
     qlora: Qlora
@@ -171,7 +174,12 @@ def _check_objective(parser: Parser, given: argparse.Namespace) -> None:
         )
     if problem := options.without_full(given, objective):
         parser.error(problem)
+    experts = [name for name in EXPERTS if getattr(given, name) is not None]
     for name in _LORA:
+        if experts and getattr(given, name) is not None:
+            parser.error(
+                f"--{name} and --{experts[0]}: experts are adapters of their own; leave one of them out"
+            )
         if not METHODS[given.method].adapters and getattr(given, name) is not None:
             parser.error(f"--{name} has no effect with --full_finetune: leave one of them out")
 
@@ -201,6 +209,8 @@ def _check_settings(parser: Parser, flags: Flags) -> None:
         objective=flags.objective,
         precision=flags.precision,
         hyperparameters=flags.hyperparameters,
+        experts=flags.experts,
+        tokenizer=flags.tokenizer,
     )
     if conflict := conflict_of(made, held_out=flags.eval_dataset_size > 0):
         name = to_snake(conflict.field.rpartition(".")[2])
@@ -300,6 +310,8 @@ _LORA = {
     "use_dora": False,
 }
 """Flags of adapters, with their defaults."""
+EXPERTS = {"num_experts": "num_experts", "topk": "top_k", "adapter_dim": "adapter_dim"}
+"""Flags of experts, to their fields."""
 _OF_4_BITS = ("quant_type", "double_quant")
 """Flags of `Qlora`'s fields, which say nothing of other bits."""
 _FLAG_OF = {
@@ -311,6 +323,10 @@ _FLAG_OF = {
     "dropout": "lora_dropout",
     "target_modules": "lora_modules",
     "factor": "rope_scaling_factor",
+    "experts": "num_experts",
+    "top_k": "topk",
+    "objective": "objective",
+    "add_reasoning_tokens": "add_reasoning_tokens",
 }
 
 
@@ -344,6 +360,7 @@ def _flags(given: argparse.Namespace) -> Flags:
             use_rslora=lora["use_rslora"],
             use_dora=lora["use_dora"],
         ),
+        experts=_experts(given),
         qlora=Qlora(
             **{name: getattr(given, name) for name in _OF_4_BITS if getattr(given, name) is not None},
             **({"bits": _QUANTIZED[given.bits]} if given.bits in _QUANTIZED else {}),
@@ -371,6 +388,14 @@ def _flags(given: argparse.Namespace) -> Flags:
         dry_run=given.dry_run,
         told=tuple(given.told),
     )
+
+
+def _experts(given: argparse.Namespace) -> Experts | None:
+    """Those that are asked for by their number, or by another of their flags."""
+    told = {
+        field: getattr(given, flag) for flag, field in EXPERTS.items() if getattr(given, flag) is not None
+    }
+    return Experts(**told) if told else None
 
 
 def _rope_scaling(given: argparse.Namespace) -> RopeScaling | None:

@@ -21,7 +21,7 @@ from speechless.errors import StageError
 from speechless.finetune import bits
 from speechless.finetune.adapters import adapters_of, settle
 from speechless.finetune.best import STATE, measured
-from speechless.finetune.heads import HEADS
+from speechless.finetune.heads import HEADS, HeadKind
 from speechless.finetune.job import Job, Outcome, Point, Starter
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.speed import Cost, Speed, peak_of
@@ -96,7 +96,7 @@ def _train(job: Job, starter: Starter, trackers: Trackers) -> Outcome:
     model = module.model(job, dtype)
     _fits(tokenizer, model, job)
     kind.settle(model, tokenizer, job.model)
-    adapters = None if full else adapters_of(model, job.lora, kind, job.new_tokens)
+    adapters = None if full else _adapters(job, model, kind)
     _check(starter)
 
     # The run, taken up from its newest checkpoint if there is one.
@@ -149,6 +149,15 @@ def _write(run: Run, model: Any) -> None:
         models.save_adapter(model, job.model, job.base_name, job.out, stop, job.tokenizer)
 
 
+def _adapters(job: Job, model: Any, kind: HeadKind) -> Any:
+    """The `peft.LoraConfig` of what is trained."""
+    if job.experts is None:
+        return adapters_of(model, job.lora, kind, job.new_tokens)
+    from speechless.finetune import experts
+
+    return experts.adapters_of(job.experts, kind.task)
+
+
 def _fits(tokenizer: Any, model: Any, job: Job) -> None:
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         what = f"{job.model.name}: the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
@@ -164,6 +173,10 @@ def _settled(job: Job) -> tuple[Device, Job]:
     device.check_optimizer(job.hyperparameters.optim, where)
     device.check_bits(job.held, where)
     device.check_liger(asked=job.hyperparameters.use_liger_kernel, model=job.model, where=where)
+    if job.experts:
+        from speechless.finetune import experts
+
+        experts.check(job.model)
     device.limit_memory(job.extras.max_memory_mb, where)
     chosen = device.attention(job.hyperparameters.attn_implementation, where)
     given = job.hyperparameters.model_copy(update={"attn_implementation": chosen})

@@ -8,7 +8,17 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from speechless.contract import METHODS, Hyperparameters, Lora, Method, Metric, Objective, Precision, Qlora
+from speechless.contract import (
+    METHODS,
+    Experts,
+    Hyperparameters,
+    Lora,
+    Method,
+    Metric,
+    Objective,
+    Precision,
+    Qlora,
+)
 from speechless.contract.objectives import OBJECTIVES
 from speechless.contract.tracking import Tracker
 from speechless.finetune import tokenizer
@@ -140,6 +150,8 @@ class Job(_Document):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Those of the objective, by the fields of its settings."""
     lora: Lora = Lora()
+    experts: Experts | None = None
+    """Experts instead of the adapters of `lora`."""
     qlora: Qlora = Qlora()
     every_steps: int = 0
     """Steps between checkpoints; 0: only when stopped, and at the end."""

@@ -151,6 +151,7 @@ def flags_of(name: str, spec: Mapping[str, Any], claims: Mapping[str, Path]) -> 
         method=made.method,
         hyperparameters=made.hyperparameters,
         lora=made.lora or Lora(),
+        experts=made.experts,
         rope_scaling=made.rope_scaling,
         tokenizer=made.tokenizer,
         qlora=made.qlora or Qlora(),

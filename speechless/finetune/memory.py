@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from speechless.contract import METHODS, Hyperparameters, Lora, Method, Objective, Qlora
+from speechless.contract import METHODS, Experts, Hyperparameters, Lora, Method, Objective, Qlora
 from speechless.contract.objectives import OBJECTIVES
 from speechless.finetune.recipes import RECIPES
 from speechless.finetune.sizes import Shape
@@ -127,6 +127,7 @@ class Training:
     cuda: bool
     fresh: bool = False
     """Whether the weights are new: adapters of them would learn nothing."""
+    experts: Experts | None = None
     held: Qlora | None = None
     """How the weights that are not trained are held in fewer bits; None: they are not."""
 
@@ -149,6 +150,8 @@ class Training:
     @property
     def trained(self) -> int:
         """Parameters that are trained."""
+        if self.experts:
+            return self.shape.experts(self.experts.num_experts, self.experts.adapter_dim)
         if self.adapters:
             return self.shape.adapters(self.lora.r, self.lora.target_modules)
         return self.shape.parameters

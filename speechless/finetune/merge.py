@@ -100,7 +100,7 @@ def _write(base: Path, folder: AdapterFolder, out: Path, stopping: Callable[[], 
     import torch
     import transformers
 
-    from speechless.finetune import compare, models, vocabulary
+    from speechless.finetune import compare, experts, models, vocabulary
 
     transformers.utils.logging.disable_progress_bar()
     head = folder.head
@@ -119,9 +119,12 @@ def _write(base: Path, folder: AdapterFolder, out: Path, stopping: Callable[[], 
     _check(stopping)
 
     # The sum.
-    vocabulary.untie(adapted, tied)
-    merged = adapter_folder.merged(adapted, folder)
-    vocabulary.tie_again(merged, tied)
+    if folder.experts:
+        merged = experts.merged(adapted, base)
+    else:
+        vocabulary.untie(adapted, tied)
+        merged = adapter_folder.merged(adapted, folder)
+        vocabulary.tie_again(merged, tied)
     after = compare.answers(merged, tokens, head)
     noise = compare.largest(before.state, after.state)
     difference = _within(before, after, "the merged model's logits differ from the adapter's")

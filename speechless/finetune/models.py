@@ -272,9 +272,11 @@ def save_model(
     kind = heads.kind_of(model)
     round_to_base(model, base)
     model.save_pretrained(out, max_shard_size=shard)
-    copy_kept(base, out, (CONFIG, GENERATION) if kind.writes else (CONFIG,))
+    same = read_json(base / CONFIG).get("model_type") == model.config.model_type
+    copy_kept(base, out, (*([CONFIG] if same else []), *([GENERATION] if kind.writes else [])))
     copy_kept(base if tokenizer is None else tokenizer, out, TOKENIZER)
-    _tell_changes(model, base, out, kind)
+    if same:
+        _tell_changes(model, base, out, kind)
     add_stop(out, stop)
 
 
@@ -297,6 +299,9 @@ def save_adapter(
         config["modules_to_save"] = sorted(whole)  # PEFT adds names that other architectures have
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     copy_kept(base, out, (GENERATION, rope.FILE) if kind.writes else (rope.FILE,))
+    from speechless.finetune import experts
+
+    experts.write(model, out)
     copy_kept(tokenizer or base, out, TOKENIZER)
     add_stop(out, stop, base)
 

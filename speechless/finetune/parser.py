@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
-from speechless.contract import BadRows, Hyperparameters, Lora, Qlora, RopeScaling, Tokenizer
+from speechless.contract import BadRows, Experts, Hyperparameters, Lora, Qlora, RopeScaling, Tokenizer
 from speechless.contract.objectives import OBJECTIVES
 from speechless.contract.tracking import TRACKERS
 from speechless.data import FLAGS
@@ -73,6 +73,8 @@ def _model(model: argparse._ArgumentGroup) -> None:
         help="linear layers that get adapters: all, or names separated by commas (default: all)",
     )
 
+    for name, field in (("num_experts", "num_experts"), ("topk", "top_k"), ("adapter_dim", "adapter_dim")):
+        options.add_field(model, name, Experts.model_fields[field])
     model.add_argument(
         "--chat_template",
         metavar="JINJA",

@@ -112,6 +112,10 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     held = flags.qlora if METHODS[flags.method].quantized else None
     device.check_bits(held, where)
     device.check_liger(asked=flags.hyperparameters.use_liger_kernel, model=found.model, where=where)
+    if flags.experts:
+        from speechless.finetune import experts
+
+        experts.check(found.model)
     trackers.check(flags.tracking.report_to, outputs.reports)
     attention = device.attention(flags.hyperparameters.attn_implementation, where)
     given = flags.hyperparameters.model_copy(update={"attn_implementation": attention})
@@ -132,6 +136,7 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
         precision=_precision(flags.precision, where.bf16),
         hyperparameters=given,
         lora=flags.lora,
+        experts=flags.experts,
         held=held,
         length=longest,
         cuda=where.name == "cuda",
@@ -280,6 +285,10 @@ def _notes(
     names = {name for name, _, _ in shape.linear}
     if METHODS[flags.method].adapters and (strange := sorted({*flags.lora.target_modules} - names)):
         yield f"--lora_modules {','.join(strange)}: no such layer; there are {', '.join(sorted(names))}"
+    if flags.experts:
+        size = shape.mixtral(flags.experts.num_experts)
+        told = f"merged, the experts become a Mixtral of {size} parameters"
+        yield f"{told}: merging takes {size * 4 / 1e9:.3g} GB of memory"
     if flags.extras.predict:
         yield f"the {found.data.heldout_rows} rows held out are answered after the training: {PREDICTIONS}"
     if flags.hyperparameters.use_liger_kernel:

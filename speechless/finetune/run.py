@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from speechless.contract import (
+    Experts,
     FailureReason,
     Hyperparameters,
     LongRows,
@@ -53,6 +54,8 @@ class Request:
     options: BaseModel | None = None
     """Those of the objective, such as `contract.Dpo`; None: its defaults."""
     lora: Lora = field(default_factory=Lora)
+    experts: Experts | None = None
+    """Experts instead of the adapters of `lora`."""
     rope_scaling: RopeScaling | None = None
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
     qlora: Qlora = field(default_factory=Qlora)
@@ -129,6 +132,7 @@ def train(
             objective=request.objective,
             options=request.options.model_dump(mode="json") if request.options else {},
             lora=request.lora,
+            experts=request.experts,
             qlora=request.qlora,
             every_steps=request.every_steps,
             every_epoch=request.every_epoch,

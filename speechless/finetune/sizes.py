@@ -53,6 +53,15 @@ class Shape:
             rank * (into + out) for name, into, out in self.linear if not names or name in names
         )
 
+    def experts(self, number: int, rank: int) -> int:
+        """Parameters of so many experts in each layer, and of their routers."""
+        return self.layers * number * (rank * (self.intermediate + self.hidden) + self.hidden)
+
+    def mixtral(self, number: int) -> int:
+        """Parameters of the model that so many experts become: each has the three layers of an MLP of its own."""
+        inner = 3 * self.hidden * self.intermediate
+        return self.parameters + self.layers * ((number - 1) * inner + number * self.hidden)
+
 
 def shape_of(folder: Path) -> Shape:
     """The shape of the model in a folder. StageError(MODEL_INVALID) as of `read_headers`."""

@@ -17,6 +17,7 @@ ENV = "task.env"
 RUN = ("run_finetune.sh", "run_sft.sh")
 MERGE = ("merge.sh", "merge_sft.sh")
 PRETRAIN = ("run_pretrain.sh",)
+MOE = ("run_moe.sh",)
 BACKUP = ("backup.sh",)
 """File names; the second is that of older task directories."""
 

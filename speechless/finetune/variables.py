@@ -29,6 +29,8 @@ class Use(Enum):
     PLACES = "places"
     """Every command, from the environment."""
     MERGE = "merge"
+    MOE = "moe"
+    """The command moe, by `run_moe.sh`."""
     PASSED = "passed on"
     """Other programs, from the environment."""
     ELSEWHERE = "elsewhere"
@@ -61,7 +63,6 @@ def _anything(why: str) -> Callable[[str], str]:
 
 
 _GPUS = "training on several GPUs is not offered yet: set 1, or leave it out"
-_EXPERTS = "of the command moe, which is not offered: LoRA trains adapters of the layers as they are"
 _SERVING = "of scripts that serve: 'speechless api start' takes --port"
 N, W, T, F = Kind.NUMBER, Kind.WHOLE, Kind.TRUTH, Kind.FLAGS
 VARIABLES: tuple[Variable, ...] = (
@@ -138,7 +139,9 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("RAY_memory_monitor_refresh_ms", "Ray's own, passed on", W, use=Use.PASSED),
     # Of other commands.
-    *(Variable(name, _EXPERTS, W, use=Use.ELSEWHERE) for name in ("NUM_EXPERTS", "TOPK", "ADAPTER_DIM")),
+    Variable("NUM_EXPERTS", "num_experts", W, "8", use=Use.MOE),
+    Variable("TOPK", "topk", W, "2", use=Use.MOE),
+    Variable("ADAPTER_DIM", "adapter_dim", W, "64", use=Use.MOE),
     *(Variable(name, _SERVING, W, use=Use.ELSEWHERE) for name in ("VLLM_PORT", "SGLANG_PORT")),
     Variable("TENSOR_PARALLEL_SIZE", "of scripts that serve: 'speechless api start' computes on one device", W,
              use=Use.ELSEWHERE),

@@ -56,6 +56,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         method=spec.method,
         hyperparameters=spec.hyperparameters,
         lora=spec.lora or Lora(),
+        experts=spec.experts,
         rope_scaling=spec.rope_scaling,
         tokenizer=spec.tokenizer,
         qlora=spec.qlora or Qlora(),

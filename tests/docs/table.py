@@ -18,6 +18,7 @@ _STORES = (
 )
 _QUICKSTART = "tests/library/test_quickstart.py::test_from_nothing_to_an_answer_with_an_interruption"
 _WORDS = "tests/library/test_words.py"
+_EXPERTS = "tests/library/test_experts.py::test_a_task_directory_trains_and_merges_them"
 _OBJECTIVE = "tests/library/test_train.py::test_the_commands_and_the_resource_of_an_objectives_page"
 _CHAIN = "tests/unit/quickstart/test_chain.py"
 _CURRENT = "tests/chain/test_1_demo.py::test_the_same_command_runs_on_the_cluster_that_kubectl_speaks_to"
@@ -45,6 +46,7 @@ ROWS = (
     # A page that goes step by step, with that model.
     Row(r"export( (?!AWS_)\w+=\S+)+", Library()),
     Row(r"export( AWS_\w+=\S+)+", Cannot("keys of the reader's")),
+    Row(r"python -m speechless\.finetune moe --task_name \w+", Ran(_EXPERTS)),
     Row(r"python -m speechless\.finetune (init|run|merge) --task_name \w+( --dry-run)?", Library()),
     Row(
         r"python -m speechless\.finetune run -f \S+ --claims \S+",

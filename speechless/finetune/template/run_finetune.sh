@@ -42,8 +42,17 @@ switch force_remove_overlength_samples REMOVE_OVERLENGTH_SAMPLES
 switch packing PACKING
 switch group_by_length GROUP_BY_LENGTH
 pass objective OBJECTIVE
-pass bits BITS
-if [ -z "${FULL_FINETUNE:-}" ]; then
+module=finetune
+if [ -n "${TRAIN_EXPERTS:-}" ]; then # set by run_moe.sh
+    module=moe
+    pass num_experts NUM_EXPERTS
+    pass topk TOPK
+    pass adapter_dim ADAPTER_DIM
+    if [ "${BITS:-auto}" != auto ]; then pass bits BITS; fi
+else
+    pass bits BITS
+fi
+if [ -z "${TRAIN_EXPERTS:-}" ] && [ -z "${FULL_FINETUNE:-}" ]; then
     pass lora_r LORA_R
     pass lora_alpha LORA_ALPHA
     pass lora_dropout LORA_DROPOUT
@@ -82,4 +91,4 @@ set -f
 flags+=(${FULL_FINETUNE:-} ${NEFTUNE:-} ${ADD_REASONING_TOKENS:-} ${DEEPSPEED:-} ${DEEPSEED:-} ${DEEPSEED_STAGE2:-}
     ${MISC_PARAMS:-})
 
-exec "${PYTHON:-python3}" -m speechless.finetune.finetune "${flags[@]}"
+exec "${PYTHON:-python3}" -m "speechless.finetune.$module" "${flags[@]}"

@@ -31,6 +31,7 @@ PARSERS = {
 SAME = {
     ("speechless.eval", "humaneval"): ("speechless.eval.humaneval",),
     ("speechless.api", "start"): ("speechless.api.server", "start"),
+    ("speechless.finetune.moe",): ("speechless.finetune.finetune",),
     ("speechless-operator",): ("speechless-operator",),
     ("speechless_operator",): ("speechless-operator",),
 }

@@ -33,6 +33,7 @@ def test_init_makes_a_task_that_list_finds(here: Path, capsys: pytest.CaptureFix
         "dataset",
         "merge.sh",
         "run_finetune.sh",
+        "run_moe.sh",
         "run_pretrain.sh",
         "task.env",
     ]
@@ -75,7 +76,8 @@ def test_a_path_is_no_task_name(name: str, here: Path, capsys: pytest.CaptureFix
         (["run", "--task_name", "x", "--speechless_root", "/"], "--speechless_root has no effect on run"),
         (["init", "--task_nam", "x"], "unknown flag --task_nam; did you mean --task_name?"),
         (["train"], "invalid choice: 'train'"),
-        (["moe", "--task_name", "x"], "moe: adapters of experts are not offered"),
+        (["moe"], "moe needs --task_name"),
+        (["moe", "--task_name", "x", "--dry-run"], "--dry_run has no effect on moe"),
         (["merge", "--task_name", "x", "--dry-run"], "--dry_run has no effect on merge"),
         (["run", "--task_name", "x", "--claims", "a=b"], "--claims goes with -f"),
         (["run", "--task_name", "x", "-f", "y.yaml"], "-f and --task_name: leave one of them out"),
@@ -245,7 +247,7 @@ def add(task: Path, lines: str) -> None:
     [
         ("", ""),
         ("export WANDB_PROJECT=mine\n", ""),
-        ("export NUM_EXPERTS=8\n", "x/task.env sets NUM_EXPERTS (of the command moe, which is not offered"),
+        ("NUM_EXPERTS=16\n", ""),
         ("VLLM_PORT=9\n", "x/task.env sets VLLM_PORT (of scripts that serve: 'speechless api start'"),
         (
             "LEARNING_RAT=1e-4\n",
