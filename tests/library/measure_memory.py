@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from speechless.contract import Hyperparameters, Method, Objective
+from speechless.contract import Experts, Hyperparameters, Method, Objective
 from speechless.finetune import harness, memory, sizes, watch
 from tests.library import random_model, training
 
@@ -51,11 +51,21 @@ def _train(objective: Objective, method: Method, folder: Path, wanted: dict[str,
         max_steps=2, max_length=wanted["length"], per_device_train_batch_size=wanted["batch"],
         gradient_checkpointing=wanted["checkpointing"],
     )  # fmt: skip
-    job = training.job(model, folder, objective, method, hyperparameters=settings)
+    experts = Experts() if wanted.get("experts") else None
+    job = training.job(model, folder, objective, method, hyperparameters=settings, experts=experts)
     harness.train(job, training.Record(job.checkpoints))
     shape = sizes.shape_of(model)
     asked = memory.Training(
-        shape, objective, method, "fp32", settings, job.lora, wanted["length"], cuda=False, held=job.held
+        shape,
+        objective,
+        method,
+        "fp32",
+        settings,
+        job.lora,
+        wanted["length"],
+        cuda=False,
+        held=job.held,
+        experts=experts,
     )
     return {part.name: part.bytes for part in memory.components(asked)}
 

@@ -39,12 +39,13 @@ def measured(
     folder: Path,
     hidden: int = 768,
     vocabulary: int = 0,
+    experts: bool = False,
     **environment: str,
 ) -> dict[str, float]:
     """What a process that trains took, and what was estimated."""
     objective, method, checkpointing = case
     wanted = {"objective": objective, "method": method, "checkpointing": checkpointing, "hidden": hidden, "length": 256,
-              "vocabulary": vocabulary, "batch": 8, "folder": str(folder)}  # fmt: skip
+              "vocabulary": vocabulary, "experts": experts, "batch": 8, "folder": str(folder)}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "tests.library.measure_memory", json.dumps(wanted)],
         env=os.environ | environment, capture_output=True, text=True, check=True, timeout=800,
@@ -59,6 +60,11 @@ def test_the_estimate_is_near_what_is_live(case: tuple[Objective, Method, bool],
     told = measured(case, tmp_path, MALLOC_MMAP_THRESHOLD_="65536")
     assert 0.75 < told["measured"] / told["live"] < 1.35, told
     assert 0.7e9 < told["libraries"] < 1.2e9
+
+
+def test_the_estimate_of_experts_is_near_what_is_live(tmp_path: Path) -> None:
+    told = measured(CASES[0], tmp_path, experts=True, MALLOC_MMAP_THRESHOLD_="65536")
+    assert 0.75 < told["measured"] / told["live"] < 1.35, told
 
 
 @pytest.mark.parametrize("objective", [Objective.SFT, Objective.DPO, Objective.ORPO])

@@ -200,7 +200,10 @@ def test_the_old_short_form_is_taken_with_a_word(capsys: pytest.CaptureFixture[s
         (["--bits", "64"], "--bits 64: one of auto, 16, 32, 4, 8"),
         (["--dataset_format", "vicuna"], "--dataset_format vicuna is not offered; one of auto"),
         (["--bad_rows", "drop"], "--bad_rows"),
-        (["--num_experts", "4", "--lora_r", "8"], "--lora_r and --num_experts: experts are adapters of their own"),
+        (
+            ["--num_experts", "4", "--lora_r", "8"],
+            "--lora_r and --num_experts: experts are adapters of their own",
+        ),
         (["--topk", "9"], "--topk: experts.topK is more than experts.numExperts"),
         (["--num_experts", "1"], "--num_experts: Input should be greater than or equal to 2"),
         (["--adapter_dim", "8", "--full_finetune"], "--num_experts: experts go with method LoRA or QLoRA"),
