@@ -28,6 +28,7 @@ from speechless.models import check, weights
 from speechless.models.huggingface import labels_of
 from speechless.models.safetensors import BITS, Tensor
 from speechless.models.small import read_json
+from speechless.store import hub
 
 log = logging.getLogger(__name__)
 
@@ -294,7 +295,7 @@ def save_adapter(
     config = json.loads(config_file.read_text())
     # PEFT keeps them in a set, whose order changes from process to process.
     config["target_modules"] = sorted(config["target_modules"])
-    config["base_model_name_or_path"] = base_name
+    config |= found_by(base_name)
     if whole := kind.layers(model):
         config["modules_to_save"] = sorted(whole)  # PEFT adds names that other architectures have
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -304,6 +305,20 @@ def save_adapter(
     experts.write(model, out)
     copy_kept(tokenizer or base, out, TOKENIZER)
     add_stop(out, stop, base)
+
+
+def found_by(name: str) -> dict[str, str | None]:
+    """What an adapter says of its base: of a hub, repository and revision apart, as PEFT looks for them."""
+    if name.startswith("hf://"):
+        place = hub.place_of(name)
+        known = None if place.path else place.name
+    else:
+        # A folder may be called so, too.
+        known = hub.parse(name) if "@" in name and not Path(name).exists() else None
+    return {
+        "base_model_name_or_path": known.repo if known else name,
+        "revision": known.revision if known else None,
+    }
 
 
 def copy_kept(base: Path, out: Path, patterns: Sequence[str] = KEPT) -> None:

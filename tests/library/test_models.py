@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.finetune import models
-from speechless.finetune.models import load_model
+from speechless.finetune.models import found_by, load_model
 from speechless.models.quantization import PLACES, Place
 
 pytest_plugins = ("tests.library.model_fixtures",)
@@ -248,3 +248,23 @@ def test_the_type_is_the_configs_else_that_of_most_weights(folder: Path) -> None
     tensors["model.norm.weight"] = tensors["model.norm.weight"].float()
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
     assert models.stored_dtype(folder) is torch.float16
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "revision"),
+    [
+        ("hf://org/tiny@v1.0", "org/tiny", "v1.0"),
+        ("hf://org/tiny", "org/tiny", None),
+        ("org/tiny@refs/pr/3", "org/tiny", "refs/pr/3"),
+        ("hf://org/tiny@v1/below", "hf://org/tiny@v1/below", None),
+        ("here/model@v1", "here/model@v1", None),
+        ("pvc://models/base", "pvc://models/base", None),
+        ("s3://bucket/base@v1", "s3://bucket/base@v1", None),
+    ],
+)
+def test_a_hubs_base_is_told_as_peft_looks_for_it(
+    said: str, name: str, revision: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "model@v1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert found_by(said) == {"base_model_name_or_path": name, "revision": revision}
