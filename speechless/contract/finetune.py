@@ -90,8 +90,9 @@ class Hyperparameters(ContractModel):
         "rmsprop_bnb",
         "rmsprop_bnb_8bit",
         "rmsprop_bnb_32bit",
-    ] = "adamw_torch"
-    """The optimizer. Those of bitsandbytes (8bit, 32bit, ademamix, bnb, paged) need a GPU."""
+    ] = "adamw_torch_fused"
+    """The optimizer. adamw_torch_fused is AdamW. adamw_torch is the same, and on a GPU takes as much memory as the
+    gradients more while it steps. Those of bitsandbytes (8bit, 32bit, ademamix, bnb, paged) need a GPU."""
     neftune_noise_alpha: Annotated[float, Field(gt=0, le=100)] | None = None
     """Noise that is added to the embeddings while training (NEFTune, arXiv:2310.05914); 5 is usual."""
     gradient_checkpointing: bool | None = None

@@ -116,7 +116,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("LEARNING_RATE", "learning_rate", N),
     Variable("LR_SCHEDULER_TYPE", "lr_scheduler_type", default="cosine"),
     Variable("WARMUP_STEPS", "warmup_steps", W, "20"),
-    Variable("OPTIM", "optim", default="adamw_torch"),
+    Variable("OPTIM", "optim", default="adamw_torch_fused"),
     Variable("GRADIENT_CHECKPOINTING", "gradient_checkpointing"),
     Variable("NEFTUNE", "the flags --neftune --noise_alpha X", F),
     Variable("SEED", "seed", W, "10042"),

@@ -19,7 +19,7 @@ CASES = {
     "1b Full pure": ("1b", ["--full_finetune", "--pure_bf16"]),
     "1b Full pure kept": ("1b", ["--full_finetune", "--pure_bf16", "--gradient_checkpointing", "false"]),
     "1b Full 8 bit": ("1b", ["--full_finetune", "--optim", "adamw_bnb_8bit"]),
-    "1b Full fused": ("1b", ["--full_finetune", "--optim", "adamw_torch_fused"]),
+    "1b Full foreach": ("1b", ["--full_finetune", "--optim", "adamw_torch"]),
     "1b QLoRA": ("1b", ["--bits", "4"]),
     "1b 8 bit": ("1b", ["--bits", "8"]),
     "1b DPO": ("1b", ["--objective", "DPO"]),

@@ -128,8 +128,8 @@ ONE, SEVEN = llama(2048, 5632, 22, 256, 1_100_048_384), llama(4096, 14336, 32, 1
     [
         (ONE, Method.LORA, "bf16", {}, 3.876),
         (ONE, Method.LORA, "bf16", {"gradient_checkpointing": False}, 12.0),
-        (ONE, Method.FULL, "bf16", {}, 22.07),
-        (ONE, Method.FULL, "pure", {}, 11.08),
+        (ONE, Method.FULL, "bf16", {"optim": "adamw_torch"}, 22.07),
+        (ONE, Method.FULL, "pure", {"optim": "adamw_torch"}, 11.08),
         (ONE, Method.FULL, "pure", {"gradient_checkpointing": False}, 15.31),
         (SEVEN, Method.LORA, "bf16", {}, 19.08),
         (SEVEN, Method.QLORA, "bf16", {}, 8.335),
@@ -149,13 +149,15 @@ def test_it_is_what_was_measured_on_a_gpu(
 
 def test_the_most_is_taken_at_the_loss_or_in_the_step() -> None:
     """Of method Full, with one batch a step: few tokens, then many."""
-    one = SETTINGS.model_copy(update={"gradient_accumulation_steps": 1})
+    one = SETTINGS.model_copy(update={"gradient_accumulation_steps": 1, "optim": "adamw_torch"})
     few = replace(SFT, method=Method.FULL, hyperparameters=one, shape=replace(SHAPE, parameters=100_000))
     found = parts(few)
     assert (found["gradients"], found["the optimizer's step"]) == (400_000, 400_000)
     assert "activations" not in found
     fused = one.model_copy(update={"optim": "adamw_torch_fused"})
-    assert "the optimizer's step" not in parts(replace(few, hyperparameters=fused))
+    found = parts(replace(few, hyperparameters=fused, shape=replace(SHAPE, parameters=1_000_000)))
+    assert found["gradients"] == 4_000_000
+    assert "the optimizer's step" not in found
     found = parts(replace(few, length=5000))
     assert {"activations", "logits", "weights in bfloat16"} <= set(found)
     assert "gradients" not in found
