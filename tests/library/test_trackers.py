@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import ExitCode, FailureReason, Method, Objective, StageResult
+from speechless.contract import ExitCode, Experts, FailureReason, Method, Objective, StageResult
 from speechless.contract.tracking import Tracker
 from speechless.errors import StageError
 from speechless.finetune import harness, trackers
@@ -402,3 +402,19 @@ def test_a_stage_reports_by_the_resources_name_and_finds_its_artifact_whoever_is
     assert again.reused
     assert again.artifact is not None
     assert again.artifact.digest == made.artifact.digest
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "shown"),
+    [
+        (Method.FULL, {}, set()),
+        (Method.LORA, {}, {"lora"}),
+        (Method.QLORA, {}, {"lora", "qlora"}),
+        (Method.QLORA, {"experts": Experts()}, {"experts", "qlora"}),
+    ],
+)
+def test_what_is_trained_is_among_the_settings(
+    model: Path, tmp_path: Path, method: Method, more: dict[str, Any], shown: set[str]
+) -> None:
+    told = trackers.settings(job(model, tmp_path, Objective.SFT, method, **more))
+    assert {"lora", "qlora", "experts"} & set(told) == shown

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from speechless.contract import FailureReason, Method
+from speechless.contract import METHODS, FailureReason
 from speechless.contract.tracking import TRACKERS, Tracker
 from speechless.errors import StageError
 from speechless.finetune.job import Job
@@ -170,9 +170,11 @@ def _name(key: str) -> str:
 
 def settings(job: Job) -> dict[str, JsonValue]:
     """What trackers show of a run's settings: no path and no address of this machine."""
-    told = {"objective", "options", "method", "hyperparameters", "precision", "lora", "base_name"}
-    if job.method is Method.FULL:
-        told.remove("lora")
+    told = {"objective", "options", "method", "hyperparameters", "precision", "base_name"}
+    if METHODS[job.method].adapters:
+        told.add("experts" if job.experts else "lora")
+    if METHODS[job.method].quantized:
+        told.add("qlora")
     found: dict[str, JsonValue] = job.model_dump(mode="json", include=told, exclude_none=True)
     return found | {"learning_rate": job.learning_rate, "rows": job.rows.counts.rows}
 
