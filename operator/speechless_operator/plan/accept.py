@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from speechless.contract import ModelInfo, Outcome, Progress, StageResult
 from speechless_operator.api.reasons import Reason
@@ -25,6 +26,14 @@ _INT64 = 2**63 - 1
 # API server reads what is applied as YAML, which has no place for them (YAML 1.2.2, 5.1).
 _NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _ANSI = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
+
+
+def parse_time(value: object) -> datetime | None:
+    """A time as Kubernetes writes it; None for anything else."""
+    try:
+        return datetime.fromisoformat(str(value)) if value else None
+    except ValueError:
+        return None
 
 
 def text(value: object, limit: int = MESSAGE) -> str:

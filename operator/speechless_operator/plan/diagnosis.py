@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from speechless.contract import FailureReason, StageResult
 from speechless_operator.api.reasons import Reason
 from speechless_operator.desired.objects import Object
 from speechless_operator.desired.pod import CONTAINER
-from speechless_operator.plan.accept import log_tail, stage_result, text
+from speechless_operator.plan.accept import log_tail, parse_time, stage_result, text
 from speechless_operator.plan.trouble import hint, refusal
 
 _MESSAGE, _HINT = 3000, 1000
@@ -48,6 +49,13 @@ def terminated(pod: Object) -> Object | None:
         if "terminated" in state:
             return dict(state["terminated"])
     return None
+
+
+def runs_for(pod: Object, now: datetime) -> timedelta:
+    """How long the container has run since it was started last; nothing where it does not run."""
+    running = (container_status(pod).get("state") or {}).get("running") or {}
+    since = parse_time(str(running.get("startedAt") or ""))
+    return max(now - since, timedelta()) if since else timedelta()
 
 
 def ended_now(pod: Object) -> Object | None:

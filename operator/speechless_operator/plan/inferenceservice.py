@@ -76,7 +76,7 @@ class _Frame:
             everything = replace(self, current=serving.Current(wanted.name, None))
             return everything._serve(wanted, gate, aspects)
         if not gate.open:
-            return self.keep(aspects, gate=gate, wanted=wanted.name, prune=True)
+            return self.keep(aspects, gate=gate, wanted=wanted.name, prune=True, model=model)
         return self._roll_out(wanted, gate, aspects)
 
     def _model(self, spec: InferenceServiceSpec) -> tuple[Input, Aspect]:
@@ -104,11 +104,18 @@ class _Frame:
         gate: serving.Gate | None = None,
         wanted: str | None = None,
         prune: bool = False,
+        model: Input | None = None,
     ) -> Plan:
-        """Nothing new may be served: what serves stays as it is, and is put back where somebody took it away."""
+        """Nothing new may be served: what serves stays as it is, and is put back where somebody took it away.
+
+        Before anything serves, the status remembers the `model` that is to: its resource may go while the gate is
+        closed.
+        """
         if self.current is None:
             plan = Plan(delete=self._others() if prune else ())
-            return self._with(self._status(aspects, gate, wanted), plan, gate)
+            status = self._status(aspects, gate, wanted)
+            found = [model.status()] if model else self.observed.status.get("inputs")
+            return self._with(status | ({"inputs": found} if found else {}), plan, gate)
         children = self._kept(None)
         if isinstance(children, Look):
             return Plan(look=children)
@@ -152,7 +159,7 @@ class _Frame:
         failure = None
         progress = _rolling(f"revision {wanted.name} is made")
         if started is not None:
-            health = serving.health(self.observed, started, self.replicas)
+            health = serving.health(self.observed, started, self.replicas, self.now)
             if health.logs:
                 return Plan(logs=health.logs)
             failure = health.failure
@@ -182,7 +189,7 @@ class _Frame:
         if current.deployment is None:
             message = f"the Deployment of revision {current.revision} is gone: it is made again"
             return serving.Health(_rolling(message))
-        return serving.health(self.observed, current.deployment, self.replicas)
+        return serving.health(self.observed, current.deployment, self.replicas, self.now)
 
     def _kept(self, wanted: Revision | None) -> tuple[Object, ...] | Look:
         """The children of what serves that are missing or changed, as they were made. `wanted`: the same revision.

@@ -157,7 +157,7 @@ def _beside(
 ) -> Verdict:
     """The stage's container has ended, and the pod does not: the Job will never say so."""
     ended = diagnosis.ended_now(pod) or {}
-    since = parse_time(ended.get("finishedAt")) or now
+    since = accept.parse_time(ended.get("finishedAt")) or now
     left = (since + SIDECAR_GRACE - now).total_seconds()
     if left > 0:
         return Held(tuple(others), left)
@@ -210,14 +210,6 @@ def _end_of(job: Object) -> str | None:
         if condition := finished(job, kind):
             return str(condition.get("lastTransitionTime") or "") or None
     return None
-
-
-def parse_time(value: object) -> datetime | None:
-    """A time as Kubernetes writes it; None for anything else."""
-    try:
-        return datetime.fromisoformat(str(value)) if value else None
-    except ValueError:
-        return None
 
 
 def last_progress(old: Object, new: Object) -> Object | None:

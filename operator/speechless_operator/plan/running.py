@@ -16,7 +16,7 @@ from speechless_operator.desired import configmap, job, stage
 from speechless_operator.desired.children import Prune, pruned
 from speechless_operator.desired.inputs import Run
 from speechless_operator.desired.objects import Object, Owner
-from speechless_operator.plan import outcome, queueing, resolve, watching
+from speechless_operator.plan import accept, outcome, queueing, resolve, watching
 from speechless_operator.plan import run as identity
 from speechless_operator.plan.conditions import RUN, Aspect, conditions, ended, now_text, phase, transitions
 from speechless_operator.plan.diagnosis import container_status
@@ -434,7 +434,7 @@ def _after_the_end(observed: Observed, now: datetime) -> Plan:
     }
     plan = Plan(status=status, progress=outcome.last_progress(old, status), delete=_children_of(observed))
     ttl = (observed.obj.get("spec") or {}).get("ttlSecondsAfterFinished")
-    finished = outcome.parse_time(old.get("completionTime"))
+    finished = accept.parse_time(old.get("completionTime"))
     if not isinstance(ttl, int) or finished is None:
         return plan
     left = (finished + timedelta(seconds=ttl) - now).total_seconds()

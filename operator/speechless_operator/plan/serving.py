@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from speechless_operator.api.inferenceservice import (
     GATE_OVERRIDE,
@@ -19,7 +19,6 @@ from speechless_operator.desired.objects import LABEL_REVISION, Object, Owner
 from speechless_operator.plan import accept, diagnosis, gates
 from speechless_operator.plan.conditions import Aspect
 from speechless_operator.plan.observed import Observed
-from speechless_operator.plan.outcome import parse_time
 from speechless_operator.plan.trouble import hint, refusal
 
 
@@ -134,7 +133,7 @@ def _override(observed: Observed, now: datetime) -> _Override | None:
     text = why + (f" (by {by})" if by else "")
     if not until:
         return _Override(True, text, status, None)
-    end = parse_time(until)
+    end = accept.parse_time(until)
     if end is None or end.tzinfo is None:
         said = accept.text(until, 64)
         text = f"{GATE_OVERRIDE_UNTIL}: {said} is no time such as 2026-01-31T18:00:00Z: it does not count"
@@ -158,8 +157,12 @@ class Health:
     """Pods whose logs are wanted before that can be told."""
 
 
-def health(observed: Observed, found: Object, replicas: int) -> Health:
-    """How a Deployment is, that is to have so many pods."""
+def health(observed: Observed, found: Object, replicas: int, now: datetime) -> Health:
+    """How a Deployment is, that is to have so many pods.
+
+    A pod that is not ready is told by how its container ended before, but not by what it has outlived: a container
+    that has run for `_OUTLIVED` since is not ready for another reason.
+    """
     revision = deployment.revision_of(found)
     if deployment.is_ready(found, replicas):
         if replicas == 0:
@@ -172,7 +175,8 @@ def health(observed: Observed, found: Object, replicas: int) -> Health:
         and "deletionTimestamp" not in pod["metadata"]
         and not _serves(pod)
     ]
-    broken = diagnosis.newest(pod for pod in pods if diagnosis.ended_badly(pod))
+    recent = [pod for pod in pods if diagnosis.runs_for(pod, now) < _OUTLIVED]
+    broken = diagnosis.newest(pod for pod in recent if diagnosis.ended_badly(pod))
     if broken is not None:
         name = broken["metadata"]["name"]
         if name not in observed.logs:
@@ -188,6 +192,8 @@ def health(observed: Observed, found: Object, replicas: int) -> Health:
     return Health(_complaint(found) or _waits(found))
 
 
+_OUTLIVED = timedelta(minutes=10)
+"""Kubernetes waits at most 5 minutes before it starts a container again."""
 _NOTHING = "spec.replicas is 0: nothing serves"
 _FINAL = frozenset(
     {

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from speechless_operator.api.kinds import GROUP
 from speechless_operator.desired.objects import MANAGER, Object
 from speechless_operator.runtime import metrics
 from speechless_operator.runtime.access import Access
@@ -21,8 +22,9 @@ from speechless_operator.runtime.wire import decode, encode, text_of
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 PROGRESS_MANAGER = "speechless-progress"
-PAGE = 500
-"""Objects in one answer to a list."""
+PAGE, PAGE_OF_OTHERS = 500, 50
+"""Objects in one answer to a list: of ours, whose fields have limits, and of bare metadata; of other kinds, which
+anybody may fill with a megabyte each."""
 LOG_LIMIT = 65_536
 PROGRESS_SHARE = 5
 """Of a limited client, progress gets at most one in this many requests."""
@@ -117,7 +119,8 @@ class KubeClient:
         Raises:
             ApiError: 410 when the list grew too old between two pages: begin anew.
         """
-        query = _selected(resource, labels) | {"limit": str(PAGE)}
+        small = metadata_only or resource.group == GROUP
+        query = _selected(resource, labels) | {"limit": str(PAGE if small else PAGE_OF_OTHERS)}
         accept = _METADATA.format("List") if metadata_only else _JSON
         while True:
             answer = await self._json("GET", resource.path(namespace), query, accept=accept)

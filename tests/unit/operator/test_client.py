@@ -181,7 +181,7 @@ def test_a_list_comes_page_by_page_narrowed_by_the_server() -> None:
     last = {"metadata": {"resourceVersion": "9"}, "items": [{"metadata": {"name": "q"}}]}
     asked = served(answers(web.json_response(first), web.json_response(last)), work)
     assert [request.query.get("continue") for request in asked] == [None, "more"]
-    assert asked[1].query["limit"] == "500"
+    assert asked[1].query["limit"] == "50"
     assert asked[1].query["labelSelector"] == "app.kubernetes.io/managed-by=speechless-operator,a=b"
 
 
@@ -232,3 +232,19 @@ def test_a_watch_that_is_refused_or_makes_no_sense_is_an_error_one_that_is_silen
         assert [batch async for batch in client.watch(JOBS, None, 3, seconds=60, silence=0.5)] == [[]]
 
     served(handle, work)
+
+
+def test_a_page_of_what_anybody_may_fill_is_small() -> None:
+    """500 ConfigMaps may be 500 MiB; our own kinds have limits, and bare metadata is small."""
+
+    async def work(client: KubeClient) -> None:
+        for resource, bare in (
+            (CHILDREN["ConfigMap"], False),
+            (CHILDREN["ConfigMap"], True),
+            (OURS["FineTune"], False),
+        ):
+            assert [page async for page in client.pages(resource, metadata_only=bare)]
+
+    empty = [web.json_response({"metadata": {"resourceVersion": "1"}, "items": []}) for _ in range(3)]
+    asked = served(answers(*empty), work)
+    assert [request.query["limit"] for request in asked] == ["50", "500", "500"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -389,3 +390,139 @@ def test_what_another_hand_changed_is_put_right(world: World) -> None:
     start(world)
     only(world, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"] = "evil"
     assert [child["kind"] for child in world.step("InferenceService", "chat").apply] == ["Deployment"]
+
+
+def test_a_model_that_waits_for_its_gate_outlives_its_resource(world: World) -> None:
+    """What a TTL or a hand takes away before anything serves: the artifact was resolved, and is known."""
+    start(world, "scored")
+    assert world.condition("InferenceService", "chat", "GatePassed")["reason"] == "WaitingForInput"
+    world.delete("Quantization", "small")
+    world.settle()
+    resolved = world.condition("InferenceService", "chat", "ModelResolved")
+    assert (resolved["status"], resolved["reason"]) == ("True", "Pinned")
+    assert B in resolved["message"]
+    # Another operator, from what is stored.
+    world.restart()
+    world.settle()
+    assert world.condition("InferenceService", "chat", "ModelResolved")["reason"] == "Pinned"
+    world.put(a_service().behind("scored").annotated(gate_override="seen by hand").obj())
+    world.settle()
+    world.serve(only(world, "Deployment"))
+    world.settle()
+    assert world.status("InferenceService", "chat")["artifact"]["digest"] == B
+    assert world.condition("InferenceService", "chat", "Ready")["status"] == "True"
+
+
+def test_a_spec_that_is_refused_while_it_waits_forgets_nothing(world: World) -> None:
+    start(world, "scored")
+    world.put(a_service().behind("scored").with_(parallel="many").obj())
+    world.settle()
+    world.delete("Quantization", "small")
+    world.put(a_service().behind("scored").obj())
+    world.settle()
+    assert world.condition("InferenceService", "chat", "ModelResolved")["reason"] == "Pinned"
+
+
+def crashed_before(world: World, runs_for: float) -> None:
+    """The pod of what serves is not ready, and its container ended for lack of memory before it was started last."""
+    start(world)
+    (deployment,) = world.of("Deployment")
+    pod = world.pod_of(deployment)
+    started = world.time()
+    world.pass_time(runs_for)
+    deployment["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    pod["status"] = {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [
+            container(running={"startedAt": started}) | {"ready": False, "lastState": ended}
+        ],
+    }
+    world.logs[pod["metadata"]["name"]] = "killed"
+    world.settle()
+
+
+def test_a_pod_that_is_not_ready_is_told_by_a_crash_of_just_now(world: World) -> None:
+    crashed_before(world, 60)
+    assert world.condition("InferenceService", "chat", "Stalled")["reason"] == "OOMKilled"
+
+
+def test_a_crash_that_a_container_has_outlived_is_history(world: World) -> None:
+    crashed_before(world, 7 * 24 * 3600)
+    assert world.condition("InferenceService", "chat", "Stalled") == {}
+    assert world.condition("InferenceService", "chat", "Reconciling")["message"].startswith(
+        "0 of 1 pods are ready"
+    )
+    assert "failure" not in world.status("InferenceService", "chat")
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ConfigMap", "Service"])
+def test_a_child_of_what_serves_that_is_refused_is_told(world: World, kind: str) -> None:
+    start(world)
+    child = only(world, kind) if kind != "Service" else stable(world)
+    world.delete(kind, child["metadata"]["name"])
+    world.refuse = {kind: (403, "admission webhook denied the request: not today")}
+    world.settle()
+    refused = world.condition("InferenceService", "chat", "Progressing")
+    assert refused["status"] == "False"
+    assert "not today" in refused["message"]
+    world.refuse = {}
+    world.settle()
+    world.serve(only(world, "Deployment"))
+    world.settle()
+    assert world.condition("InferenceService", "chat", "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("by", "until", "counts", "told"),
+    [
+        ("kim", "", True, "opened by hand (speechless.dev/gate-override): seen (by kim)"),
+        ("kim", "{in an hour}", True, "seen (by kim), until "),
+        ("", "{an hour ago}", False, "the override by hand ended at "),
+        ("", "tomorrow", False, "tomorrow is no time such as 2026-01-31T18:00:00Z: it does not count"),
+        ("", "2026-01-31T18:00:00", False, "is no time such as"),
+    ],
+)
+def test_an_override_has_an_actor_and_an_end(
+    world: World, by: str, until: str, counts: bool, told: str
+) -> None:
+    score(world, 0.2)
+    times = {"{in an hour}": world.now + timedelta(hours=1), "{an hour ago}": world.now - timedelta(hours=1)}
+    end = times[until].strftime("%Y-%m-%dT%H:%M:%SZ") if until in times else until
+    given = {"gate_override": "seen", "gate_override_by": by, "gate_override_until": end}
+    given = {key: value for key, value in given.items() if value}
+    world.put(a_service().behind("scored").annotated(**given).obj())
+    world.settle()
+    passed = world.condition("InferenceService", "chat", "GatePassed")
+    assert told in passed["message"]
+    assert (passed["status"] == "True") is counts
+    override = world.status("InferenceService", "chat")["gate"].get("override")
+    assert (override is not None) is counts
+    if counts:
+        expected = (
+            {"reason": "seen", "digest": B} | ({"by": by} if by else {}) | ({"until": end} if end else {})
+        )
+        assert override == expected
+    if until == "{in an hour}":
+        assert len(world.of("Deployment")) == 1
+        world.pass_time(3700)
+        world.settle()
+        assert world.condition("InferenceService", "chat", "GatePassed")["status"] == "False"
+
+
+def test_a_verdict_says_what_it_rests_on(world: World) -> None:
+    """Samples, and whether somebody else's image or environment said it."""
+    world.put(
+        an_evaluation()
+        .gated(0.6)
+        .with_(pod={"image": "me/mine:1", "env": [{"name": "X", "value": "1"}]})
+        .obj()
+    )
+    world.succeed("Evaluation", "scored", a_score(0.9))
+    start(world, "scored")
+    (verdict,) = world.status("InferenceService", "chat")["gate"]["evaluations"]
+    assert verdict["passed"] is True
+    assert verdict["overridden"] == "image, environment"
+    provenance = world.status("Evaluation", "scored")["provenance"]
+    assert (provenance["imageOverridden"], provenance["environmentOverridden"]) == (True, True)
