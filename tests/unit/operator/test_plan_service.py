@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from speechless.contract import FailureReason, Format, parse_spec
+from speechless.contract.engines import ENGINES
+from speechless.contract.evaluate import EvaluateSpec
 from speechless.contract.spec import ServeSpec
+from speechless_operator.desired.deployment import DRAIN_SECONDS
 from speechless_operator.desired.service import selected_revision
 from tests.unit.operator.make import (
     A,
@@ -526,3 +529,47 @@ def test_a_verdict_says_what_it_rests_on(world: World) -> None:
     assert verdict["overridden"] == "image, environment"
     provenance = world.status("Evaluation", "scored")["provenance"]
     assert (provenance["imageOverridden"], provenance["environmentOverridden"]) == (True, True)
+
+
+def test_a_pod_that_goes_has_time_for_the_answers_under_way(world: World) -> None:
+    """It leaves the Service first, then the engine finishes, then a margin."""
+    start(world)
+    pod = only(world, "Deployment")["spec"]["template"]["spec"]
+    drain = ENGINES["LlamaCpp"].drain_seconds
+    assert pod["containers"][0]["lifecycle"]["preStop"] == {"sleep": {"seconds": DRAIN_SECONDS}}
+    assert pod["terminationGracePeriodSeconds"] >= DRAIN_SECONDS + drain + 5
+    assert drain >= 30
+
+
+def test_a_gate_on_the_last_of_many_suites_is_judged() -> None:
+    """The stage is told which metrics gates need, and what it cuts are others."""
+    world = World()
+    world.put(a_finetune().obj())
+    world.put(a_quantization().obj())
+    world.succeed("FineTune", "tuned", a_result(A))
+    world.succeed("Quantization", "small", a_result(B, Format.GGUF))
+    names = [f"suite-{number:02}-{'x' * 40}" for number in range(16)]
+    data = {"uri": "pvc://models/tests.jsonl"}
+    suites = [{"name": name, "type": "HumanEval", "data": data} for name in names]
+    metric = f"{names[-1]}/pass@1"
+    world.put(an_evaluation().with_(suites=suites).gated(0.6, metric).obj())
+    world.settle()
+    (told,) = [
+        o for o in world.of("ConfigMap") if o["metadata"]["labels"]["speechless.dev/kind"] == "Evaluation"
+    ]
+    spec = parse_spec(told["data"]["stage.json"])
+    assert isinstance(spec, EvaluateSpec)
+    assert spec.gate_metrics == (metric,)
+    values = {
+        f"{name}/{what}": 0.7 for name in names for what in ("pass@1", "samples", "tasks", "timeouts", "low")
+    }
+    job = world.get("Job", world.status("Evaluation", "scored")["job"])
+    pod = world.pod_of(job)
+    whole = world.of_the_run(pod, a_result(C, Format.REPORT, **values))
+    message = whole.termination_message(spec.gate_metrics)
+    assert len(message.encode()) <= 4096
+    assert len(whole.to_json().encode()) > 4096
+    world.end(pod, message)
+    world.job_ends(job)
+    world.settle()
+    assert world.condition("Evaluation", "scored", "Passed")["status"] == "True"

@@ -144,7 +144,7 @@ def test_a_sidecar_does_not_keep_a_run_alive(world: World) -> None:
     world.put(a_finetune().obj())
     world.settle()
     pod = world.pod_of(only_job(world))
-    beside(world, 0, world._of_the_run(pod, a_result(A)).termination_message())
+    beside(world, 0, world.of_the_run(pod, a_result(A)).termination_message())
     assert world.reason("FineTune", "tuned") == "SidecarRunning"
     assert "istio-proxy" in world.condition("FineTune", "tuned", "Ready")["message"]
     world.pass_time(31)

@@ -352,7 +352,7 @@ class World:
         self, pod: Object, result: StageResult | str = "", code: int = 0, reason: str | None = None
     ) -> None:
         """The container ended. A result is of the run that the pod belongs to."""
-        text = result if isinstance(result, str) else self._of_the_run(pod, result).termination_message()
+        text = result if isinstance(result, str) else self.of_the_run(pod, result).termination_message()
         state = {
             "exitCode": code,
             "reason": reason or ("Completed" if code == 0 else "Error"),
@@ -364,7 +364,7 @@ class World:
         }
         self._remember("Pod")
 
-    def _of_the_run(self, pod: Object, result: StageResult) -> StageResult:
+    def of_the_run(self, pod: Object, result: StageResult) -> StageResult:
         labels = pod["metadata"]["labels"]
         run = self.status(labels[LABEL_KIND], labels[LABEL_NAME]).get("run", {})
         if result.artifact is None or "output" not in run:
