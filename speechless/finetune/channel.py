@@ -1,8 +1,8 @@
 """What the process that trains and the one that started it say to each other: JSON lines over a socket.
 
-To the starter: `hello`, `progress`, `log`, `keep` (a checkpoint is written: declare it whole), and at the end `done` or
-`failed`. To the trainer: `go`, `stop`, `kept`. Each line is an object with one key. The end of the connection ends the
-trainer: it never outlives who started it.
+To the starter: `progress`, `log`, `settled` (all was read, the first step comes next), `keep` (a checkpoint is written:
+declare it whole), and at the end `done` or `failed`. To the trainer: `stop`, `known` (it may begin), `kept`. Each line
+is an object with one key. The end of the connection ends the trainer: it never outlives who started it.
 """
 
 import json

@@ -146,12 +146,16 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> bool:
             outputs.step(step, total, values)
             reporter.progress(step, total, values)
 
-        def begin() -> None:
+        def settled() -> None:
             outputs.begin(request.identity, restart=flags.restart)
+
+        def begin() -> None:
             reporter.enter(ProgressPhase.WORKING, f"{request.data.train_rows} rows")
 
         reporter.enter(ProgressPhase.FETCHING, "making tokens of the rows")
-        outcome = train(request, progress, reporter.stopping, encoding=reporter.progress, begin=begin)
+        outcome = train(
+            request, progress, reporter.stopping, encoding=reporter.progress, begin=begin, settled=settled
+        )
         card.write(outputs.partial, _card(flags, request), outcome)
         result = outputs.finish(outcome, flags.method)
         reporter.enter(ProgressPhase.DONE, str(result))
@@ -219,6 +223,7 @@ def _request(flags: Flags, outputs: Outputs, reporter: Reporter, scratch: Path) 
         extras=flags.extras,
         tracking=flags.tracking,
         reports=outputs.reports,
+        restart=flags.restart,
         identity=identity_of(flags, base.path, digests),
     )
 

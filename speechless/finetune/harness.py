@@ -110,6 +110,7 @@ def _train(job: Job, starter: Starter, trackers: Trackers) -> Outcome:
     words = (job.objective, job.method, where.name, attention, trainable, job.rows.counts.rows)
     log.info("%s, %s on %s with attention %s, %d trainable parameters, %d rows", *words)
     watch.speed = _speed(job, trainer, model, trainable, where)
+    starter.settled()
     before = _steps(job, trainer, watch)
     if watch.interrupted:
         what = f"stopped by a signal at step {trainer.state.global_step} of {trainer.state.max_steps}"

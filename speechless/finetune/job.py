@@ -216,6 +216,9 @@ class Starter(Protocol):
     def stopping(self) -> bool:
         """Whether the run should save and end."""
 
+    def settled(self) -> None:
+        """All that the run needs was read, and the first step comes next; returns when the starter knows."""
+
     def keep(self, step: int, best: int | None) -> None:
         """Declare `checkpoint-<step>` whole, all of whose files are written; returns when it is kept.
 

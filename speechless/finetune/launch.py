@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -76,8 +77,10 @@ class Training:
         *,
         keep: int,
         fingerprint: str,
+        settled: Callable[[], None] = lambda: None,
     ) -> Outcome:
-        """Train. `keep`: how many checkpoints stay; `fingerprint`: what tells this run's from others'.
+        """Train. `keep`: how many checkpoints stay; `fingerprint`: what tells this run's from others'. `settled` is
+        called before the first step, when all that the run needs was read.
 
         StageError as the trainer raised it; OUT_OF_MEMORY where the system killed it; RuntimeError for a defect.
         """
@@ -98,6 +101,9 @@ class Training:
                         case "log":
                             level, logger, line = value
                             logging.getLogger(logger).log(level, "%s", line)
+                        case "settled":
+                            settled()
+                            self._say("known")
                         case "keep":
                             step, best = value
                             checkpoints.save(step, fingerprint)

@@ -24,7 +24,7 @@ from speechless.contract.tracking import Tracking
 from speechless.data import Survey
 from speechless.errors import StageError
 from speechless.finetune import best, rope, rows, tokenizer, trackers
-from speechless.finetune.job import Extras, Job, Outcome, Progress, Reporting, Stopping, fingerprint
+from speechless.finetune.job import Extras, Job, Outcome, Progress, Reporting, Rows, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
 from speechless.store import Checkpoint, Checkpoints
@@ -76,6 +76,8 @@ class Request:
     """Trackers that get what is logged."""
     reports: Path | None = None
     """Where their files may lie that stay; None: nowhere but where their own variables say."""
+    restart: bool = False
+    """Begin anew, whatever checkpoint of this run there is."""
     identity: Mapping[str, JsonValue] = field(default_factory=dict)
     """What makes this run another run: a checkpoint of other settings or data is not taken up."""
 
@@ -92,12 +94,14 @@ def train(
     *,
     encoding: Callable[[int, int], None] = lambda done, total: None,
     begin: Callable[[], None] = lambda: None,
+    settled: Callable[[], None] = lambda: None,
     ranks: int = 1,
 ) -> Outcome:
     """Make tokens of the rows, then train in processes of their own, and write the result to `request.out`.
 
-    `encoding` is told (rows made into tokens, rows in all); `begin` is called once everything was read. Stopped on the
-    way: StageError(INTERRUPTED); what was reached is kept, and the same request goes on from there.
+    `encoding` is told (rows made into tokens, rows in all). `begin` is called once the rows are tokens, `settled`
+    before the first step: by then the model and all that the settings need was read. Stopped on the way:
+    StageError(INTERRUPTED); what was reached is kept, and the same request goes on from there.
     """
 
     trackers.check(request.tracking.report_to, request.reports)
@@ -117,7 +121,8 @@ def train(
         how = Encoding(words or model, request.objective, limit, request.skip_bad_rows, packing, remove)
         made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
         begin()
-        checkpoint = request.checkpoints.newest(request.fingerprint)
+        _need_heldout(request, made)
+        checkpoint = None if request.restart else request.checkpoints.newest(request.fingerprint)
         if checkpoint and request.hyperparameters.load_best_model_at_end:
             _bring_best(request, checkpoint)
         job = Job(
@@ -148,7 +153,24 @@ def train(
             ),
         )
         kept = request.checkpoints
-        return training.run(job, kept, progress, stopping, keep=request.keep, fingerprint=request.fingerprint)
+        return training.run(
+            job, kept, progress, stopping, keep=request.keep, fingerprint=request.fingerprint, settled=settled
+        )
+
+
+def _need_heldout(request: Request, made: Rows) -> None:
+    """StageError(DATASET_INVALID) where a setting goes by held-out rows, and none of them could be learned from."""
+    given = request.hyperparameters
+    wanted = {
+        "loadBestModelAtEnd": given.load_best_model_at_end,
+        "earlyStoppingPatience": given.early_stopping_patience,
+        "evalSteps": given.eval_steps,
+        "--do_predict": request.extras.predict,
+    }
+    for name in (name for name, value in wanted.items() if value and made.heldout is None):
+        what = f"{name} needs held-out rows, and none of them has a token to learn within maxLength"
+        hint = f"raise maxLength ({given.max_length}), or hold out more rows"
+        raise StageError(FailureReason.DATASET_INVALID, what, hint)
 
 
 def _bring_best(request: Request, newest: Checkpoint) -> None:

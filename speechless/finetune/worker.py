@@ -36,6 +36,9 @@ class _Silent:
         """The first rank is told."""
         return False
 
+    def settled(self) -> None:
+        """The first rank says so."""
+
     def keep(self, step: int, best: int | None) -> None:
         """The first rank asks for it."""
 
@@ -47,7 +50,7 @@ class _Speaking(logging.Handler):
         super().__init__()
         self._channel = channel
         self._over = False
-        self._events = {"stop": threading.Event(), "kept": threading.Event()}
+        self._events = {name: threading.Event() for name in ("stop", "kept", "known")}
         threading.Thread(target=self._listen, name="starter", daemon=True).start()
 
     def progress(self, step: int, total: int, values: Mapping[str, float]) -> None:
@@ -57,6 +60,11 @@ class _Speaking(logging.Handler):
     def stopping(self) -> bool:
         """Whether the starter said so."""
         return self._events["stop"].is_set()
+
+    def settled(self) -> None:
+        """Tell the starter, and wait."""
+        self._channel.send("settled")
+        self._events["known"].wait()
 
     def keep(self, step: int, best: int | None) -> None:
         """Ask the starter, and wait."""

@@ -134,8 +134,9 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
     """SIGTERM and SIGINT ask the work to end; the handlers before are put back."""
 
     def handle(number: int, _: FrameType | None) -> None:
-        log.warning("%s: saving what can be saved", signal.Signals(number).name)
+        # First: a log line within another one's may raise.
         stop()
+        log.warning("%s: saving what can be saved", signal.Signals(number).name)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

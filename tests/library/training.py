@@ -122,6 +122,9 @@ class Record:
         """Whether to end."""
         return bool(self._stop_at) and self.step >= self._stop_at - 1
 
+    def settled(self) -> None:
+        """Nothing waits for it."""
+
     def keep(self, step: int, best: int | None) -> None:
         """Seal it."""
         self.kept.append(step)
