@@ -115,7 +115,9 @@ def _after(turn: Message) -> tuple[Role, ...]:
 
 
 def with_system_of(row: Row, turns: list[Message]) -> list[Message]:
-    """The turns, with a system text that stands beside them put first."""
+    """The turns, with a system text that stands beside them put first. An empty one is none, wherever it stands."""
+    if len(turns) > 1 and turns[0].role is Role.SYSTEM and not turns[0].content.strip():
+        turns = turns[1:]
     beside = [(key, text) for key in ("system", "system_prompt") if (text := optional_text(row, key)).strip()]
     if not beside:
         return turns
@@ -140,7 +142,9 @@ def _openai(message: object, number: int) -> Message:
         role,
         optional_text(message, "content", where=where)
         if calls or role is Role.TOOL
-        else text_of({"content": _joined(message["content"], where)}, "content", where=where),
+        else text_of(
+            {"content": _joined(message["content"], where)}, "content", where=where, empty=role is Role.SYSTEM
+        ),
         tool_calls=calls,
         name=optional_text(message, "name", where=where) or None,
         tool_call_id=optional_text(message, "tool_call_id", where=where) or None,
@@ -162,7 +166,9 @@ def _sharegpt(message: object, number: int) -> Message:
         call = decoded(message["value"], f"{where}'value'")
         calls = call if isinstance(call, list) else [call]
         return Message(role, "", _tool_calls({"tool_calls": calls}, where), trained=trained)
-    return Message(role, text_of(message, "value", where=where, empty=role is Role.TOOL), trained=trained)
+    return Message(
+        role, text_of(message, "value", where=where, empty=role in (Role.TOOL, Role.SYSTEM)), trained=trained
+    )
 
 
 def _refuse_unread(message: Row, where: str) -> None:

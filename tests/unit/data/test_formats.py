@@ -67,6 +67,13 @@ def example_of(row: object) -> object:
             talk(("human", "2+2?"), ("assistant", "4")) | {"system_prompt": "Be brief.", "category": "sum"},
             Conversation((BRIEF, ASKED, SAID)),
         ),
+        # An empty system message is none: ShareGPT's have many.
+        (turns(("system", " "), ("user", "2+2?"), ("assistant", "4")), Conversation((ASKED, SAID))),
+        (talk(("system", ""), ("human", "2+2?"), ("gpt", "4")), Conversation((ASKED, SAID))),
+        (
+            talk(("system", ""), ("human", "2+2?"), ("gpt", "4")) | {"system": "Be brief."},
+            Conversation((BRIEF, ASKED, SAID)),
+        ),
         (talk(("human", "2+2?"), ("gpt", "4")), Conversation((ASKED, SAID))),
         (
             {"conversations": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]},
@@ -262,6 +269,8 @@ def test_a_turn_that_is_not_to_be_trained_is_marked() -> None:
         ),
         (turns(("user", "a"), ("assistant", "b"), ("system", "c")), "role 'system' where user is due"),
         (turns(("system", "a"), ("assistant", "b")), "role 'assistant' where user is due"),
+        (turns(("system", "")), "the last message is the system's"),
+        (turns(("user", "a"), ("system", ""), ("assistant", "b")), "role 'system' where assistant is due"),
         (turns(("user", "a")), "the last message is the user's"),
         (turns(("user", "a"), ("tool", "b"), ("assistant", "c")), "role 'tool' where assistant is due"),
         (turns(("user", "a"), ("assistant", " \n")), "message 2: 'content' is empty"),
