@@ -240,20 +240,26 @@ def _first(problem: ValidationError) -> str:
 
 
 def _merge(flags: Flags) -> int:
-    """Merge the adapter into its base, as a cluster does; the exit status. It gets its name when it is whole."""
+    """Merge the adapter into its base, as a cluster does; the exit status.
+
+    It gets its name when it is whole; until then an earlier one keeps it.
+    """
     from speechless.finetune import merge_peft_adapters
     from speechless.finetune.outputs import COMPLETED, LATEST
 
-    merged, partial = flags.output_dir / "merged", flags.output_dir / ".merged"
+    merged, partial, former = (flags.output_dir / name for name in ("merged", ".merged", ".merged-before"))
     ended = (flags.output_dir / COMPLETED).stat().st_mtime
     if merged.is_dir() and merged.stat().st_mtime >= ended:
         return 0
-    for stale in (merged, partial):
+    for stale in (partial, former):
         shutil.rmtree(stale, ignore_errors=True)
     words = ["--base_model_name_or_path", flags.model, "--lora_model_path", str(flags.output_dir / LATEST)]
     with contextlib.redirect_stdout(sys.stderr):  # the result is the run's
         status = merge_peft_adapters.main([*words, "--merged_model_name_or_path", str(partial)])
     if status == 0:
+        if merged.exists():
+            merged.rename(former)
         partial.rename(merged)
+        shutil.rmtree(former, ignore_errors=True)
         print(f"speechless finetune: merged into {merged}", file=sys.stderr)
     return status

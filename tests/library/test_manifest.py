@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from speechless.contract import Objective
+from speechless.finetune import merge_peft_adapters
 from speechless.finetune.__main__ import main
 from tests.library.training import ROWS, write
 from tests.unit.layout.repository import ROOT
@@ -41,3 +42,7 @@ def test_the_demos_manifest_is_trained_and_merged_here(
     assert main(COMMAND) == 0
     assert merged.stat().st_mtime_ns == before
     assert "holds a completed run" in capsys.readouterr().out
+    # A merge that fails later takes nothing away.
+    monkeypatch.setattr(merge_peft_adapters, "main", lambda _: 1)
+    assert main([*COMMAND, "--restart"]) == 1
+    assert merged.stat().st_mtime_ns == before

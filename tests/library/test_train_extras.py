@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from speechless.contract import Method, Objective
+from speechless.contract import FailureReason, Method, Objective
 from speechless.data import read_rows, survey
 from speechless.data.tokenizer import load_tokenizer
+from speechless.errors import StageError
 from speechless.finetune import launch
 from speechless.finetune.finetune import main
 from speechless.finetune.job import Extras
@@ -129,3 +132,13 @@ def test_the_models_own_value_is_taken_and_another_one_refused(
     words = ["--model_name_or_path", str(model), "--dataset", "rows.jsonl", flag, "4097"]
     assert main(words) == 2
     assert f"{flag} 4097: the model's own is " in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(model: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(model, tmp_path / "broken"))
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][3] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StageError) as caught:
+        run(job(broken, tmp_path, Objective.SFT, Method.LORA))
+    assert caught.value.reason is FailureReason.LOSS_NOT_FINITE
