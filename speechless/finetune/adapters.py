@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -11,6 +12,8 @@ from speechless.contract.modelinfo import Head
 from speechless.errors import StageError
 from speechless.finetune import bits
 from speechless.finetune.heads import HEADS, HeadKind
+
+log = logging.getLogger(__name__)
 
 
 def adapters_of(model: Any, lora: Lora, kind: HeadKind = HEADS[Head.WORDS], new: Collection[int] = ()) -> Any:
@@ -46,6 +49,13 @@ def adapters_of(model: Any, lora: Lora, kind: HeadKind = HEADS[Head.WORDS], new:
         what = f"{type(model).__name__}: it has no linear layer that can be adapted"
         raise StageError(FailureReason.INVALID_SPEC, what, "train the whole model: method Full")
     targets = sorted(lora.target_modules or names)
+    # Transformers holds those of all experts of a layer in one tensor, which is no layer.
+    weights = (name.split(".") for name, weight in model.named_parameters() if weight.ndim == 3)
+    stacked = sorted({path[-1] for path in weights if "experts" in path})
+    if stacked and not lora.target_modules:
+        log.warning(
+            "the weights of this model's experts (%s) get no adapter and stay as they are", ", ".join(stacked)
+        )
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,

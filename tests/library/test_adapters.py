@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from speechless.contract import FailureReason, Lora
@@ -80,3 +80,13 @@ def test_a_gpt2_learns_and_merges(model: Path, tmp_path: Path, names: list[str])
     assert (merge_models.said_by_folder(tmp_path / "merged") - wanted).abs().max() < 1e-4
     plain = AutoModelForCausalLM.from_pretrained(base)
     assert (merge_models.said(plain) - wanted).abs().max() > 0.1
+
+
+def test_experts_that_get_no_adapter_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    config = MixtralConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, num_local_experts=2,
+    )  # fmt: skip
+    found = adapters_of(MixtralForCausalLM(config), Lora())
+    assert sorted(found.target_modules) == ["k_proj", "o_proj", "q_proj", "v_proj"]
+    assert "experts (down_proj, gate_up_proj) get no adapter" in caplog.text
