@@ -18,6 +18,8 @@ from speechless.finetune.finetune import main
 from tests.library.training import ROWS, write
 
 pytest_plugins = ("tests.library.model_fixtures",)
+# Each trains in a process of its own, on a machine of any speed.
+pytestmark = pytest.mark.timeout(900)
 CASES = [
     (Objective.SFT, Method.LORA, False),
     (Objective.SFT, Method.LORA, True),
