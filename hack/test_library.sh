@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 hack/setup.sh library
 settings=$(.venv-library/bin/python hack/llamacpp.py)
 eval "$settings"
-exec .venv-library/bin/pytest tests/library "$@"
+# Most of them train: a test is to find a hang, not a slow machine.
+exec .venv-library/bin/pytest tests/library --timeout 600 "$@"
