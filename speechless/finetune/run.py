@@ -159,12 +159,14 @@ def train(
 
 
 def _need_heldout(request: Request, made: Rows) -> None:
-    """StageError(DATASET_INVALID) where a setting goes by held-out rows, and none of them could be learned from."""
+    """StageError(DATASET_INVALID) where a setting could do nothing, as none of the held-out rows can be learned from.
+
+    Without such a setting the loss on them is just not measured, with a warning.
+    """
     given = request.hyperparameters
     wanted = {
         "loadBestModelAtEnd": given.load_best_model_at_end,
         "earlyStoppingPatience": given.early_stopping_patience,
-        "evalSteps": given.eval_steps,
         "--do_predict": request.extras.predict,
     }
     for name in (name for name, value in wanted.items() if value and made.heldout is None):

@@ -173,6 +173,7 @@ def test_more_experts_than_the_memory_has_room_for(
 
     run(job(model, tmp_path, Objective.SFT, Method.LORA, experts=FOUR))
     monkeypatch.setattr(cpus, "usable_memory", lambda: 1000)
+    # The base alone would be refused.
     monkeypatch.setattr(models, "_check_memory", lambda *_: None)
     with pytest.raises(StageError, match=r"4 experts have .* GB of weights") as caught:
         merge.merge(model, tmp_path / "out", tmp_path / "merged")

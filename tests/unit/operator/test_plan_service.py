@@ -27,6 +27,11 @@ from tests.unit.operator.world import World, container
 @pytest.fixture
 def world() -> World:
     """With a quantized model."""
+    return with_a_model()
+
+
+def with_a_model() -> World:
+    """A quantized model of a FineTune."""
     made = World()
     made.put(a_finetune().obj())
     made.put(a_quantization().obj())

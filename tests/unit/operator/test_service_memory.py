@@ -11,29 +11,21 @@ from speechless.contract.engines import ENGINES
 from speechless.contract.evaluate import EvaluateSpec
 from speechless_operator.desired.deployment import DRAIN_SECONDS
 from tests.unit.operator.make import (
-    A,
     B,
     C,
-    a_finetune,
-    a_quantization,
     a_result,
     a_score,
     a_service,
     an_evaluation,
 )
-from tests.unit.operator.test_plan_service import only, score, stable, start
+from tests.unit.operator.test_plan_service import only, score, stable, start, with_a_model
 from tests.unit.operator.world import World, container
 
 
 @pytest.fixture
 def world() -> World:
     """With a quantized model."""
-    made = World()
-    made.put(a_finetune().obj())
-    made.put(a_quantization().obj())
-    made.succeed("FineTune", "tuned", a_result(A))
-    made.succeed("Quantization", "small", a_result(B, Format.GGUF))
-    return made
+    return with_a_model()
 
 
 def test_a_model_that_waits_for_its_gate_outlives_its_resource(world: World) -> None:
