@@ -6,5 +6,6 @@ cd "$(dirname "$0")/.."
 hack/setup.sh library
 settings=$(.venv-library/bin/python hack/llamacpp.py)
 eval "$settings"
-# Most of them train: a test is to find a hang, not a slow machine.
-exec .venv-library/bin/pytest tests/library --timeout 600 "$@"
+# Most of them train: a test is to find a hang, not a slow machine. Without PYTHON, which names the interpreter that
+# makes environments: a task directory runs on the one that started it.
+exec env -u PYTHON .venv-library/bin/pytest tests/library --timeout 600 "$@"
