@@ -36,6 +36,12 @@ class Format(StrEnum):
     """JSON Lines files."""
 
 
+ToldFormat = Annotated[
+    Format | Annotated[str, StringConstraints(min_length=1, max_length=64)], Field(union_mode="left_to_right")
+]
+"""The format of an artifact of another stage: of one that this version does not know, its word."""
+
+
 class FileEntry(ContractModel):
     """One file of an artifact."""
 
@@ -100,7 +106,7 @@ class InputRecord(ContractModel):
     """The role: model, dataset, evalDataset, suite/<name>, calibration."""
     uri: str
     digest: Digest
-    format: Format | None = None
+    format: ToldFormat | None = None
     revision: str | None = None
     """What the place calls the state that was read, such as a hub's commit."""
 
@@ -111,7 +117,7 @@ class Artifact(ContractModel):
     uri: str
     digest: Digest
     size_bytes: int = Field(ge=0)
-    format: Format
+    format: ToldFormat
     model: ToldModel = None
     """What model it holds, in short: `ModelInfo.summary`."""
 

@@ -16,10 +16,11 @@ from speechless_operator.api.base import VALIDATIONS, ApiModel, Cel, Immutable, 
 from speechless_operator.api.pod import PodSettings
 
 MAX_NAME = 40
-"""Of a new resource's name. A Job's name is `<name>-<kind>-<hash>`: a hyphen, a kind (4 at most), a hyphen and 8
-hexadecimal digits, so 40 + 14 = 54. The pods of an Indexed Job have the host name `<job>-<index>`, which is a label's
-63 characters at most: 63 - 54 leaves a hyphen and 8 more, enough for 100,000 indices (5) and for a word that a newer
-version may put in between."""
+"""Of a new resource's name. A Job's name is `<name>-<kind>-<run>`: a hyphen, a kind (4 at most), a hyphen and the 10
+hexadecimal digits of the run, so 40 + 16 = 56; a further attempt adds a hyphen and 3 digits at most, so 60. The pods of
+an Indexed Job have the host name `<job>-<index>`, which is a label's 63 characters at most: 63 - 56 leaves a hyphen and
+6 digits at the first attempt, and at the last one of a hundred a hyphen and 2. (`objects.short_name` cuts what is
+longer still.)"""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 """Of a resource of ours that is referred to. Resources of earlier versions have names of up to 49 characters."""

@@ -110,7 +110,7 @@ def result(said: object, run: Run, *, first: Sequence[str] = ()) -> Accepted | R
             "uri": text(run.output, LINE),
             "digest": artifact.digest,
             "sizeBytes": min(artifact.size_bytes, _INT64),
-            "format": artifact.format.value,
+            "format": text(artifact.format, WORD),
             **_model(artifact.model),
         },
         metrics=metrics(found, first),

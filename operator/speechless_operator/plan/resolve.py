@@ -235,10 +235,11 @@ def need_format(model: Input, formats: tuple[Format, ...], why: str) -> None:
     """
     if model.format is None or model.format in formats:
         return
-    advice = {
+    known: dict[str, str] = {
         Format.ADAPTER: "create the FineTune with merge: true",
         Format.HUGGING_FACE: "add a Quantization of it, and name that",
-    }.get(Format(model.format), f"name a {' or '.join(formats)} model")
+    }
+    advice = known.get(model.format, f"name a {' or '.join(formats)} model")
     raise invalid(
         f"spec.model: {model.kind} {model.resource} made format {model.format}, and {why}: {advice}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,11 +14,17 @@ from speechless_operator.runtime.keep import Kept, kept, slim, uid_of, version_o
 from speechless_operator.runtime.resources import OURS
 from speechless_operator.runtime.tally import Tally
 
+_log = logging.getLogger(__name__)
+
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
 MAX_DEAD = 16_384
 MAX_STRAYS = 4_096
 """Objects that look like ours and whose owner is not known: of more, the oldest are forgotten."""
+MAX_OWN = 256
+"""Children of one of our resources. Anybody may make objects that name it as their controller; a plan has a few."""
+MAX_BELOW = 8_192
+"""What one other object owns: the pods of a Job or a Deployment, the Events about a Job."""
 _DEEP = 6
 """How many owners one above the other are looked at: a pod, its Job, its JobSet, the resource."""
 
@@ -44,6 +51,7 @@ class Cache:
         self._owned: defaultdict[str, set[Key]] = defaultdict(set)
         self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
         self._strays: OrderedDict[Key, None] = OrderedDict()
+        self._crowded: set[str] = set()
         # The end of an object, by uid, and at which version. The answer to a write may come after the watch told of the
         # end, and is older than it. An object that left a selector and comes back is newer.
         self._dead: OrderedDict[str, int] = OrderedDict()
@@ -61,6 +69,8 @@ class Cache:
         if not belongs(obj):
             # It may have been ours until now: somebody took the owner reference away.
             return self._drop(key, old) if old is not None else None
+        if old is None and self._crowds(key, obj):
+            return None
         self._dead.pop(uid, None)
         if old is not None:
             self._unindex(key, old)
@@ -137,6 +147,10 @@ class Cache:
             obj = above
         return None
 
+    def is_crowded(self, obj: Object) -> bool:
+        """Whether an object's owner has, or had, more than is kept: that it is not here says nothing."""
+        return _owner(obj) in self._crowded
+
     def dependents(self, key: Key) -> set[Key]:
         """The resources that refer to a resource, whether it exists or not."""
         return set(self._dependents.get(key, ()))
@@ -162,6 +176,23 @@ class Cache:
         kind, namespace, name = owner.split("/")
         return (kind, namespace, name) if (namespace, name) in self._kinds[kind] else None
 
+    def _crowds(self, key: Key, obj: Object) -> bool:
+        owner = None if key[0] in OURS else _owner(obj)
+        if owner is None:
+            return False
+        above = self._keys.get(owner)
+        most = MAX_OWN if above is not None and above[0] in OURS else MAX_BELOW
+        if len(self._owned.get(owner, ())) < most:
+            return False
+        if owner not in self._crowded:
+            self._crowded.add(owner)
+            told = "/".join(above) if above else owner
+            _log.warning(
+                "%s has %d objects that name it as their owner: more are not looked at, such as %s/%s/%s",
+                *(told, most, *key),
+            )
+        return True
+
     def _stray(self, key: Key) -> None:
         self._strays[key] = None
         self._strays.move_to_end(key)
@@ -175,6 +206,11 @@ class Cache:
         self._strays.pop(key, None)
         del self._kinds[key[0]][key[1:]]
         self._unindex(key, old)
+        # Only with the owner: whoever makes too many could else have them missed at each resync.
+        self._crowded -= {
+            old["metadata"]["uid"],
+            _deployment(key[1], key[2]) if key[0] == "Deployment" else "",
+        }
         if key[0] in OURS:
             self.tally.replace(old, None)
         return Change(old, None)

@@ -124,8 +124,9 @@ class Resync:
         return found + list(self._ghosts(reflector, seen, listed))
 
     def _ours(self, item: Object) -> bool:
-        """What belongs to nobody that is known is not kept in the cache, and so not missed."""
-        return item["kind"] in OURS or (belongs(item) and self._cache.root(item) is not None)
+        """What belongs to nobody that is known, or was too much, is not kept in the cache, and so not missed."""
+        kept = belongs(item) and self._cache.root(item) is not None and not self._cache.is_crowded(item)
+        return item["kind"] in OURS or kept
 
     def _known(self, key: Key, uid: str, version: int) -> bool:
         stands = self._cache.stands(key)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from speechless_operator.runtime import cache as cache_module
-from speechless_operator.runtime.cache import Cache
+from speechless_operator.runtime.cache import Cache, key_of
 from speechless_operator.runtime.keep import Packed
 from tests.unit.operator.make import a_finetune, an_evaluation
 from tests.unit.operator.seen import at, child, failed_create, pod
@@ -184,6 +184,29 @@ def test_what_looks_like_ours_and_has_no_known_owner_is_bounded(monkeypatch: pyt
         cache.put(failed_create(10 + number, "strange", f"e{number}"))
     assert len(cache.keys(["Event"])) == 11
     assert len(cache.children("u")["Event"]) == 1, "what belongs to somebody stays"
+
+
+def test_one_resource_has_no_thousands_of_children(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may make Deployments may name any resource as their controller."""
+    monkeypatch.setattr(cache_module, "MAX_OWN", 5)
+    monkeypatch.setattr(cache_module, "MAX_BELOW", 8)
+    cache = Cache()
+    cache.put(at(a_finetune().obj(), 1))
+    own = child(2)
+    cache.put(own)
+    for number in range(100):
+        forged = child(10 + number, name=f"forged-{number}", uid=f"f{number}")
+        cache.put(forged)
+        cache.put(failed_create(200 + number, own["metadata"]["uid"], f"e{number}"))
+    assert (len(cache.keys(["Job"])), len(cache.keys(["Event"]))) == (5, 8)
+    assert cache.get(key_of(own)) is not None
+    assert len(caplog.records) == 2, "it is told once an owner"
+    assert cache.is_crowded(forged), "a resync does not miss it"
+    assert cache.put(child(500, status={"succeeded": 1})) is not None, "what is known is followed as before"
+    assert cache.remove(child(501)) is not None
+    assert cache.put(child(502, name="next", uid="next")) is not None, "there is room again"
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------

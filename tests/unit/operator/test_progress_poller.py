@@ -26,12 +26,16 @@ class Server:
         self.cache, self.asked, self.written = cache, [], []
         self.says: bytes | Exception = told(1)
         self.version = 100
+        self.opens: asyncio.Event | None = None
 
     asked: list[str]
     written: list[Object]
 
     async def raw(self, path: str, *, limit: int) -> bytes:
         self.asked.append(path)
+        if self.opens and "/silent-" in path:
+            await self.opens.wait()
+            raise ApiError(503, "no", "GET")
         if isinstance(self.says, Exception):
             raise self.says
         return self.says
@@ -130,6 +134,31 @@ def test_a_stage_that_does_not_answer_is_asked_less_and_less_until_it_does(
         await scene.after(10)
         assert scene.server.written
         assert len(scene.server.asked) == len(asked_at) + 2
+
+    run(work())
+
+
+def test_stages_that_do_not_answer_do_not_hold_up_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than there are looks in all, each with a request that hangs."""
+
+    async def work() -> None:
+        silent = [pod(10 + number, uid=f"s{number}", name=f"silent-{number}") for number in range(60)]
+        scene = Scene(monkeypatch, *RUNNING, *silent)
+        scene.server.opens = opens = asyncio.Event()
+        opens.set()
+        await scene.begin()
+        assert len(scene.server.written) == 1
+        opens.clear()
+        scene.server.says = told(2)
+        scene.now += 10
+        async with asyncio.TaskGroup() as group:
+            scene.poller._begin(group, scene.poller._through_server)
+            async with asyncio.timeout(60):
+                while len(scene.server.written) < 2:
+                    await asyncio.sleep(0)
+            hanging = sum("/silent-" in path for path in scene.server.asked) - len(silent)
+            opens.set()
+        assert 0 < hanging < 32
 
     run(work())
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from speechless_operator.desired.objects import Object
+from speechless_operator.runtime import cache as cache_module
 from speechless_operator.runtime import resync as resync_module
 from speechless_operator.runtime.cache import Cache, Change
 from speechless_operator.runtime.client import ApiError, Page
@@ -132,6 +133,16 @@ def test_what_ended_after_the_list_is_not_missed(monkeypatch: pytest.MonkeyPatch
     scene.cache.remove(child(200))
     scene.ears.at = 100
     assert scene.missed(child(5)) == 0
+
+
+def test_what_was_too_much_of_one_owner_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever forges children would have every watch started again."""
+    monkeypatch.setattr(cache_module, "MAX_OWN", 1)
+    scene = Scene(monkeypatch, child(5), child(6, uid="f", name="forged"))
+    scene.ears.at = 100
+    assert scene.missed(child(5), child(6, uid="f", name="forged")) == 0
+    scene.cache.remove(child(7))
+    assert scene.missed(child(6, uid="f", name="forged")) == 0, "there is room again, and nothing was missed"
 
 
 def test_what_is_not_ours_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:

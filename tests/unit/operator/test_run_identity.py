@@ -107,6 +107,29 @@ def test_created_again_it_has_the_same_output_and_says_that_it_was_there(world: 
     assert world.condition("FineTune", "tuned", "Succeeded")["status"] == "True"
 
 
+def test_a_run_that_took_too_long_goes_on_when_it_is_created_again_with_more_time(world: World) -> None:
+    """Its checkpoints lie beside its output, so the same output is the same checkpoints."""
+    world.put(a_finetune().with_(activeDeadlineSeconds=60).obj())
+    world.settle()
+    first, job = run_of(world), world.get("Job", world.status("FineTune", "tuned")["job"])
+    world.job_ends(job, "Failed", "DeadlineExceeded")
+    world.settle()
+    told = world.status("FineTune", "tuned")["failure"]
+    assert told["reason"] == "DeadlineExceeded"
+    assert "create it again with a longer deadline" in told["hint"]
+    assert "goes on from its last checkpoint" in told["hint"]
+    world.delete("FineTune", "tuned")
+
+    world.put(a_finetune().with_(activeDeadlineSeconds=600).obj())
+    world.settle()
+
+    assert (run_of(world)["name"], run_of(world)["output"]) == (first["name"], first["output"])
+    again = world.get("Job", world.status("FineTune", "tuned")["job"])
+    assert again["spec"]["activeDeadlineSeconds"] == 600
+    world.succeed("FineTune", "tuned", a_result(A))
+    assert world.condition("FineTune", "tuned", "Succeeded")["status"] == "True"
+
+
 def test_other_gates_are_the_same_run_and_another_verdict(world: World) -> None:
     made = an_evaluation().on("pvc://models/base")
     assert started(world, made.gated(0.5))["name"] == started(world, made.gated(0.9))["name"]

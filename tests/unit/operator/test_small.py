@@ -107,7 +107,12 @@ def test_a_log_is_cut_to_lines_and_bytes() -> None:
 def test_a_child_name_fits_a_label() -> None:
     from speechless_operator.api.common import MAX_NAME
     from speechless_operator.api.kinds import KINDS
+    from speechless_operator.plan.run import DIGITS, job_name
 
     for kind in KINDS:
         owner = objects.Owner(kind, "demo", "x" * MAX_NAME, "uid", 1)
-        assert len(owner.child_name(objects.short_hash("a"))) <= 63
+        first, last = (job_name(owner, Run((), None, "a" * DIGITS, attempt=number)) for number in (1, 101))
+        assert first.startswith(owner.name), "it is not cut"
+        assert last.startswith(owner.name)
+        assert len(first + "-999999") <= 63, "the host name of an Indexed Job's pod"
+        assert len(last + "-99") <= 63

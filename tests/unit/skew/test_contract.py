@@ -139,10 +139,11 @@ def test_a_newer_stages_result_is_read_for_what_is_known() -> None:
     newer["energyJoules"] = 7
     newer["artifact"]["model"] = {"architecture": "LlamaForCausalLM"}
     newer["metrics"].append({"name": "new", "value": 1, "unit": "s"})
+    newer["artifact"]["format"] = newer["inputs"][0]["format"] = "Onnx"
 
     (read,) = contract.read({"result": [json.dumps(newer)]})["result"]
 
-    assert read["artifact"]["digest"] == A
+    assert (read["artifact"]["digest"], read["artifact"]["format"]) == (A, "Onnx")
     assert [metric["name"] for metric in read["metrics"]] == ["humaneval/pass@1", "loss", "new"]
 
 
