@@ -20,6 +20,15 @@ def usable_cpus(cpu_max: Path = _CPU_MAX) -> int:
         return available
 
 
+def limited_cpus() -> int | None:
+    """Whole CPUs, where this process may use fewer than the machine has; else None.
+
+    Libraries and programs count the machine's. So this is told to those that start a thread for each.
+    """
+    usable = usable_cpus()
+    return usable if usable < (os.cpu_count() or 1) else None
+
+
 def usable_memory(memory_max: Path = _MEMORY_MAX) -> int:
     """Bytes of memory: of the machine, or of the container where that may use fewer (`memory_max`, of cgroup v2)."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

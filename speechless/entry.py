@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from speechless.openmp import settle_threads
+
 EXTRAS = {
     "train": ("accelerate", "datasets", "huggingface_hub", "peft", "torch", "transformers", "trl"),
     "eval": ("gguf", "jinja2", "numpy", "safetensors"),
@@ -69,6 +71,7 @@ def guarded(command: str, main: Callable[[], int]) -> int:
 
     Nothing is said where whoever reads the output has left (`... | head`): 141, as of a program that SIGPIPE ended.
     """
+    settle_threads()
     try:
         status = main()
         sys.stdout.flush()

@@ -49,8 +49,10 @@ class Training:
         if ranks == 1:
             environment = {name: environment[name] for name in environment if not _TORCHRUN.fullmatch(name)}
         if ranks > 1:
-            # torchrun would give each rank one thread.
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cpus() // ranks)))
+            # torchrun would give each rank one thread, and what a command has settled is for one process.
+            whole, each = str(usable_cpus()), str(max(1, usable_cpus() // ranks))
+            if environment.get("OMP_NUM_THREADS", whole) == whole:
+                environment["OMP_NUM_THREADS"] = each
         with theirs:
             # A session of its own: Ctrl-C is for this process, which tells the others.
             self._process = subprocess.Popen(

@@ -20,7 +20,7 @@ from speechless.contract import FailureReason
 from speechless.failures import failure_of
 from speechless.finetune.channel import Channel
 from speechless.finetune.job import Job
-from speechless.openmp import spin_briefly
+from speechless.openmp import settle_threads
 
 GONE = 3
 """The exit status after the starter is gone."""
@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "RANK" not in os.environ:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    spin_briefly()
+    settle_threads()
     speaking = _Speaking(Channel(_socket())) if first else None
     handlers = [speaking] if speaking else None
     level = logging.INFO if first else logging.WARNING

@@ -214,7 +214,7 @@ SHORTEST_TIMING = 0.5
 def _with_tool(
     binary: Path, model: Path, text: Path, most: int | None, progress: Progress, stopping: Callable[[], bool]
 ) -> Perplexity:
-    from speechless.generate.llamacpp.tools import run_tool, tail
+    from speechless.generate.llamacpp.tools import run_tool, tail, thread_flags
     from speechless.models.gguf import read_header
 
     limit = read_header(model).context_length
@@ -223,7 +223,7 @@ def _with_tool(
     for _attempt in range(ATTEMPTS):
         run = _ToolRun(progress)
         argv: list[str | Path] = [binary, "--model", model, "--file", text, "--ctx-size", str(size)]
-        argv += ["--batch-size", str(size), "--no-escape"]
+        argv += ["--batch-size", str(size), "--no-escape", *thread_flags()]
         argv += [] if most is None else ["--chunks", str(most)]
         status, output = run_tool(argv, on_output=run.follow, stopping=stopping)
         # The tool alone knows how many tokens the text has for this model; it says so and can be asked again.

@@ -14,7 +14,7 @@ from pathlib import Path
 from speechless.contract import FailureReason, GgufType, Metric
 from speechless.errors import StageError
 from speechless.generate import ModelFiles, ModelKind, find_model
-from speechless.generate.llamacpp.tools import find_tool, run_tool, tail
+from speechless.generate.llamacpp.tools import find_tool, run_tool, tail, thread_flags
 from speechless.generate.perplexity import Perplexity, measure
 from speechless.models.gguf import Tensor, read_header
 from speechless.quant.convert import convert, follow
@@ -152,9 +152,14 @@ def round_to(
     """
     binary = find_tool("llama-quantize")
     if binary is not None:
-        status, output = run_tool(
-            [binary, plain, target, type.value], on_output=follow(ROUNDED, progress), stopping=stopping
-        )
+        argv = [
+            binary,
+            plain,
+            target,
+            type.value,
+            *thread_flags()[1:],
+        ]  # their number alone, as its last word
+        status, output = run_tool(argv, on_output=follow(ROUNDED, progress), stopping=stopping)
         if status != 0 or not target.is_file():
             raise StageError(
                 FailureReason.MODEL_INVALID,

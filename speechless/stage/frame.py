@@ -39,7 +39,7 @@ from speechless.contract import (
 from speechless.contract.modelinfo import LONGEST_TEXT
 from speechless.contract.needs import need_of
 from speechless.errors import StageError
-from speechless.openmp import spin_briefly
+from speechless.openmp import settle_threads
 from speechless.progress import Reporter
 from speechless.stage import provenance
 from speechless.stage.waiting import await_source
@@ -199,7 +199,7 @@ def scratch(work_dir: str, name: str) -> Iterator[Path]:
     except OSError as error:
         what = f"workDir: {work_dir} cannot be written: {error.strerror}"
         raise StageError(FailureReason.INVALID_SPEC, what, "mount an emptyDir there") from error
-    spin_briefly()
+    settle_threads()
     os.environ.setdefault("HF_HOME", str(root / "huggingface"))
     with folder as path:
         yield Path(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechless.contract import ProgressPhase
-from speechless.openmp import spin_briefly
+from speechless.openmp import settle_threads
 from speechless.progress import Reporter
 from speechless.tiny import pretrain, sets, tokenizer
 
@@ -79,7 +79,7 @@ def make(out: Path, settings: Settings, reporter: Reporter) -> None:
 
 
 def _base_model(folder: Path, settings: Settings, reporter: Reporter) -> None:
-    spin_briefly()
+    settle_threads()
     import torch
     import transformers
 

@@ -20,7 +20,7 @@ from speechless.contract import FailureReason
 from speechless.errors import StageError
 from speechless.generate.base import Completion, Message, Sampling, ignore_progress, never
 from speechless.generate.http import NoAnswerError, ask
-from speechless.generate.llamacpp.tools import stop_process, tail
+from speechless.generate.llamacpp.tools import stop_process, tail, thread_flags
 from speechless.models.gguf import read_header
 
 START_SECONDS = 600
@@ -45,7 +45,7 @@ def server_argv(
     `program`: see `find_server`.
     """
     argv = [*program, "--model", str(model), "--alias", alias, "--host", host, "--port", str(port)]
-    argv += ["--parallel", str(parallel)]
+    argv += ["--parallel", str(parallel), *thread_flags()]
     # Unset, the slots share the context that the model was trained for; it is not multiplied, which could be huge.
     argv += ["--kv-unified"] if context_length is None else ["--ctx-size", str(context_length * parallel)]
     return argv + (["--metrics"] if metrics else [])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from speechless.contract import FailureReason
+from speechless.cpus import limited_cpus
 from speechless.errors import StageError
 from speechless.generate.llamacpp import wheel
 
@@ -54,6 +55,12 @@ def find_server() -> list[str]:
         "pip install 'speechless-llm[serve]' brings xllamacpp; or put llama-server on the PATH, or its folder into "
         f"{BIN_VARIABLE}.",
     )
+
+
+def thread_flags() -> list[str]:
+    """`--threads N` where this process may use fewer CPUs than the machine has, which llama.cpp counts."""
+    cpus = limited_cpus()
+    return [] if cpus is None else ["--threads", str(cpus)]
 
 
 def run_tool(

@@ -9,10 +9,16 @@ from pydantic import ValidationError
 from speechless.api.engines import COMMANDS, command
 from speechless.contract import ServeEngine, ServeSpec, Source, engines
 from speechless.errors import StageError
-from speechless.generate.llamacpp import wheel
+from speechless.generate.llamacpp import tools, wheel
 from speechless.generate.llamacpp.tools import BIN_VARIABLE
 
 MODEL = Path("/models/m.gguf")
+
+
+@pytest.fixture(autouse=True)
+def all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing limits the machine that runs the tests."""
+    monkeypatch.setattr(tools, "limited_cpus", lambda: None)
 
 
 def spec(**fields: object) -> ServeSpec:

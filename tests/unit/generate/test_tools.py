@@ -6,6 +6,7 @@ import pytest
 
 from speechless.contract import FailureReason
 from speechless.errors import StageError
+from speechless.generate.llamacpp import tools
 from speechless.generate.llamacpp.server import server_argv
 from speechless.generate.llamacpp.tools import BIN_VARIABLE, find_tool, run_tool, tail
 
@@ -54,7 +55,19 @@ def test_the_tail_is_short() -> None:
     assert tail("\n".join(map(str, range(100))), 2) == "98\n99"
 
 
-def test_the_server_gets_each_slot_its_context() -> None:
+def test_a_program_has_a_thread_for_each_cpu_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp counts the machine's: with more threads than time, all of them are stopped together."""
+    monkeypatch.setattr(tools, "limited_cpus", lambda: 3)
+    argv = server_argv(
+        ["s"], Path("m"), alias="a", host="h", port=1, parallel=2, context_length=None, metrics=False
+    )
+    assert argv[argv.index("--threads") + 1] == "3"
+    monkeypatch.setattr(tools, "limited_cpus", lambda: None)
+    assert tools.thread_flags() == []
+
+
+def test_the_server_gets_each_slot_its_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "limited_cpus", lambda: None)
     argv = server_argv(
         ["s", "t"], Path("m"), alias="a b", host="h", port=1, parallel=3, context_length=100, metrics=True
     )
