@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -111,12 +111,13 @@ def survey(
     eval_rows: float = 0,
     max_eval_rows: int | None = None,
     bad_rows: BadRows = BadRows.STOP,
+    check: Callable[[], None] = lambda: None,
 ) -> Survey:
     """Check every row of files and folders, and choose by `seed` which rows are used and which of them are held out.
 
     The rows' numbers are shuffled; the first `max_samples` are used (None: all). Of these, `eval_rows` are held out, at
     most `max_eval_rows`; where rows have a `category`, as large a part of each. Both are a part if below 1, else a
-    count. StageError(DATASET_INVALID) names file and line.
+    count. StageError(DATASET_INVALID) names file and line. `check` is called every thousand rows, and may raise.
     """
     files = parts_of([places] if isinstance(places, Path) else places)
     reader = _Reader(row_format)
@@ -124,6 +125,8 @@ def survey(
         before = reader.count
         for line in read_part(file):
             reader.take(line)
+            if reader.count % 1000 == 0:
+                check()
         if reader.count == before:
             reader.problems.add(file.name, "the file holds no row")
     if bad_rows is BadRows.STOP or reader.problems.torn:

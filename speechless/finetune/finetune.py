@@ -28,7 +28,6 @@ from speechless.finetune import card, context
 from speechless.finetune.flags import Flags, parse
 from speechless.finetune.outputs import Outputs
 from speechless.finetune.run import Request, train
-from speechless.openmp import spin_briefly
 from speechless.output import Results, results
 from speechless.progress import Reporter, showing
 from speechless.store import FolderCheckpoints, digest_tree, sampled_digest
@@ -119,7 +118,6 @@ def _train(flags: Flags, outputs: Outputs, reporter: Reporter) -> bool:
 
     Nothing of an earlier run is touched before everything that this one needs was read.
     """
-    spin_briefly()
     # Before anything is written: a folder that is refused stays as it is.
     if outputs.completed_before and not flags.restart:
         return False
@@ -183,6 +181,7 @@ def _inputs(flags: Flags, reporter: Reporter) -> Inputs:
         eval_rows=flags.eval_dataset_size,
         max_eval_rows=flags.max_eval_samples,
         bad_rows=flags.bad_rows,
+        check=reporter.check,
     )
     reporter.enter(ProgressPhase.FETCHING, f"reading {flags.model}")
     # After the rows: it may be a download.
@@ -306,7 +305,10 @@ def _handler(
         if not first:
             first.append(clock())
             reporter.stop()
-            log.warning("%s: saving a checkpoint; once more to end at once", signal.Signals(number).name)
+            log.warning(
+                "%s: stopping, what was trained is saved; once more to end at once",
+                signal.Signals(number).name,
+            )
         elif clock() - first[0] > SAME_SIGNAL_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

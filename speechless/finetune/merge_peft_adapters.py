@@ -61,6 +61,9 @@ def build_parser() -> Parser:
         action="store_true",
         help="refuse an adapter that was not trained with <think> and </think> as tokens; one that was brings them",
     )
+    parser.add_argument(
+        "--push_to_hub", nargs="?", const="true", metavar="NO", help="not offered; see store publish"
+    )
     parser.add_output(Merged)
     return parser
 
@@ -69,6 +72,10 @@ def main(argv: Sequence[str]) -> int:
     """Merge and return the exit status: 0 done, 1 failed, 2 wrong usage."""
     parser = build_parser()
     given = parser.parse(argv)
+    if (given.push_to_hub or "false").lower() != "false":
+        parser.error(
+            "--push_to_hub: leave it out; 'speechless store publish' writes the merged model to a bucket or a registry"
+        )
     try:
         adapter = find_adapter(models.locate_model(given.lora_model_path).path)
         if adapter is None:

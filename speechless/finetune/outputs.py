@@ -8,6 +8,7 @@ the folder itself. `trainer_log.jsonl` a line a step, `logs/` what a run with a 
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,8 @@ _LOGGED = (
     "memory_gb",
 )
 _PARTIAL = ".partial"
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
+"""What a run writes: a copy of one that somebody keeps as `checkpoint-good` is theirs."""
 _LOCK = ".lock"
 
 
@@ -138,7 +141,8 @@ class Outputs:
             for name in self._results():
                 (self.folder / name).unlink(missing_ok=True)
             for path in self.folder.glob("checkpoint-*"):
-                shutil.rmtree(path)
+                if _CHECKPOINT.fullmatch(path.name):
+                    shutil.rmtree(path)
         shutil.rmtree(self.partial, ignore_errors=True)
         partial = self.folder / f".{RUN}"
         partial.write_text(json.dumps(dict(identity), indent=1, sort_keys=True) + "\n")

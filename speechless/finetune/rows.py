@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,10 @@ ROWS_A_PROCESS = 2000
 """Fewer rows are not worth the seconds in which another process loads its libraries."""
 KEPT, SHARE = 8, 10
 """Datasets that a folder keeps, and the part of the disk (a tenth): the one that was used longest ago goes first."""
+_ABANDONED = 86_400
+"""Seconds in which a folder that is being made has got nothing."""
 _TOLD = 20
+_LOOK_SECONDS = 0.5
 _TOKENIZER = (*FILES, "config.json")
 """What decides how a text becomes tokens."""
 
@@ -89,6 +94,7 @@ def key(wanted: Wanted) -> str:
     files = sorted({path for pattern in _TOKENIZER for path in folder.glob(pattern) if path.is_file()})
     told = {
         "version": __version__,
+        "code": _code(),
         "rows": list(wanted.digests),
         "format": data.format.value,
         "parts": hashlib.sha256(bytes(data.parts)).hexdigest(),
@@ -100,6 +106,18 @@ def key(wanted: Wanted) -> str:
         "remove": encoding.remove,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """SHA-256 of the modules that make the numbers: a checkout changes more often than its version."""
+    here = Path(__file__).parent
+    files = [
+        *sorted(here.glob("tokens.py")),
+        *sorted(here.glob("recipes/*.py")),
+        *sorted(here.parent.glob("data/**/*.py")),
+    ]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _found(place: Path) -> Rows | None:
@@ -125,6 +143,10 @@ def _put(partial: Path, place: Path) -> None:
 
 def _trim(folder: Path, used: Path) -> None:
     """Remove what was not used for the longest time. A run that reads it has it open, and keeps it."""
+    for path in folder.glob(".partial-*"):  # of one that was killed
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - max(each.stat().st_mtime for each in (path, *path.iterdir())) > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
     room = shutil.disk_usage(folder).total // SHARE
     others = [path for path in folder.iterdir() if path != used and not path.name.startswith(".partial-")]
     for number, path in enumerate(sorted(others, key=lambda each: each.stat().st_mtime, reverse=True), 1):
@@ -137,9 +159,16 @@ def _make(wanted: Wanted, folder: Path, tick: Tick) -> Rows:
     data, encoding = wanted.data, wanted.encoding
     total = data.train_rows + data.heldout_rows
     processes = max(1, min(usable_cpus(), total // ROWS_A_PROCESS))
-    with _Pool(encoding, processes) as pool:
+    made = 0
+
+    def seen(done: int, of: int) -> None:
+        nonlocal made
+        made = done
+        tick(done, of)
+
+    with _Pool(encoding, processes, lambda: tick(made, total)) as pool:
         train, heldout = folder / "train.arrow", folder / "heldout.arrow"
-        counts = _split("train", pool.encode(read_rows(data, heldout=False)), train, encoding, 0, total, tick)
+        counts = _split("train", pool.encode(read_rows(data, heldout=False)), train, encoding, 0, total, seen)
         if not counts.rows:
             what = (
                 f"{data.files[0].name}: no row has a token to learn within maxLength ({encoding.max_length})"
@@ -148,7 +177,7 @@ def _make(wanted: Wanted, folder: Path, tick: Tick) -> Rows:
         if not data.heldout_rows:
             return Rows(train=train, heldout=None, counts=counts, bad=data.bad_rows)
         rows = pool.encode(read_rows(data, heldout=True))
-        held = _split("held out", rows, heldout, encoding, data.train_rows, total, tick)
+        held = _split("held out", rows, heldout, encoding, data.train_rows, total, seen)
         if not held.rows:
             log.warning(
                 "no held-out row has a token to learn within maxLength: the loss on them is not measured"
@@ -193,7 +222,9 @@ def _split(
 class _Pool:
     """Processes that encode chunks, a thread of this process each."""
 
-    def __init__(self, encoding: Encoding, processes: int) -> None:
+    def __init__(self, encoding: Encoding, processes: int, look: Callable[[], None]) -> None:
+        """`look` is called while nothing is ready, as their libraries take seconds to load; it may raise."""
+        self._look = look
         self._children = [_Child(encoding) for _ in range(processes)]
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="tokens")
         self._free = list(self._children)
@@ -213,9 +244,14 @@ class _Pool:
         for chunk in chunks:
             waiting.append(self._threads.submit(self._one, chunk))
             if len(waiting) > 2 * len(self._children):
-                yield waiting.pop(0).result()
+                yield self._result(waiting.pop(0))
         for future in waiting:
-            yield future.result()
+            yield self._result(future)
+
+    def _result(self, future: Future[Chunk]) -> Chunk:
+        while not wait((future,), timeout=_LOOK_SECONDS).done:
+            self._look()
+        return future.result()
 
     def _one(self, chunk: list[Placed]) -> Chunk:
         child = self._free.pop()  # a thread a child: one is free

@@ -45,6 +45,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
         max_samples=spec.dataset.max_samples,
         eval_rows=spec.dataset.eval_fraction,
         bad_rows=spec.dataset.bad_rows,
+        check=reporter.check,
     )
     trained = folder / "trained"
     request = Request(

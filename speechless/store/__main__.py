@@ -207,7 +207,7 @@ def _publish(given: argparse.Namespace, out: Results) -> int:
         uri=uri,
         digest=made.artifact.digest,
         size_bytes=made.artifact.size_bytes,
-        format=made.artifact.format,
+        format=form,
         model=made.manifest.model,
         reused=made.reused,
     )

@@ -177,6 +177,22 @@ def test_holding_everything_out_is_refused(tmp_path: Path) -> None:
         survey(write(tmp_path / "train.jsonl", 1), seed=0, eval_rows=0.5)
 
 
+def test_whoever_checks_the_rows_is_asked_now_and_then_whether_to_go_on(tmp_path: Path) -> None:
+    """A file of millions takes minutes: a signal is not to wait for its end."""
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"text": "x"}\n' * 5000)
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        survey(file, seed=0, check=check)
+
+
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     file = tmp_path / "train.jsonl"
     line = json.dumps({"prompt": "p" * 10_000, "completion": "c" * 10_000}) + "\n"

@@ -7,6 +7,7 @@ import pytest
 from speechless.contract import LongRows
 from speechless.contract.tracking import Tracker
 from speechless.finetune.flags import Flags, build_parser, parse
+from speechless.finetune.merge_peft_adapters import main as merge
 from speechless.finetune.older import OLDER, Gone, No, Now, Older, Same
 from speechless.finetune.parser import EVAL_ROWS
 from tests.unit.finetune.words import NEEDED, refusal
@@ -197,3 +198,11 @@ def test_what_is_refused_has_a_reason_and_what_works(
 ) -> None:
     told = refusal(capsys, *argv.split())
     assert said in told
+
+
+def test_a_merge_pushes_nothing_and_says_what_does(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--base_model_name_or_path", "b", "--lora_model_path", "a"]
+    with pytest.raises(SystemExit) as ended:
+        merge([*words, "--push_to_hub"])
+    assert ended.value.code == 2
+    assert "'speechless store publish' writes the merged model" in capsys.readouterr().err

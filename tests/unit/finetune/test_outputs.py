@@ -53,8 +53,11 @@ def test_restart_removes_the_runs_own_files_only(tmp_path: Path, method: Method)
     made.step(1, 12, {"loss": 1.0})
     made.finish(OUTCOME, method)
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "checkpoint-7").mkdir()
+    (tmp_path / "checkpoint-7-good").mkdir()
+    (tmp_path / "checkpoint-7-good" / "weights").write_text("kept by somebody")
     made.begin(IDENTITY, restart=True)
-    assert names(tmp_path) == ["notes.txt", "run.json"]
+    assert names(tmp_path) == ["checkpoint-7-good", "notes.txt", "run.json"]
 
 
 def test_what_was_measured_of_the_rows_held_out_has_a_file_of_its_own(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def ended(times: str) -> "subprocess.CompletedProcess[str]":
 def test_a_signal_that_comes_by_several_ways_is_one() -> None:
     done = ended("10.0, 10.0, 11.5")
     assert done.stdout == "saved\n", done.stderr
-    assert done.stderr.count("saving a checkpoint") == 1
+    assert done.stderr.count("stopping, what was trained is saved") == 1
 
 
 @pytest.mark.parametrize(
