@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from speechless.contract import ServeEngine, ServeSpec, engines
+from speechless.contract import ServeEngine, ServeSpec
 from speechless.generate.llamacpp.server import server_argv
 from speechless.generate.llamacpp.tools import find_server
 
@@ -42,7 +42,7 @@ def _transformers(spec: ServeSpec, model_path: Path) -> Command:
     argv = [sys.executable, "-m", "speechless.api.server", "start", "--backbone", "transformers"]
     argv += ["--model", str(model_path), "--model_name", spec.model_name]
     argv += ["--host", spec.host, "--port", str(spec.port), "--parallel", str(spec.parallel)]
-    argv += ["--drain_seconds", str(engines.ENGINES[spec.engine].drain_seconds)]
+    argv += ["--drain_seconds", str(spec.drained_within)]
     if spec.context_length is not None:
         argv += ["--context_length", str(spec.context_length)]
     return Command([*argv, *spec.engine_args], drains_itself=True)

@@ -59,7 +59,7 @@ class Engine:
     metrics_path: str = "/metrics"
     """Prometheus' text format."""
     drain_seconds: int = 45
-    """How long requests that are under way at SIGTERM may take to finish."""
+    """How long requests that are under way at SIGTERM may take to finish, where a service does not say."""
 
     def problem_of(self, arguments: Sequence[str]) -> str | None:
         """What is wrong with a list of arguments, and what is allowed; None if nothing is."""

@@ -21,6 +21,9 @@ class ServeSettings(ContractModel):
     """The largest number of tokens of a conversation; without it, what the model was trained for."""
     parallel: Annotated[int, Field(ge=1, le=1024)] = 1
     """Requests that a pod answers at the same time; they share the context."""
+    drain_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    """Seconds that answers may take to finish when a pod is told to end: at a roll-out, a drained node, fewer replicas.
+    Without it, the engine's: 45. What takes longer is cut off."""
     engine_args: Annotated[
         tuple[Annotated[str, StringConstraints(max_length=1024)], ...],
         Field(max_length=64),
@@ -28,6 +31,11 @@ class ServeSettings(ContractModel):
     ] = ()
     """More arguments for the engine, one by one; no shell sees them. Allowed are those that tune it and do not change
     which model answers."""
+
+    @property
+    def drained_within(self) -> int:
+        """`drain_seconds`, or the engine's."""
+        return ENGINES[self.engine].drain_seconds if self.drain_seconds is None else self.drain_seconds
 
 
 class ServeSpec(ServeSettings, Stage):

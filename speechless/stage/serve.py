@@ -56,7 +56,7 @@ def serve(spec: ServeSpec) -> int:
                 f"http://{_reachable(spec.host)}:{spec.port}",
                 environment=environment,
                 key=environment.get("LLAMA_API_KEY", "").partition(",")[0] or None,
-                drain_seconds=row.drain_seconds,
+                drain_seconds=spec.drained_within,
                 asked=asked,
             )
         except OSError as error:

@@ -44,7 +44,7 @@ def spec_of(
         mounts=Mounts.of(run),
         settings=spec.pod,
         defaults=defaults,
-        grace_seconds=DRAIN_SECONDS + engine.drain_seconds + 10,
+        grace_seconds=DRAIN_SECONDS + spec.drained_within + 10,
         container=_serving(engine),
     )
     return {

@@ -58,6 +58,8 @@ def test_in_process() -> None:
         *("--model", str(MODEL), "--model_name", "a; b", "--host", "0.0.0.0", "--port", "9"),
         *("--parallel", "1", "--drain_seconds", "45", "--context_length", "64"),
     ]
+    longer, _ = command(spec(engine=ServeEngine.TRANSFORMERS, drain_seconds=600), MODEL)
+    assert longer[longer.index("--drain_seconds") + 1] == "600"
 
 
 def test_the_server_knows_these_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

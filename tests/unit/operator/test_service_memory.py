@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -172,6 +173,19 @@ def test_a_pod_that_goes_has_time_for_the_answers_under_way(world: World) -> Non
     assert pod["containers"][0]["lifecycle"]["preStop"] == {"sleep": {"seconds": DRAIN_SECONDS}}
     assert pod["terminationGracePeriodSeconds"] >= DRAIN_SECONDS + drain + 5
     assert drain >= 30
+
+
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_how_long_answers_may_take_is_the_services_to_say(world: World, seconds: int) -> None:
+    start(world)
+    old = only(world, "Deployment")["metadata"]["name"]
+    world.put(a_service().with_(drainSeconds=seconds).obj())
+    world.settle()
+    (new,) = [each for each in world.of("Deployment") if each["metadata"]["name"] != old]
+    grace = new["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace == DRAIN_SECONDS + seconds + 10
+    (told,) = [each for each in world.of("ConfigMap") if each["metadata"]["name"] == new["metadata"]["name"]]
+    assert json.loads(told["data"]["stage.json"])["drainSeconds"] == seconds
 
 
 def test_a_gate_on_the_last_of_many_suites_is_judged(world: World) -> None:

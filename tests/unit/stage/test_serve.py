@@ -204,13 +204,13 @@ server.serve_forever()
 
 
 @contextmanager
-def serving(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def serving(tmp_path: Path, **settings: object) -> Iterator[subprocess.Popen[str]]:
     """The stage with a llama-server that does what the files in `tmp_path` say."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "llama-server"
     program.write_text(SERVER.format(folder=str(tmp_path)))
     program.chmod(0o755)
-    spec = published(tmp_path, "tiny.gguf", Format.GGUF).model_copy(update={"port": free_port()})
+    spec = published(tmp_path, "tiny.gguf", Format.GGUF).model_copy(update={"port": free_port(), **settings})
     (tmp_path / "stage.json").write_text(spec.to_json())
     environment = os.environ | {
         BIN_VARIABLE: str(tmp_path / "bin"),
@@ -240,6 +240,17 @@ def test_requests_that_are_under_way_are_finished(tmp_path: Path) -> None:
         said, _ = stage.communicate(timeout=60)
     assert stage.returncode == 0
     assert said.splitlines() == [f"on stdout --model {tmp_path}/model/tiny.gguf", "stopped"]
+
+
+def test_what_takes_longer_than_the_service_allows_is_cut_off(tmp_path: Path) -> None:
+    """The slot stays busy for ever."""
+    with serving(tmp_path, drain_seconds=1) as stage:
+        await_file(tmp_path / "listens", stage)
+        stage.send_signal(signal.SIGTERM)
+        said, _ = stage.communicate(timeout=40)  # the engine's own time is longer
+    assert (tmp_path / "asked").exists()
+    assert stage.returncode == 0
+    assert said.splitlines()[-1] == "stopped"
 
 
 def test_a_signal_that_came_before_the_engine_ends_it() -> None:
