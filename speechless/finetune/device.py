@@ -26,12 +26,14 @@ class Device:
 
 
 def choose(precision: Precision) -> Device:
-    """The GPU if there is one, else the CPU; StageError(INVALID_SPEC) if it cannot do what is asked for.
+    """NVIDIA's GPU if there is one, else the CPU; StageError(INVALID_SPEC) if it cannot do what is asked for.
 
     On a CPU without bfloat16 units, bfloat16 is emulated and some 25 times slower than float32 (measured on AVX2), so
     it is refused instead of obeyed.
     """
     cuda = torch.cuda.is_available()
+    if not cuda and torch.backends.mps.is_available():
+        log.warning("the GPU of Apple's silicon (MPS) is not offered: this runs on the CPU")
     able = cuda and torch.cuda.is_bf16_supported()
     if precision in {Precision.BF16, Precision.PURE_BF16} and not able:
         what = f"precision {precision} needs a GPU that computes in bfloat16; this runs on {_name(cuda)}"

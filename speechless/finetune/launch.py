@@ -48,6 +48,7 @@ class Training:
         environment = dict(os.environ)
         if ranks == 1:
             environment = {name: environment[name] for name in environment if not _TORCHRUN.fullmatch(name)}
+            environment["CUDA_VISIBLE_DEVICES"] = _one_gpu(environment.get("CUDA_VISIBLE_DEVICES"))
         if ranks > 1:
             # torchrun would give each rank one thread, and what a command has settled is for one process.
             whole, each = str(usable_cpus()), str(max(1, usable_cpus() // ranks))
@@ -138,6 +139,23 @@ class Training:
             raise StageError(FailureReason.OUT_OF_MEMORY, what, hint)
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         raise RuntimeError(f"the process that trains {how}; the lines above this one say why")
+
+
+def _one_gpu(shown: str | None) -> str:
+    """The first of the GPUs that this process may see.
+
+    Of several, Transformers' trainer would use all at once, in threads of one process (torch.nn.DataParallel), with as
+    many times the batch.
+
+    >>> _one_gpu(None), _one_gpu("3,1"), _one_gpu("")
+    ('0', '3', '')
+    """
+    if shown is None:
+        return "0"
+    first, *others = shown.split(",")
+    if others:
+        log.warning("CUDA_VISIBLE_DEVICES=%s: one process trains, on the first of them", shown)
+    return first.strip()
 
 
 def _command(file: Path, ranks: int) -> list[str]:
