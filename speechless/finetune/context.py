@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from speechless.contract import FailureReason
+from speechless.contract import FailureReason, Hyperparameters
 from speechless.errors import StageError
+from speechless.models import context_of, positions_are_a_table
+
+log = logging.getLogger(__name__)
 
 
 def configuration(folder: Path) -> dict[str, Any]:
@@ -39,6 +43,22 @@ def check(folder: Path, said: Mapping[str, float]) -> None:
             raise StageError(
                 FailureReason.INVALID_SPEC, what, f"leave out --{name} ({name.upper()} in task.env)"
             )
+
+
+def limited(folder: Path, hyperparameters: Hyperparameters) -> Hyperparameters:
+    """The settings, with rows no longer than a model has positions, where it has learned a vector for each of them.
+
+    A row of more tokens would end the run with an index that is out of range. Where positions are computed, a model
+    reads more than it was trained for, and `maxLength` stays.
+    """
+    own = context_of(configuration(folder))
+    if own is None or own >= hyperparameters.max_length or not positions_are_a_table(folder):
+        return hyperparameters
+    log.warning(
+        "the model has %d positions and can read no more: rows are cut there, and not at %d tokens (maxLength)",
+        *(own, hyperparameters.max_length),
+    )
+    return hyperparameters.model_copy(update={"max_length": own})
 
 
 def _theta(config: Mapping[str, Any]) -> float | None:

@@ -28,6 +28,7 @@ from speechless.data.render import IGNORED
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
 from speechless.finetune import memory, rope, sizes, tokenizer, trackers, variables
+from speechless.finetune.context import limited
 from speechless.finetune.flags import Flags
 from speechless.finetune.heads import HEADS
 from speechless.finetune.job import never_at_its_peak
@@ -107,6 +108,11 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     """The plan. Nothing is written, and no weights are read. StageError as the run itself would raise it."""
     from speechless.finetune import device
 
+    asked = flags.hyperparameters.max_length
+    flags = flags._replace(hyperparameters=limited(found.model, flags.hyperparameters))
+    if (own := flags.hyperparameters.max_length) < asked:
+        told = f"--model_max_length {asked}: the model has {own} positions; rows are cut there"
+        flags = flags._replace(told=(*flags.told, told))
     where = device.choose(flags.precision)
     device.check_optimizer(flags.hyperparameters.optim, where)
     held = flags.qlora if METHODS[flags.method].quantized else None

@@ -23,7 +23,7 @@ from speechless.contract import (
 from speechless.contract.tracking import Tracking
 from speechless.data import Survey
 from speechless.errors import StageError
-from speechless.finetune import best, rope, rows, tokenizer, trackers
+from speechless.finetune import best, context, rope, rows, tokenizer, trackers
 from speechless.finetune.job import Extras, Job, Outcome, Progress, Reporting, Rows, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
@@ -113,9 +113,9 @@ def train(
             raise StageError(FailureReason.INTERRUPTED, what, "a new attempt starts again")
 
     with Training(request.scratch, ranks) as training:
-        limit = request.hyperparameters.max_length
-        packing = request.hyperparameters.packing
-        remove = request.hyperparameters.long_rows is LongRows.DROP
+        settings = context.limited(request.model, request.hyperparameters)
+        limit, packing = settings.max_length, settings.packing
+        remove = settings.long_rows is LongRows.DROP
         model = rope.prepare(request.model, request.rope_scaling, limit, request.scratch / "scaled")
         words = tokenizer.prepare(model, request.tokenizer, request.scratch / "tokenizer")
         how = Encoding(words or model, request.objective, limit, request.skip_bad_rows, packing, remove)
@@ -130,7 +130,7 @@ def train(
             tokenizer=words,
             rows=made,
             method=request.method,
-            hyperparameters=request.hyperparameters,
+            hyperparameters=settings,
             out=request.out,
             checkpoints=request.checkpoints.folder,
             resume_from=checkpoint.path if checkpoint else None,

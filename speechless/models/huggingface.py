@@ -24,6 +24,8 @@ CONTEXT = (
 """What configurations call the tokens that a model was trained for; the first that is there counts."""
 PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 """Where a model of several kinds of data has its language model's configuration."""
+_TABLES = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight", "position_embedding.weight")
+"""Ends of the names that Transformers' models of text give such a table."""
 TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model")
 
 
@@ -73,6 +75,14 @@ def context_of(config: Mapping[str, Any]) -> int | None:
     base = {"dynamic": said, "yarn": whole(scaling.get("original_max_position_embeddings")) or said}.get(kind)
     factor = scaling.get("factor")
     return max(said, int(base * factor)) if base and isinstance(factor, int | float) else said
+
+
+def positions_are_a_table(folder: Path) -> bool:
+    """Whether a model has learned a vector for each position, as GPT-2 and OPT, and so has none for further ones.
+
+    Where positions are computed (RoPE, ALiBi), rows may be longer than those that it was trained for.
+    """
+    return any(tensor.name.endswith(_TABLES) for file in weights_of(folder) for tensor in read_header(file))
 
 
 def labels_of(config: Mapping[str, Any]) -> int | None:

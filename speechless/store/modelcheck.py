@@ -9,7 +9,7 @@ from pathlib import Path
 from speechless.contract import FailureReason, Format, Manifest, ModelInfo
 from speechless.contract.needs import Problem
 from speechless.errors import StageError
-from speechless.models import read_info
+from speechless.models import positions_are_a_table, read_info
 from speechless.store.formats import format_of
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def check_model(
     """Refuse a model that does not fit, and return what is known of it. `said` is its name in messages.
 
     What is known stands in its manifest, or else in its files. `tokens`: how long a row may be; that the model was
-    trained for less is told in the log. A path that is not there is left to whoever reads it.
+    trained for less is told in the log, where it can read more. A path that is not there is left to whoever reads it.
     StageError(MODEL_INVALID): it does not fit, nothing tells its format, or a file is not what its name says.
     """
     if not path.exists():
@@ -35,7 +35,7 @@ def check_model(
     info = (manifest.model if manifest else None) or read_info(path, form)
     _refuse(said, judge(form, info))
     limit = info.context_length if info else None
-    if tokens and limit and tokens > limit:
+    if tokens and limit and tokens > limit and not positions_are_a_table(path):
         words = (said, limit, tokens)
         log.warning(
             "%s was trained for rows of %d tokens; of longer ones, up to %d, it may learn little: "

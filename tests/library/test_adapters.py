@@ -82,6 +82,25 @@ def test_a_gpt2_learns_and_merges(model: Path, tmp_path: Path, names: list[str])
     assert (merge_models.said(plain) - wanted).abs().max() > 0.1
 
 
+def test_rows_are_cut_where_a_model_has_no_more_positions(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A GPT-2 has a vector for each; a token behind the last one would be an index out of range."""
+    base = merge_models.gpt2(model, tmp_path / "gpt2")
+    rows = [{"prompt": "sum of", "completion": f" {word}" * 300} for word in "abcdefgh"]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--model_name_or_path", str(base), "--dataset", str(tmp_path / "rows.jsonl")]
+    words += ["--output_dir", str(tmp_path / "out"), "--max_steps", "1", "--model_max_length", "512"]
+    assert train([*words, "--dry_run", "-o", "json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["longest"] == 256
+    assert "--model_max_length 512: the model has 256 positions; rows are cut there" in made["notes"]
+    assert train(words) == 0
+    told = capsys.readouterr().err
+    assert "the model has 256 positions and can read no more" in told
+    assert "7 rows cut at 256 tokens" in told
+
+
 def test_experts_that_get_no_adapter_are_told(caplog: pytest.LogCaptureFixture) -> None:
     config = MixtralConfig(
         vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
