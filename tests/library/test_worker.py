@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -74,7 +75,7 @@ def test_several_ranks_take_the_same_steps_and_end_together(model: Path, tmp_pat
     assert digest(tmp_path / "two" / "out") == digest(tmp_path / "stopped" / "out")
 
 
-def started(model: Path, folder: Path) -> subprocess.Popen[bytes]:
+def started(model: Path, folder: Path, *words: str) -> subprocess.Popen[bytes]:
     """The command line, as a user starts it; 30 steps, a checkpoint after every second one."""
     folder.mkdir(exist_ok=True)
     rows = folder / "rows.jsonl"
@@ -90,6 +91,7 @@ def started(model: Path, folder: Path) -> subprocess.Popen[bytes]:
         ),
         *("--max_steps", "30", "--save_steps", "2", "--eval_dataset_size", "0"),
         *("--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "1"),
+        *words,
     ]
     environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
     return subprocess.Popen(
@@ -115,11 +117,30 @@ def child_of(pid: int) -> int:
     return found
 
 
+def weights(folder: Path) -> dict[str, str]:
+    """Of a whole model, which is in the output folder beside its checkpoints and logs."""
+    found = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.safetensors")
+    }
+    assert found
+    return found
+
+
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([], id="LoRA"),
+        pytest.param(["--full_finetune", "--learning_rate", "1e-3"], id="Full", marks=pytest.mark.heavy),
+        pytest.param(
+            ["--bits", "4", "--lora_dropout", "0.1"], id="QLoRA with dropout", marks=pytest.mark.heavy
+        ),
+    ],
+)
 def test_ten_kills_at_random_steps_end_with_the_weights_of_an_undisturbed_run(
-    model: Path, tmp_path: Path
+    words: list[str], model: Path, tmp_path: Path
 ) -> None:
-    straight = started(model, tmp_path / "straight")
+    straight = started(model, tmp_path / "straight", *words)
     told = straight.communicate()[1].decode()
     assert straight.returncode == 0, told
     chance = random.Random(11)
@@ -127,7 +148,7 @@ def test_ten_kills_at_random_steps_end_with_the_weights_of_an_undisturbed_run(
     chance.shuffle(kills)
     for kill in kills:
         before = steps_logged(tmp_path / "killed")
-        run = started(model, tmp_path / "killed")
+        run = started(model, tmp_path / "killed", *words)
         wanted = before + chance.randint(1, 4)
         while run.poll() is None and steps_logged(tmp_path / "killed") < wanted:
             time.sleep(0.005)
@@ -155,14 +176,15 @@ def test_ten_kills_at_random_steps_end_with_the_weights_of_an_undisturbed_run(
             case _:
                 assert run.returncode == 1
                 assert "was killed (SIGKILL)" in said
-    last = started(model, tmp_path / "killed")
+    last = started(model, tmp_path / "killed", *words)
     told = last.communicate()[1].decode()
     assert last.returncode == 0, told
     assert "going on from step" in told
-    results = [
-        digest((tmp_path / name / "outputs" / "latest" / "adapter_model").resolve())
-        for name in ("straight", "killed")
-    ]
+    results = []
+    for name in ("straight", "killed"):
+        adapter = tmp_path / name / "outputs" / "latest" / "adapter_model"
+        folder = adapter.resolve() if adapter.exists() else tmp_path / name / "outputs"
+        results.append(digest(folder) if adapter.exists() else weights(folder))
     # The card names the rows by their path, which is another one here.
     assert results[0].keys() == results[1].keys()
     assert {name for name in results[0] if results[0][name] != results[1][name]} <= {"README.md"}
