@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from speechless.contract import FailureReason, Objective
 from speechless.data import survey
 from speechless.errors import StageError
 from speechless.finetune import rows
+from speechless.finetune.finetune import main
 from speechless.finetune.rows import Wanted, key, prepare
 from speechless.finetune.tokens import Encoding
 from tests.library.training import write
@@ -155,6 +157,30 @@ def test_rows_of_which_nothing_is_left_to_learn_are_refused(model: Path, tmp_pat
     ) as told:
         prepare(wanted(model, long, heldout=0), tmp_path / "kept", going)
     assert told.value.reason is FailureReason.DATASET_INVALID
+
+
+REFUSES = (
+    "{% for m in messages %}{% if m.content == 'bad' %}{{ raise_exception('a word that is not liked') }}{% endif %}"
+    "{{ m.role }}: {{ m.content }}\n{% endfor %}"
+)
+
+
+def test_rows_that_the_template_refuses_are_left_out_and_counted(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat = shutil.copytree(model, tmp_path / "chat")
+    (chat / "chat_template.jinja").write_text(REFUSES)
+    answers = ["x", "y", "bad", "z"]
+    turns = [[{"role": "user", "content": "sum"}, {"role": "assistant", "content": each}] for each in answers]
+    file = write([{"messages": each} for each in turns], tmp_path / "rows.jsonl")
+    words = ["--model_name_or_path", str(chat), "--dataset", str(file), "--output_dir", str(tmp_path / "out")]
+    words += ["--max_steps", "1", "--eval_dataset_size", "0", "--model_max_length", "64"]
+    assert main(words) == 1
+    assert "rows.jsonl:3: " in (told := capsys.readouterr().err)
+    assert "a word that is not liked" in told
+    assert main([*words, "--bad_rows", "skip"]) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["train/rows"], metrics["train/rows_bad"]) == (3, 1)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
