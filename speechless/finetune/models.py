@@ -204,7 +204,13 @@ def stored_dtype(folder: Path) -> torch.dtype:
     for part in (config, config.get_text_config()):
         if isinstance(named := getattr(part, "dtype", None), torch.dtype):
             return named
-    return _most(weights.read_headers(folder)) or torch.float32
+    return _most(_headers(folder)) or torch.float32
+
+
+def _headers(folder: Path) -> Mapping[str, Tensor]:
+    """Of a base model's weights; none where a model began with new ones, whose folder may have none."""
+    there = any((folder / name).exists() for name in (weights.ONE, weights.INDEX))
+    return weights.read_headers(folder) if there else {}
 
 
 def _most(tensors: Mapping[str, Tensor]) -> torch.dtype | None:
@@ -220,7 +226,7 @@ def round_to_base(model: Any, base: Path, *, keep: bool = False) -> None:
     A few weights that the base keeps in float32 beside 16-bit ones (routers, biases of experts) stay in float32.
     StageError(MODEL_INVALID) for a weight that is no number or too large for its type (float16 ends at 65504).
     """
-    default, tensors = stored_dtype(base), weights.read_headers(base)
+    default, tensors = stored_dtype(base), _headers(base)
     wide = set()
     if default != torch.float32 and _most(tensors) != torch.float32:
         wide = {_tail(name) for name, stored in tensors.items() if stored.type == "F32"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from speechless.contract import Objective
 from speechless.data import read_rows, survey
@@ -74,6 +76,23 @@ def test_a_run_that_was_refused_is_corrected_in_the_same_folder(
     assert main(words(model, "--lora_modules", "none_such")) == 2
     assert main(words(model)) == 0
     assert json.loads((here / "out" / "run.json").read_text())["lora"]["target_modules"] == []
+
+
+def test_a_base_that_was_changed_in_its_place_is_another_run(
+    model: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its path is the same: a result of the former weights must not pass for one of these."""
+    base = shutil.copytree(model, here / "base")
+    assert main(words(base)) == 0
+    before = everything(here / "out")
+    weights = load_file(base / "model.safetensors")
+    first = next(iter(weights))
+    save_file(weights | {first: weights[first] * 1.5}, base / "model.safetensors", {"format": "pt"})
+    capsys.readouterr()
+    assert main(words(base)) == 2
+    assert "holds a completed run of other settings or other data (model)" in capsys.readouterr().err
+    assert everything(here / "out") == before
+    assert main(words(base, "--restart")) == 0
 
 
 def test_a_restart_begins_anew(model: Path, here: Path) -> None:
