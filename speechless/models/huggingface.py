@@ -26,6 +26,8 @@ PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 """Where a model of several kinds of data has its language model's configuration."""
 _TABLES = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight", "position_embedding.weight")
 """Ends of the names that Transformers' models of text give such a table."""
+_WITH_TABLES = ("gpt2", "gpt_neo", "gpt_bigcode", "openai-gpt", "opt", "biogpt")
+"""Types of Transformers' models that write texts and have one."""
 TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model")
 
 
@@ -80,9 +82,13 @@ def context_of(config: Mapping[str, Any]) -> int | None:
 def positions_are_a_table(folder: Path) -> bool:
     """Whether a model has learned a vector for each position, as GPT-2 and OPT, and so has none for further ones.
 
-    Where positions are computed (RoPE, ALiBi), rows may be longer than those that it was trained for.
+    Where positions are computed (RoPE, ALiBi), rows may be longer than those that it was trained for. A folder without
+    weights, for new ones, has only its type to tell.
     """
-    return any(tensor.name.endswith(_TABLES) for file in weights_of(folder) for tensor in read_header(file))
+    files = weights_of(folder)
+    if not files:
+        return read_json(folder / "config.json").get("model_type") in _WITH_TABLES
+    return any(tensor.name.endswith(_TABLES) for file in files for tensor in read_header(file))
 
 
 def labels_of(config: Mapping[str, Any]) -> int | None:

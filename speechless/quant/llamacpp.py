@@ -152,13 +152,8 @@ def round_to(
     """
     binary = find_tool("llama-quantize")
     if binary is not None:
-        argv = [
-            binary,
-            plain,
-            target,
-            type.value,
-            *thread_flags()[1:],
-        ]  # their number alone, as its last word
+        threads = thread_flags()[1:]  # their number alone, as its last word
+        argv = [binary, plain, target, type.value, *threads]
         status, output = run_tool(argv, on_output=follow(ROUNDED, progress), stopping=stopping)
         if status != 0 or not target.is_file():
             raise StageError(
