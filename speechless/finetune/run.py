@@ -20,6 +20,7 @@ from speechless.contract import (
     RopeScaling,
     Tokenizer,
 )
+from speechless.contract.objectives import OBJECTIVES
 from speechless.contract.tracking import Tracking
 from speechless.data import Survey
 from speechless.errors import StageError
@@ -27,6 +28,7 @@ from speechless.finetune import best, context, rope, rows, tokenizer, trackers
 from speechless.finetune.job import Extras, Job, Outcome, Progress, Reporting, Rows, Stopping, fingerprint
 from speechless.finetune.launch import Training
 from speechless.finetune.tokens import Encoding
+from speechless.models import weights
 from speechless.store import Checkpoint, Checkpoints
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,8 @@ def train(
     """
 
     trackers.check(request.tracking.report_to, request.reports)
+    if not getattr(request.options, OBJECTIVES[request.objective].new_weights or "", False):
+        weights.read_headers(request.model)  # what is missing or torn is told now, and not after the rows
 
     def tick(done: int, total: int) -> None:
         encoding(done, total)

@@ -18,6 +18,36 @@ pytest_plugins = ("tests.library.model_fixtures",)
 pytestmark = pytest.mark.timeout(300)
 
 
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ([], "no weights: neither model.safetensors nor"),
+        (["pytorch_model.bin"], "its weights are pickled (pytorch_model.bin), and pickles are never read"),
+    ],
+)
+def test_weights_that_are_not_there_are_told_before_the_rows_are_made(
+    left: list[str], told: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows may take an hour, and the process that trains would find it after them."""
+    shape = shutil.copytree(model, tmp_path / "shape", ignore=shutil.ignore_patterns("*.safetensors"))
+    for name in left:
+        (shape / name).touch()
+    rows = write(ROWS[Objective.SFT], tmp_path / "rows.jsonl")
+    words = [
+        "--model_name_or_path",
+        str(shape),
+        "--dataset",
+        str(rows),
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert told in said
+    assert "(100 %)" not in said
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
 def test_a_model_of_new_weights_learns_and_a_seed_makes_it_again(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
