@@ -24,8 +24,10 @@ CONTEXT = (
 """What configurations call the tokens that a model was trained for; the first that is there counts."""
 PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 """Where a model of several kinds of data has its language model's configuration."""
-_TABLES = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight", "position_embedding.weight")
-"""Ends of the names that Transformers' models of text give such a table."""
+_TABLES = ("wpe.weight", "embed_positions.weight", "positions_embed.weight", "position_embeddings.weight")
+"""Ends of the names that Transformers' models of text give a table of positions."""
+_NOT_TEXT = ("vision", "visual", "image", "audio", "speech")
+"""In the names of the parts that read something else: their positions say nothing of a text's."""
 _WITH_TABLES = ("gpt2", "gpt_neo", "gpt_bigcode", "openai-gpt", "opt", "biogpt")
 """Types of Transformers' models that write texts and have one."""
 TOKENIZERS = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model")
@@ -88,7 +90,8 @@ def positions_are_a_table(folder: Path) -> bool:
     files = weights_of(folder)
     if not files:
         return read_json(folder / "config.json").get("model_type") in _WITH_TABLES
-    return any(tensor.name.endswith(_TABLES) for file in files for tensor in read_header(file))
+    names = (tensor.name for file in files for tensor in read_header(file))
+    return any(name.endswith(_TABLES) and not any(part in name for part in _NOT_TEXT) for name in names)
 
 
 def labels_of(config: Mapping[str, Any]) -> int | None:

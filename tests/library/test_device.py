@@ -18,6 +18,7 @@ CPU, GPU = Device("cpu", bf16=False), Device("cuda", bf16=True)
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answers on a machine that has one: refusals are compared here, and tests/gpu runs on a real GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
