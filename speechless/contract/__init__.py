@@ -32,6 +32,7 @@ from speechless.contract.model import unknown_fields
 from speechless.contract.modelinfo import AdapterInfo, BaseModelInfo, ModelInfo, QuantizationInfo
 from speechless.contract.objectives import Dpo, Kto, Objective, Orpo, Precision, Pretrain, Reward
 from speechless.contract.progress import Progress, ProgressPhase
+from speechless.contract.prompt_types import PROMPT_TYPES, PromptType
 from speechless.contract.quantize import GgufType, QuantizeSettings, QuantizeSpec, Verify
 from speechless.contract.reasons import FailureReason
 from speechless.contract.result import TERMINATION_MESSAGE_LIMIT, Failure, Outcome, StageResult
@@ -54,6 +55,7 @@ from speechless.contract.suites import SuiteType
 __all__ = [
     "MANIFEST_NAME",
     "METHODS",
+    "PROMPT_TYPES",
     "RETRIABLE",
     "STAGE_IMAGES",
     "TERMINATION_MESSAGE_LIMIT",
@@ -94,6 +96,7 @@ __all__ = [
     "Pretrain",
     "Progress",
     "ProgressPhase",
+    "PromptType",
     "Publishing",
     "Qlora",
     "QuantizationInfo",

@@ -21,6 +21,7 @@ from speechless.contract.objectives import (
     Reward,
     problem_of,
 )
+from speechless.contract.prompt_types import PromptType
 from speechless.contract.stages import Publishing, Source, StageName
 from speechless.contract.tracking import Tracking
 from speechless.contract.training import conflict_of
@@ -162,6 +163,10 @@ class Tokenizer(ContractModel):
     chat_template: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
     """A chat template in Jinja, by which messages become text. Without it, the model's own. It is rendered in Jinja's
     sandbox."""
+    prompt_type: PromptType | None = None
+    """A chat template that has a name, in place of the model's own: alpaca, chatlm (ChatML), llama2, llama3, minicpm,
+    qwen2.5, toolllama, raw (the words alone); chat_template is the model's own, whatever prompt_type the rows name.
+    Without it: what all rows name in their key prompt_type, or else the model's own."""
     eos_token: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """The token that ends a text, one of the vocabulary. Without it, the tokenizer's own."""
     add_reasoning_tokens: bool = False

@@ -17,6 +17,7 @@ class ProgressPhase(StrEnum):
     """The parts of every stage, in order."""
 
     FETCHING = "Fetching"
+    """Inputs are read, checked and made ready: of a training, its rows are made into tokens."""
     WORKING = "Working"
     PUBLISHING = "Publishing"
     DONE = "Done"
@@ -27,7 +28,8 @@ def _short(value: Any) -> Any:
 
 
 class Progress(ContractModel):
-    """A snapshot. Steps are the stage's own unit: optimizer steps, samples scored, tensors written."""
+    """A snapshot. While Working, steps are the stage's own unit: optimizer steps, samples scored, tensors written.
+    Before, they are what is made ready: rows that are made into tokens."""
 
     phase: ProgressPhase
     step: int = Field(default=0, ge=0)

@@ -131,6 +131,14 @@ CONFLICTS = (
         cel="!has(self.experts) || !self.tokenizer.addReasoningTokens",
     ),
     Conflict(
+        field="tokenizer.promptType",
+        message="promptType and chatTemplate both say how messages become text: remove one of them",
+        breaks=lambda spec, _: (
+            spec.tokenizer.prompt_type is not None and spec.tokenizer.chat_template is not None
+        ),
+        cel="!has(self.tokenizer.promptType) || !has(self.tokenizer.chatTemplate)",
+    ),
+    Conflict(
         field="precision",
         message=f"precision PureBF16 is not for method {_QUANTIZED}, whose weights are quantized: set Auto or BF16",
         breaks=lambda spec, _: spec.precision is Precision.PURE_BF16 and METHODS[spec.method].quantized,

@@ -24,7 +24,8 @@ def row_of(example: Example) -> dict[str, Any]:
     match example:
         case Conversation():
             row: dict[str, Any] = {"messages": [_message(message) for message in example.messages]}
-            return row | ({"tools": list(example.tools)} if example.tools else {})
+            row |= {"tools": list(example.tools)} if example.tools else {}
+            return row | ({"prompt_type": example.prompt_type.value} if example.prompt_type else {})
         case Text():
             return (
                 {"prompt": example.prompt, "completion": example.text}

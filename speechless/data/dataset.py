@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from speechless.contract import BadRows, DatasetFormat, FailureReason
-from speechless.data.examples import Example
+from speechless.contract import BadRows, DatasetFormat, FailureReason, PromptType
+from speechless.data.examples import Conversation, Example
 from speechless.data.files import Part, Place, parts_of, read_part
 from speechless.data.formats import FORMATS, RowError, detect, keys_of, read
 from speechless.data.jsonl import Line
@@ -85,6 +85,8 @@ class Survey:
     """Rows in the files, bad ones included."""
     parts: Sequence[int]
     """A number a row: unused, trained on, held out, bad."""
+    prompt_types: frozenset[PromptType | None] = frozenset()
+    """What the conversations name as their prompt type; None: nothing."""
 
     @property
     def train_rows(self) -> int:
@@ -135,7 +137,7 @@ def survey(
         reader.problems.raise_if_any()  # none is left
     reader.problems.warn_if_any()
     parts = _parts(reader, seed, max_samples, eval_rows, max_eval_rows)
-    return Survey(tuple(files), reader.format, reader.count, parts)
+    return Survey(tuple(files), reader.format, reader.count, parts, frozenset(reader.prompt_types))
 
 
 def read_rows(dataset: Survey, *, heldout: bool) -> Iterator[Placed]:
@@ -204,6 +206,7 @@ class _Reader:
         """1 a bad row."""
         self.categories = array("H")
         """A number a row; those behind the 65,535th share one."""
+        self.prompt_types: set[PromptType | None] = set()
         self._known: dict[object, int] = {}
 
     @property
@@ -220,6 +223,8 @@ class _Reader:
         if looked.problem:
             self.problems.add(looked.where, looked.problem, torn=looked.torn)
         self.bad.append(bool(looked.problem))
+        if isinstance(looked.example, Conversation):
+            self.prompt_types.add(looked.example.prompt_type)
         number = self._known.setdefault(looked.category, len(self._known))
         self.categories.append(min(number, 65_535))
 

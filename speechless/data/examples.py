@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from speechless.contract import PromptType
+
 
 class Role(StrEnum):
     """Who says a message."""
@@ -49,6 +51,8 @@ class Conversation:
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
     """What the assistant may call, as JSON schemas of functions."""
+    prompt_type: PromptType | None = None
+    """How its row says that it becomes text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from speechless.contract import FailureReason
+from speechless.data import prompt_types
 from speechless.data.dataset import Placed
 from speechless.data.examples import Conversation, Message, Preference, Rated, Role, Text
 from speechless.data.masks import IGNORED, Tokens, encode
@@ -58,7 +59,10 @@ def encoder_for(tokenizer: Any) -> Callable[[Placed], Tokens]:
 
 
 class Renderer:
-    """Examples as token ids, by a tokenizer and its chat template (or `template`, in Jinja, in its place)."""
+    """Examples as token ids, by a tokenizer and its chat template (or `template`, in Jinja, in its place).
+
+    A conversation that names a prompt type is rendered by that one.
+    """
 
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
         """Nothing is asked of a template before the first messages come: texts need none."""
@@ -73,7 +77,7 @@ class Renderer:
         StageError(DATASET_INVALID) with the row's place (`where`) where the template refuses the conversation or a turn
         cannot be told from the rest; StageError(MODEL_INVALID) where there is no template, or it fits no conversation.
         """
-        rendered = self._template_for(example.tools).conversation(example, where)
+        rendered = self._template_for(example).conversation(example, where)
         if rendered.hidden and not self._told:
             self._told = True
             log.warning(
@@ -125,15 +129,16 @@ class Renderer:
         kept = alike(first, second)
         return first[:kept], first[kept:] + chosen, second[kept:] + rejected
 
-    def _template_for(self, tools: Tools) -> ChatTemplate:
-        if not self._template and not self.tokenizer.chat_template:
+    def _template_for(self, example: Conversation) -> ChatTemplate:
+        named = prompt_types.source(example.prompt_type) if example.prompt_type else None
+        template = named or self._template
+        if not template and not self.tokenizer.chat_template:
             what = "the tokenizer has no chat template, and the rows are messages"
-            raise StageError(
-                FailureReason.MODEL_INVALID, what, "add a chat template, or bring prompts and completions"
-            )
-        source = _source(self.tokenizer, self._template, tools)
+            hint = "name a prompt type (--prompt_type alpaca; in a FineTune, tokenizer.promptType) or a chat template"
+            raise StageError(FailureReason.MODEL_INVALID, what, f"{hint}, or bring prompts and completions")
+        source = _source(self.tokenizer, template, example.tools)
         if source not in self._templates:
-            self._templates[source] = ChatTemplate(self.tokenizer, source, tools)
+            self._templates[source] = ChatTemplate(self.tokenizer, source, example.tools)
             if not _ends(self.tokenizer, self._templates[source], last=True):
                 log.warning("the chat template ends an answer with no special token: the model may not stop")
         return self._templates[source]

@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_snake
 from speechless.arguments import Parser, did_you_mean
 from speechless.contract import (
     METHODS,
+    PROMPT_TYPES,
     BadRows,
     DatasetFormat,
     Experts,
@@ -368,6 +369,7 @@ def _flags(given: argparse.Namespace) -> Flags:
         rope_scaling=_rope_scaling(given),
         tokenizer=Tokenizer(
             chat_template=_template(given.chat_template),
+            prompt_type=PROMPT_TYPES[given.prompt_type] if given.prompt_type else None,
             eos_token=given.eos_token,
             add_reasoning_tokens=bool(given.add_reasoning_tokens),
         ),

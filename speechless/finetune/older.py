@@ -162,9 +162,6 @@ OLDER: tuple[Older, ...] = (
     Older("use_auth_token", {"true": Gone("HF_TOKEN is used where it is set"), "false": Same()}),
     Older("half_precision_backend", {"auto": Same()}, other=No("PyTorch's own is used")),
     Older("repeat_steps", {"0": Same()}, other=No("it had no effect: --num_train_epochs repeats the rows")),
-    Older("prompt_type", {"chat_template": Same()}, other=No(
-        "prompt types of our own are not offered yet: conversations are rendered by the model's chat template "
-        "(chat_template); for another form write the rows as prompt and completion")),
     Older("metric_for_best_model", {"loss": Same(), "eval_loss": Same()}, other=No(
         "--load_best_model_at_end takes the least loss on held-out rows, eval_loss")),
     Older("greater_is_better", {"false": Same(), "true": No("the best loss is the least")}),

@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
-from speechless.contract import BadRows, Experts, Hyperparameters, Lora, Qlora, RopeScaling, Tokenizer
+from speechless.contract import (
+    PROMPT_TYPES,
+    BadRows,
+    Experts,
+    Hyperparameters,
+    Lora,
+    Qlora,
+    RopeScaling,
+    Tokenizer,
+)
 from speechless.contract.objectives import OBJECTIVES
 from speechless.contract.tracking import TRACKERS
 from speechless.data import FLAGS
@@ -79,6 +88,13 @@ def _model(model: argparse._ArgumentGroup) -> None:
         "--chat_template",
         metavar="JINJA",
         help="the chat template by which messages become text: a file, or its text (default: the model's own)",
+    )
+    model.add_argument(
+        "--prompt_type",
+        choices=list(PROMPT_TYPES),
+        metavar="NAME",
+        help="a chat template that has a name, in place of the model's own: "
+        f"{', '.join(PROMPT_TYPES)} (default: what all rows name in their key prompt_type, or else the model's own)",
     )
     for name in ("eos_token", "add_reasoning_tokens"):
         options.add_field(model, name, Tokenizer.model_fields[name])

@@ -132,8 +132,9 @@ def plan(flags: Flags, found: Found, outputs: Outputs) -> Plan:
     with tempfile.TemporaryDirectory(prefix="speechless-plan-") as scratch:
         model = rope.prepare(found.model, flags.rope_scaling, given.max_length, Path(scratch) / "scaled")
         context = _context(model)
-        words = tokenizer.prepare(model, flags.tokenizer, Path(scratch) / "tokenizer") or model
-        encoding = Encoding(words, flags.objective, given.max_length, skip, given.packing)
+        wanted, by_row = tokenizer.settled(flags.tokenizer, found.data.prompt_types)
+        words = tokenizer.prepare(model, wanted, Path(scratch) / "tokenizer") or model
+        encoding = Encoding(words, flags.objective, given.max_length, skip, given.packing, by_row=by_row)
         row, longest = _look(found.data, encoding, load_tokenizer(words))
     training = memory.Training(
         shape=shape,

@@ -104,6 +104,7 @@ def key(wanted: Wanted) -> str:
         "skip": encoding.skip,
         "packing": encoding.packing,
         "remove": encoding.remove,
+        "byRow": encoding.by_row,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -116,6 +117,7 @@ def _code() -> str:
         *sorted(here.glob("tokens.py")),
         *sorted(here.glob("recipes/*.py")),
         *sorted(here.parent.glob("data/**/*.py")),
+        *sorted(here.parent.glob("data/prompt_types/*.jinja")),
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 

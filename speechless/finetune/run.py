@@ -121,8 +121,11 @@ def train(
         limit, packing = settings.max_length, settings.packing
         remove = settings.long_rows is LongRows.DROP
         model = rope.prepare(request.model, request.rope_scaling, limit, request.scratch / "scaled")
-        words = tokenizer.prepare(model, request.tokenizer, request.scratch / "tokenizer")
-        how = Encoding(words or model, request.objective, limit, request.skip_bad_rows, packing, remove)
+        asked, by_row = tokenizer.settled(request.tokenizer, request.data.prompt_types)
+        words = tokenizer.prepare(model, asked, request.scratch / "tokenizer")
+        how = Encoding(
+            words or model, request.objective, limit, request.skip_bad_rows, packing, remove, by_row=by_row
+        )
         made = rows.prepare(rows.Wanted(request.data, request.digests, how), request.rows, tick)
         begin()
         _need_heldout(request, made)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from speechless.contract import FailureReason, Tokenizer
+from speechless.contract import FailureReason, PromptType, Tokenizer
+from speechless.data import prompt_types
 from speechless.data.render import turn_ends
 from speechless.data.tokenizer import FILES, load_tokenizer
 from speechless.errors import StageError
@@ -29,14 +30,48 @@ REASONING = ("<think>", "</think>")
 """As Qwen3 and DeepSeek-R1 have them: tokens, but no special ones, because who reads the answer has to see them."""
 
 
+class Words(NamedTuple):
+    """A tokenizer, and whether the rows' own prompt types count beside it."""
+
+    settings: Tokenizer
+    by_row: bool
+
+
+def settled(wanted: Tokenizer, rows: Collection[PromptType | None]) -> Words:
+    """What is wanted, with what the rows name (`Survey.prompt_types`): one type of all rows becomes the model's own.
+
+    So a model is used by the template that it was trained with. Of several, each row keeps its own, and the model the
+    template that it had.
+    """
+    named = wanted.prompt_type
+    if named is None and wanted.chat_template is None:
+        if len(rows) > 1:
+            words = ", ".join(sorted(one.value if one else "none" for one in rows))
+            log.warning(
+                "the rows name several prompt types (%s): each is learned in its own, and the model keeps the chat "
+                "template that it has; --prompt_type (tokenizer.promptType) takes one for all",
+                words,
+            )
+            return Words(wanted, by_row=True)
+        (named,) = rows or (None,)
+        if named not in (None, PromptType.CHAT_TEMPLATE):
+            log.info("all rows name the prompt type %s: the result's chat template is that one", named)
+    named = None if named is PromptType.CHAT_TEMPLATE else named
+    return Words(wanted.model_copy(update={"prompt_type": named}), by_row=False)
+
+
 def prepare(model: Path, wanted: Tokenizer, folder: Path) -> Path | None:
-    """Write the tokenizer that is wanted to `folder`, which is given back; None: it is the model's own.
+    """Write the tokenizer that is wanted (`settled`) to `folder`, which is given back; None: it is the model's own.
 
     StageError(INVALID_SPEC) for a chat template that is no Jinja or shows no conversation, and for an end of text that
     is no token; StageError(MODEL_INVALID) where the model's tokenizer cannot take it.
     """
     if wanted == Tokenizer():
         return None
+    if wanted.prompt_type:
+        begins = load_tokenizer(model).bos_token is not None
+        template = prompt_types.source(wanted.prompt_type, begins=begins)
+        wanted = wanted.model_copy(update={"prompt_type": None, "chat_template": template})
     tokenizer = load_tokenizer(model, wanted.chat_template, wanted.eos_token)
     _check(tokenizer, wanted)
     known = tokenizer.get_vocab()

@@ -1,7 +1,7 @@
 """Examples become columns of numbers, a chunk at a time; `rows_main.py` is a process that does it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ class Encoding:
     """Several rows in one, where the objective knows how."""
     remove: bool = False
     """A row that is longer than the limit is left out, not cut."""
+    by_row: bool = False
+    """A row that names a prompt type is rendered by that, and not by the tokenizer's chat template."""
 
 
 class Chunk(NamedTuple):
@@ -112,6 +114,8 @@ class Encoder:
             what = f"{row.where}: a row of the kind {type(row.example).__name__}"
             hint = f"the objective {self._recipe.objective} takes {self._recipe.taken}"
             raise StageError(FailureReason.DATASET_INVALID, what, hint)
+        if not self._encoding.by_row and isinstance(row.example, Conversation) and row.example.prompt_type:
+            row = row._replace(example=replace(row.example, prompt_type=None))
         try:
             return self._encode(row)
         except StageError as error:

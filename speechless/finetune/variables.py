@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from speechless.arguments import did_you_mean
+from speechless.contract import PROMPT_TYPES
 from speechless.finetune.older import DEEPSPEED, TRUTH
 from speechless.finetune.taskenv import TaskEnv
 
@@ -83,8 +84,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DATASET_SPLIT", "dataset_split"),
     Variable("DATASET_FORMAT", "dataset_format", default="auto"),
     Variable("PROMPT_TYPE", "prompt_type",
-             refused=lambda value: "" if value in ("", "chat_template") else
-             "conversations are rendered by the model's chat template: set chat_template, or leave it out"),
+             refused=lambda value: "" if value in ("", *PROMPT_TYPES) else f"there are {', '.join(PROMPT_TYPES)}"),
     Variable("CHAT_TEMPLATE", "chat_template"),
     Variable("EOS_TOKEN", "eos_token"),
     Variable("BAD_ROWS", "bad_rows", default="stop"),

@@ -78,7 +78,7 @@ def work(spec: FineTuneSpec, inputs: Mapping[str, Opened], folder: Path, reporte
             "versions": {**provenance.versions(PACKAGES)},
         },
     )
-    reporter.enter(ProgressPhase.WORKING, "making tokens of the rows")
+    reporter.enter(ProgressPhase.FETCHING, "making tokens of the rows")
 
     def begin() -> None:
         reporter.enter(ProgressPhase.WORKING, f"{data.train_rows} rows")

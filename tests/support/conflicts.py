@@ -26,6 +26,7 @@ BREAKS: dict[str, dict[str, Any]] = {
         "dataset": {"uri": "pvc://models/rows", "format": "Preference"},
     },
     "tokenizer.addReasoningTokens": {"experts": {}, "tokenizer": {"addReasoningTokens": True}},
+    "tokenizer.promptType": {"tokenizer": {"promptType": "alpaca", "chatTemplate": "{{ messages }}"}},
     "precision": {"method": "QLoRA", "precision": "PureBF16"},
     "qlora": {"method": "LoRA", "qlora": {"doubleQuant": False}},
     "qlora.bits": {"method": "QLoRA", "qlora": {"bits": 8, "quantType": "fp4"}},

@@ -62,6 +62,8 @@ class RowFormat:
 
 
 _TURNS = frozenset({"system", "system_prompt", "tools", "functions"})
+_TALKS = _TURNS | {"prompt_type"}
+_PAIRS = frozenset({"system", "history", "prompt_type"})
 FORMATS: tuple[RowFormat, ...] = (
     RowFormat(
         DatasetFormat.PREFERENCE,
@@ -87,7 +89,7 @@ FORMATS: tuple[RowFormat, ...] = (
         '`{"messages": [{"role", "content"}, ...]}`, with `tools` and `tool_calls` if at all',
         frozenset({"messages"}),
         turns.messages,
-        honours=_TURNS,
+        honours=_TALKS,
         flags=("messages", "multi-rounds"),
     ),
     RowFormat(
@@ -95,7 +97,7 @@ FORMATS: tuple[RowFormat, ...] = (
         '`{"conversations": [{"from", "value"}, ...]}`, also ShareGPT\'s',
         frozenset({"conversations"}),
         turns.conversations,
-        honours=_TURNS,
+        honours=_TALKS,
         flags=("conversations", "dialog", "sharegpt"),
     ),
     RowFormat(
@@ -103,7 +105,7 @@ FORMATS: tuple[RowFormat, ...] = (
         '`{"instruction", "input", "output"}`; `input`, `system` and `history` may be missing',
         frozenset({"instruction", "output"}),
         pairs.alpaca,
-        honours=frozenset({"system", "history"}),
+        honours=_PAIRS,
         flags=("alpaca", "alpaca-clean"),
     ),
     RowFormat(
@@ -111,7 +113,7 @@ FORMATS: tuple[RowFormat, ...] = (
         '`{"instruction", "input", "response"}`; `input`, `system` and `history` may be missing',
         frozenset({"instruction", "response"}),
         pairs.instruction_response,
-        honours=frozenset({"system", "history"}),
+        honours=_PAIRS | {"skip_prompt_formatting"},
         flags=("input-output", "instruction-input-response", "airoboros", "mistral", "llama2"),
     ),
     RowFormat(

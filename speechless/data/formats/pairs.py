@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from speechless.data.examples import Conversation, Message, Role, Text
-from speechless.data.formats.turns import conversation
-from speechless.data.formats.values import Row, RowError, optional_text, text_of
+from speechless.data.formats.turns import conversation, prompt_type_of
+from speechless.data.formats.values import Row, RowError, kind_of, optional_text, text_of
 
 _HH = re.compile(r"\n\n(Human|Assistant): ?")
 _CHIP2 = re.compile(r"<(human|bot)>: ?")
@@ -18,9 +18,19 @@ def alpaca(row: Row) -> Conversation:
     return _pair(row, "output")
 
 
-def instruction_response(row: Row) -> Conversation:
-    """`{"instruction", "response"}`, with `input` and `system` if at all."""
-    return _pair(row, "response")
+def instruction_response(row: Row) -> Conversation | Text:
+    """`{"instruction", "response"}`, with `input` and `system` if at all.
+
+    Airoboros' `skip_prompt_formatting`: the instruction is the prompt as it stands.
+    """
+    skip = row.get("skip_prompt_formatting")
+    if skip is None or skip is False:
+        return _pair(row, "response")
+    if skip is not True:
+        raise RowError(f"'skip_prompt_formatting' is {kind_of(skip)}, not true or false")
+    if beside := [key for key in ("system", "history", "prompt_type", "input") if row.get(key)]:
+        raise RowError(f"'skip_prompt_formatting' leaves no place for '{beside[0]}'")
+    return Text(text_of(row, "response"), text_of(row, "instruction"))
 
 
 def text(row: Row) -> Text:
@@ -62,7 +72,7 @@ def _pair(row: Row, answer: str) -> Conversation:
     asked, more = text_of(row, "instruction"), optional_text(row, "input")
     request = f"{asked}\n{more}" if more.strip() else asked
     turns += [Message(Role.USER, request), Message(Role.ASSISTANT, text_of(row, answer))]
-    return conversation(turns)
+    return conversation(turns, prompt_type=prompt_type_of(row))
 
 
 def _history(row: Row) -> list[object]:

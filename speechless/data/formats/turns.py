@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from speechless.contract import PROMPT_TYPES, PromptType
 from speechless.data.examples import Conversation, Message, Role
 from speechless.data.formats.values import (
     Row,
@@ -57,7 +58,7 @@ def messages(row: Row) -> Conversation:
     Source: https://platform.openai.com/docs/api-reference/fine-tuning/chat-input
     """
     turns = [_openai(message, number) for number, message in enumerate(list_of(row, "messages"), 1)]
-    return conversation(with_system_of(row, turns), tools_of(row))
+    return conversation(with_system_of(row, turns), tools_of(row), prompt_type_of(row))
 
 
 def conversations(row: Row) -> Conversation:
@@ -70,10 +71,12 @@ def conversations(row: Row) -> Conversation:
     for number, message in enumerate(found, 1):
         here = isinstance(message, dict) and "from" not in message and "role" in message
         turns.append(_openai(message, number) if here else _sharegpt(message, number))
-    return conversation(with_system_of(row, turns), tools_of(row))
+    return conversation(with_system_of(row, turns), tools_of(row), prompt_type_of(row))
 
 
-def conversation(turns: list[Message], tools: tuple[dict[str, Any], ...] = ()) -> Conversation:
+def conversation(
+    turns: list[Message], tools: tuple[dict[str, Any], ...] = (), prompt_type: PromptType | None = None
+) -> Conversation:
     """The turns in an order that a model can learn from; RowError says which one is out of place."""
     expected: tuple[Role, ...] = (Role.SYSTEM, Role.USER)
     for number, turn in enumerate(turns, 1):
@@ -86,7 +89,15 @@ def conversation(turns: list[Message], tools: tuple[dict[str, Any], ...] = ()) -
         raise RowError("the last message calls a tool, and the row has no 'tools'")
     if not any(turn.trained for turn in turns if turn.role is Role.ASSISTANT):
         raise RowError("no message of the assistant is trained: there is nothing to learn")
-    return Conversation(tuple(turns), tools)
+    return Conversation(tuple(turns), tools, prompt_type)
+
+
+def prompt_type_of(row: Row) -> PromptType | None:
+    """What a row says in `prompt_type`; null and an empty text say nothing."""
+    said = optional_text(row, "prompt_type")
+    if said and said not in PROMPT_TYPES:
+        raise RowError(f"'prompt_type' is {said!r:.40}: there are {', '.join(PROMPT_TYPES)}")
+    return PROMPT_TYPES[said] if said else None
 
 
 def tools_of(row: Row) -> tuple[dict[str, Any], ...]:

@@ -113,6 +113,10 @@ def test_convert_replaces_nothing_unasked_and_leaves_nothing_half_written(
             ],
             "tools": [{"type": "function", "function": {"name": "f"}}],
         },
+        {
+            "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+            "prompt_type": "alpaca",
+        },
         {"prompt": "a", "completion": "b"},
         {"text": "a"},
         {"prompt": "a", "chosen": "b", "rejected": "c"},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from speechless.contract import DatasetFormat
+from speechless.contract import DatasetFormat, PromptType
 from speechless.data import (
     FORMATS,
     Conversation,
@@ -52,6 +52,21 @@ def example_of(row: object) -> object:
             | {"system": "Be brief.", "category": "sum", "tools": []},
             Conversation((BRIEF, ASKED, SAID)),
         ),
+        (
+            turns(("user", "2+2?"), ("assistant", "4")) | {"prompt_type": "chatml"},
+            Conversation((ASKED, SAID), prompt_type=PromptType.CHATLM),
+        ),
+        (
+            talk(("human", "2+2?"), ("assistant", "4"))
+            | {"prompt_type": "alpaca", "system_prompt": "Be brief."},
+            Conversation((BRIEF, ASKED, SAID), prompt_type=PromptType.ALPACA),
+        ),
+        (turns(("user", "2+2?"), ("assistant", "4")) | {"prompt_type": ""}, Conversation((ASKED, SAID))),
+        (
+            {"instruction": "2+2?", "response": "4", "prompt_type": "raw", "skip_prompt_formatting": False},
+            Conversation((ASKED, SAID), prompt_type=PromptType.RAW),
+        ),
+        ({"instruction": "2+2=", "response": "4", "skip_prompt_formatting": True}, Text("4", "2+2=")),
         (
             {"messages": '[{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]'},
             Conversation((ASKED, SAID)),
@@ -329,8 +344,15 @@ def test_a_turn_that_is_not_to_be_trained_is_marked() -> None:
             "message 2: 'thinking' changes what is learned, and is not read",
         ),
         (
-            talk(("human", "a"), ("gpt", "b")) | {"prompt_type": "alpaca"},
-            "'prompt_type' changes what is learned",
+            talk(("human", "a"), ("gpt", "b")) | {"prompt_type": "alpacca"},
+            "'prompt_type' is 'alpacca': there are chat_template, alpaca, chatlm, chatml,",
+        ),
+        (talk(("human", "a"), ("gpt", "b")) | {"prompt_type": 3}, "'prompt_type' is a number, not a string"),
+        ({"prompt": "a", "completion": "b", "prompt_type": "raw"}, "'prompt_type' changes what is learned"),
+        ({"instruction": "a", "response": "b", "skip_prompt_formatting": 1.5}, "a number, not true or false"),
+        (
+            {"instruction": "a", "response": "b", "skip_prompt_formatting": True, "system": "c"},
+            "'skip_prompt_formatting' leaves no place for 'system'",
         ),
         (talk(("human", "a"), ("gpt", "")), "message 2: 'value' is empty"),
         (talk(("nobody", "a")), "role 'nobody' is none of"),

@@ -173,7 +173,11 @@ def test_settings_of_the_command_line_alone(capsys: pytest.CaptureFixture[str]) 
         ("--fp16", "--fp16: float16 is not offered: take bfloat16, --bits 16"),
         ("--trust_remote_code True", "code out of a model's folder is not run"),
         ("--rerope True", "train on rows within the model's context"),
-        ("--prompt_type alpaca", "rendered by the model's chat template (chat_template)"),
+        ("--prompt_type alpacca", "argument --prompt_type: invalid choice: 'alpacca'"),
+        (
+            "--prompt_type alpaca --chat_template {{m}}",
+            "promptType and chatTemplate both say how messages become text",
+        ),
         ("--wandb mine", "--report_to wandb, and the variable WANDB_PROJECT"),
         ("--report_to wandbb", "--report_to wandbb is not offered; did you mean wandb?"),
         ("--do_predict --num_beams 4", "predictions take --max_new_tokens, --temperature and --top_p"),

@@ -82,7 +82,7 @@ source ${SCRIPT_PATH}/task.env
 echo "$BITS $NUM_GPUS $OPTIM $SAVE_TOTAL_LIMIT" > ran
 exit 3
 """
-EDITS = {"NUM_GPUS=4": "NUM_GPUS=1", "PROMPT_TYPE=alpaca": "PROMPT_TYPE="}
+EDITS = {"NUM_GPUS=4": "NUM_GPUS=1"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

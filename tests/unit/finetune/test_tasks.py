@@ -272,7 +272,7 @@ def test_a_setting_that_nothing_reads_is_told(
 def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
     spy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    add(spy, "NUM_GPUS=4\nPROMPT_TYPE=alpaca\nDEEPSEED_STAGE2='--deepspeed x.json'\n"
+    add(spy, "NUM_GPUS=4\nPROMPT_TYPE=alpacca\nDEEPSEED_STAGE2='--deepspeed x.json'\n"
              "LEARNING_RATE=fast\n"
              "LORA_R=1.5\nPACKING=perhaps\n")  # fmt: skip
     first = (spy / "task.env").read_text().count("\n") - 5
@@ -284,7 +284,7 @@ def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
     for number, said in enumerate(
         (
             "NUM_GPUS=4: training on several GPUs is not offered yet",
-            "PROMPT_TYPE=alpaca: conversations are rendered by the model's chat template",
+            "PROMPT_TYPE=alpacca: there are chat_template, alpaca, chatlm",
             "DEEPSEED_STAGE2=--deepspeed x.json: DeepSpeed is not offered yet",
             "LEARNING_RATE=fast: must be a number",
             "LORA_R=1.5: must be a whole number",
@@ -299,7 +299,7 @@ def test_what_is_refused_is_named_all_at_once_and_nothing_runs(
 
 VALUES = {
     "TEXT": {"DATASET": "a b.jsonl", "DATASET_FORMAT": "messages", "BITS": "32", "OUTPUT_DIR": "out puts",
-             "PROMPT_TYPE": "chat_template", "TASK_NAME": "mine", "DATASET_CONFIG": "main", "DATASET_SPLIT": "train",
+             "TASK_NAME": "mine", "DATASET_CONFIG": "main", "DATASET_SPLIT": "train",
              "LORA_MODULES": "q_proj,v_proj", "BAD_ROWS": "skip", "REPORT_TO": "wandb",
              "CHAT_TEMPLATE": "{{ messages }}", "EOS_TOKEN": "<|end|>", "ROPE_SCALING": "yarn"},
     "EMPTY": {"TASK_NAME": "", "LEARNING_RATE": "", "OPTIM": ""},
@@ -309,6 +309,7 @@ VALUES = {
                 "LORA_DROPOUT": "0.1", "MODEL_MAX_LENGTH": "99", "ROPE_THETA": "1000000", "SLIDING_WINDOW": "4096",
                 "PER_DEVICE_TRAIN_BATCH_SIZE": "3", "GRADIENT_ACCUMULATION_STEPS": "2", "SEED": "5",
                 "MAX_MEMORY_MB": "40000"},
+    "NAMED": {"PROMPT_TYPE": "chatml"},
     "BEST": {"LOAD_BEST_MODEL_AT_END": "True", "EVAL_DATASET_SIZE": "0.5"},
     "SCALED": {"ROPE_SCALING": "linear", "ROPE_SCALING_FACTOR": "2.5"},
     "TRUE": {"PACKING": "True", "REMOVE_OVERLENGTH_SAMPLES": "true", "GRADIENT_CHECKPOINTING": "true"},
