@@ -28,6 +28,7 @@ COMMANDS = {
     "python -m speechless.finetune.merge_moe": "speechless.finetune.merge_moe",
     "python -m speechless.finetune.merge_peft_adapters": "speechless.finetune.merge_peft_adapters",
     "python -m speechless.eval.humaneval": "speechless.eval.humaneval.__main__",
+    "python -m speechless.generate": "speechless.generate.__main__",
     "python -m speechless.quant": "speechless.quant.__main__",
     "python -m speechless.api.server start": "speechless.api.server",
     "python -m speechless.stage": "speechless.stage.__main__",
@@ -54,7 +55,8 @@ command: a field may be added, and none changes its meaning. `speechless --versi
 `XDG_CACHE_HOME` counts) |
 | `SPEECHLESS_CACHE_SIZE` | how much is kept there at most, such as `50GB` (default: half of the disk) |
 | `HF_TOKEN`, `AWS_ACCESS_KEY_ID` and others | what URIs need: [storage](../howto/storage.md#credentials) |
-| `TEST_MODEL_PATH` | the model that `speechless eval humaneval` and `speechless api start` take without `--model` |
+| `TEST_MODEL_PATH` | the model that `speechless generate`, `speechless eval humaneval` and `speechless api start` \
+take without `--model` |
 | `SPEECHLESS_ROOT` | a checkout whose task template `speechless finetune init` takes, where it has one |
 | `SPEECHLESS_LLAMA_BIN` | the folder of llama.cpp's programs, if they are not on the `PATH` |
 | `SPEECHLESS_LLAMA_SRC`, `LLAMACPP_ROOT` | llama.cpp's source with its converter |

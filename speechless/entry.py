@@ -28,6 +28,7 @@ COMMANDS = {
     "finetune": "train",
     "tiny": "train",
     "data": "train",
+    "generate": "serve",
     "eval": "eval",
     "quant": "quantize",
     "api": "serve",
@@ -43,9 +44,8 @@ INSTEAD = {
     "'python -m speechless.finetune.finetune --objective pretrain'",
     "speechless.finetune.merge": "use 'speechless finetune merge', or "
     "'python -m speechless.finetune.merge_peft_adapters'",
-    "speechless.generate": "'speechless api start' serves a model, 'speechless eval humaneval' scores one",
     "speechless.generate.openai": "'speechless eval humaneval --base_url URL' scores a model behind an endpoint",
-    "speechless.infer": "'speechless api start' serves a model",
+    "speechless.infer": "'speechless generate' puts a prompt to a model, 'speechless api start' serves it",
     "speechless.llamacpp": "'speechless quant llamacpp' converts a model to GGUF",
 }
 """A module that is no command, or a package with all below it, and what to use. Below a command: that command."""

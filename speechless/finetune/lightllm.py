@@ -1,6 +1,7 @@
 """`python -m speechless.finetune --mode ...`, as LightLLM was called: what of it is offered, in today's words.
 
-`train` with `--training_method sft` is the trainer, `merge_lora` is the merge. The others are refused by name.
+`train` with `--training_method sft` is the trainer, `merge_lora` the merge, `inference` is `speechless generate`. The
+others are refused by name.
 """
 
 from __future__ import annotations
@@ -65,12 +66,25 @@ _SWITCHES = {
     "use_fsdp": ([], "training on several GPUs is not offered yet: one process trains"),
 }
 """Flags without a value: the trainer's words, or why it is not offered."""
-_GENERATES = "--mode inference: 'speechless api start' serves a model, and 'speechless eval' scores one"
+_PLAIN = "answers are drawn without it, as on every engine here"
+_INFERENCE: Mapping[str, _Flag] = {
+    "prompt": _Flag(None, "prompt"),
+    "max_new_tokens": _Flag("512", "max_new_tokens"),
+    "temperature": _Flag("0.7", "temperature"),
+    "top_p": _Flag("0.95", "top_p"),
+    "top_k": _Flag(None, "", _PLAIN),
+    "repetition_penalty": _Flag(None, "", _PLAIN),
+    "quantization": _Flag(
+        None, "", "'speechless quant llamacpp' makes a quantized model, which is taken as any other"
+    ),
+}
+_DRAWS = ("temperature", "top_p")
+"""Flags that have a meaning with --do_sample alone."""
 
 
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog=PROG, description="LightLLM's command line: train (sft) and merge_lora.")
+    parser = Parser(prog=PROG, description="LightLLM's command line: train (sft), merge_lora and inference.")
     parser.add_argument(
         "--mode", required=True, choices=("train", "merge_lora", "inference"), help="what to do"
     )
@@ -85,6 +99,13 @@ def build_parser() -> Parser:
         parser.add_argument(f"--{name}", help=told + (f" (default: {flag.default})" if flag.default else ""))
     for name, (words, why) in _SWITCHES.items():
         parser.add_argument(f"--{name}", action="store_true", help=" ".join(words) or f"refused: {why}")
+    for name, flag in _INFERENCE.items():
+        told = f"--{flag.becomes} of 'speechless generate'" if flag.becomes else f"refused: {flag.refused}"
+        default = f" (default: {flag.default})" if flag.default else ""
+        parser.add_argument(f"--{name}", help=f"inference: {told}{default}")
+    parser.add_argument(
+        "--do_sample", action="store_true", help="inference: draw tokens; without it, always the likeliest"
+    )
     parser.add_argument("--lora_model_path", metavar="DIR", help="merge_lora: the adapter")
     parser.add_argument("--merged_model_path", metavar="DIR", help="merge_lora: where the merged model goes")
     return parser
@@ -100,15 +121,16 @@ def main(argv: Sequence[str]) -> int:
 def translate(argv: Sequence[str]) -> tuple[list[str], Callable[[Sequence[str]], int]]:
     """The words of today's command, and its `main`; exit status 2 and one line for what is not offered."""
     from speechless.finetune import finetune, merge_peft_adapters
+    from speechless.generate import __main__ as generate
 
     parser = build_parser()
     given = parser.parse(argv)
-    if given.mode == "inference":
-        parser.error(_GENERATES)
-    needed = ("lora_model_path",) if given.mode == "merge_lora" else ("train_file",)
-    for name in ("model_name_or_path", *needed):
+    needed = {"train": "train_file", "merge_lora": "lora_model_path", "inference": "prompt"}[given.mode]
+    for name in ("model_name_or_path", needed):
         if getattr(given, name) is None:
             parser.error(f"--mode {given.mode} needs --{name}")
+    if given.mode == "inference":
+        return _inference(parser, given), generate.main
     if given.mode == "train":
         return _train(parser, given), finetune.main
     words = [
@@ -120,6 +142,21 @@ def translate(argv: Sequence[str]) -> tuple[list[str], Callable[[Sequence[str]],
     if given.merged_model_path:
         words += ["--merged_model_name_or_path", given.merged_model_path]
     return words, merge_peft_adapters.main
+
+
+def _inference(parser: Parser, given: Namespace) -> list[str]:
+    words = ["--model", given.model_name_or_path]
+    for name, flag in _INFERENCE.items():
+        value = getattr(given, name)
+        if value is not None and flag.refused:
+            parser.error(f"--{name}: {flag.refused}")
+        if name in _DRAWS and not given.do_sample:
+            if value is not None:
+                parser.error(f"--{name} goes with --do_sample: without it, the likeliest tokens are taken")
+            continue
+        value = flag.default if value is None else value
+        words += [f"--{flag.becomes}", value] if value is not None else []
+    return words
 
 
 def _train(parser: Parser, given: Namespace) -> list[str]:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from speechless.finetune import taskenv, variables
@@ -85,24 +85,28 @@ def settings(folder: Path) -> TaskEnv:
 
 
 def without_effect(folder: Path) -> list[str]:
-    """What a task's `task.env` sets to a value that nothing reads, in its order, each with what may have been meant.
+    """What a task's `task.env` sets to a value that nothing reads, in its order; not what `problems` refuses."""
+    told = []
+    for name in _unread(folder):
+        row = variables.BY_NAME.get(name)
+        if row is not None:
+            told.append(f"{name} ({row.becomes})" if row.use is variables.Use.SERVE else name)
+        elif not variables.nearest(name):
+            told.append(name)
+    return told
 
-    Read by the folder's scripts, by another setting, or, where it is exported, by a program that they start.
-    """
+
+def _unread(folder: Path) -> Iterator[str]:
+    """What is set to a value that nothing reads: no script of the folder, no other setting, and, where it is exported,
+    no program that they start."""
     found = settings(folder)
     text = (folder / ENV).read_text(encoding="utf-8", errors="replace")
     scripts = [file.read_text(encoding="utf-8", errors="replace") for file in sorted(folder.glob("*.sh"))]
-    told = []
     for name, value in found.values.items():
         row = variables.BY_NAME.get(name)
         passed_on = name in found.exported and (row is None or row.use in _BY_ENVIRONMENT)
-        if not value or passed_on or _reads(name, [*scripts, text]):
-            continue
-        if row is None:
-            told.append(f"{name}{variables.nearest(name).replace('; did', ' (did').replace('?', '?)')}")
-        else:
-            told.append(f"{name} ({row.becomes})" if row.use is variables.Use.ELSEWHERE else name)
-    return told
+        if value and not passed_on and not _reads(name, [*scripts, text]):
+            yield name
 
 
 _BY_ENVIRONMENT = (variables.Use.PLACES, variables.Use.PASSED)
@@ -121,7 +125,12 @@ def problems(folder: Path) -> list[str]:
         return [
             f"{folder.name}/{ENV}: its lines end as on Windows, which bash does not read: sed -i 's/\\r$//' {ENV}"
         ]
-    return [f"{folder.name}/{ENV}: {told}" for told in variables.problems(settings(folder), os.environ)]
+    found = settings(folder)
+    meant = {name: variables.nearest(name) for name in _unread(folder)}
+    wrong = [
+        f"line {found.lines[name]}: {name}: nothing reads it{near}" for name, near in meant.items() if near
+    ]
+    return [f"{folder.name}/{ENV}: {told}" for told in (*variables.problems(found, os.environ), *wrong)]
 
 
 def run_script(parent: Path, name: str, names: tuple[str, ...]) -> int:

@@ -34,8 +34,8 @@ class Use(Enum):
     """The command moe, by `run_moe.sh`."""
     PASSED = "passed on"
     """Other programs, from the environment."""
-    ELSEWHERE = "elsewhere"
-    """Scripts of earlier versions alone."""
+    SERVE = "serve"
+    """Scripts that serve the merged model."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,6 @@ def _anything(why: str) -> Callable[[str], str]:
 
 
 _GPUS = "training on several GPUs is not offered yet: set 1, or leave it out"
-_SERVING = "of scripts that serve: 'speechless api start' takes --port"
 N, W, T, F = Kind.NUMBER, Kind.WHOLE, Kind.TRUTH, Kind.FLAGS
 VARIABLES: tuple[Variable, ...] = (
     # Places.
@@ -142,9 +141,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NUM_EXPERTS", "num_experts", W, "8", use=Use.MOE),
     Variable("TOPK", "topk", W, "2", use=Use.MOE),
     Variable("ADAPTER_DIM", "adapter_dim", W, "64", use=Use.MOE),
-    *(Variable(name, _SERVING, W, use=Use.ELSEWHERE) for name in ("VLLM_PORT", "SGLANG_PORT")),
-    Variable("TENSOR_PARALLEL_SIZE", "of scripts that serve: 'speechless api start' computes on one device", W,
-             use=Use.ELSEWHERE),
+    Variable("VLLM_PORT", "the port of vllm_serve.sh", W, "12345", use=Use.SERVE),
+    Variable("SGLANG_PORT", "the port of run_sglang_serve.sh", W, "30000", use=Use.SERVE),
+    Variable("TENSOR_PARALLEL_SIZE", "on how many GPUs these two spread the model", W, "1", use=Use.SERVE),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in VARIABLES}
 

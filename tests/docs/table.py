@@ -76,6 +76,7 @@ ROWS = (
         r"python -m speechless\.eval\.humaneval --model (s3|oci):\S+",
         Ran(f"{_WORDS}::test_a_buckets_model_is_scored_on_a_buckets_problems"),
     ),
+    Row(r"python -m speechless\.generate --model fix/merged .*", Library()),
     Row(r"python -m speechless\.quant (converter|llamacpp .*)", Library()),
     Row(
         r"python -m speechless\.api\.server start --model \S+ --port 5077 --host 127\.0\.0\.1",

@@ -11,6 +11,7 @@ import pytest
 from speechless.contract import FailureReason, Method, Objective
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
+from speechless.finetune import tasks
 from speechless.finetune.custom import Tags, trainer_file
 from speechless.finetune.finetune import main
 from speechless.finetune.job import Extras
@@ -83,6 +84,15 @@ def test_the_trainer_of_the_page(model: Path, tmp_path: Path) -> None:
     file.write_text(text)
     plain, _ = run(job(model, tmp_path / "plain", Objective.SFT, Method.LORA, hyperparameters=FEW))
     extras = Extras(**trainer_file(file, "Mine"))
+    own, _ = run(job(model, tmp_path / "own", Objective.SFT, Method.LORA, hyperparameters=FEW, extras=extras))
+    loss = plain.losses()[0]
+    assert own.losses()[0] == pytest.approx((1 - math.exp(-loss)) ** 2 * loss, rel=1e-3)
+
+
+def test_the_trainer_of_a_task_directory(model: Path, tmp_path: Path) -> None:
+    file = tasks.find_template(None, {}) / "custom_training.py"
+    plain, _ = run(job(model, tmp_path / "plain", Objective.SFT, Method.LORA, hyperparameters=FEW))
+    extras = Extras(**trainer_file(file, "FocalLoss"))
     own, _ = run(job(model, tmp_path / "own", Objective.SFT, Method.LORA, hyperparameters=FEW, extras=extras))
     loss = plain.losses()[0]
     assert own.losses()[0] == pytest.approx((1 - math.exp(-loss)) ** 2 * loss, rel=1e-3)

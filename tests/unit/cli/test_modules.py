@@ -24,6 +24,7 @@ COMMANDS = {
     "speechless.finetune.merge_moe",
     "speechless.finetune.merge_peft_adapters",
     "speechless.finetune.moe",
+    "speechless.generate",
     "speechless.quant",
     "speechless.quickstart",
     "speechless.stage",
@@ -80,8 +81,7 @@ def test_a_command_has_help(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("speechless.generate", "a part of the library, not a command; 'speechless api start' serves a model"),
-        ("speechless.generate.hf", "'speechless api start' serves a model"),
+        ("speechless.generate.hf", "a part of the library, not a command; use 'speechless generate'"),
         ("speechless.generate.openai", "'speechless eval humaneval --base_url URL'"),
         ("speechless.quant.llamacpp", "use 'speechless quant'"),
         ("speechless.eval.perplexity", "'speechless quant llamacpp --verify_text FILE' measures perplexity"),
@@ -91,7 +91,7 @@ def test_a_command_has_help(name: str) -> None:
         ("speechless.finetune.mlx.sft", "not a part of this version; training with MLX is not offered yet"),
         ("speechless.eval.lmeval", "not a part of this version; use 'speechless eval'"),
         ("speechless.llamacpp.convert_hf_to_gguf", "not a part of this version; 'speechless quant llamacpp' converts"),
-        ("speechless.infer", "not a part of this version; 'speechless api start' serves"),
+        ("speechless.infer", "not a part of this version; 'speechless generate' puts a prompt"),
         ("speechless.agents", "not a part of this version; 'speechless --help' lists the commands"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ from speechless.finetune import finetune, merge_peft_adapters
 from speechless.finetune.__main__ import main
 from speechless.finetune.flags import parse
 from speechless.finetune.lightllm import translate
+from speechless.generate import __main__ as generate
 
 TRAIN = ["--mode", "train", "--model_name_or_path", "m", "--train_file", "rows.json"]
 
@@ -36,6 +37,17 @@ def test_train_is_the_trainer_with_the_documented_defaults() -> None:
     assert whole.tracking.report_to == ("WandB",)
 
 
+ASK = ["--mode", "inference", "--model_name_or_path", "m", "--prompt", "hi"]
+
+
+def test_inference_is_generate() -> None:
+    words, start = translate(ASK)
+    assert start is generate.main
+    assert words == ["--model", "m", "--prompt", "hi", "--max_new_tokens", "512"]
+    drawn = translate([*ASK, "--do_sample", "--top_p", "0.5", "--max_new_tokens", "9"])[0]
+    assert drawn[4:] == ["--max_new_tokens", "9", "--temperature", "0.7", "--top_p", "0.5"]
+
+
 def test_merge_lora_is_the_merge() -> None:
     words, start = translate(["--mode=merge_lora", "--model_name_or_path", "m", "--lora_model_path", "a"])
     assert start is merge_peft_adapters.main
@@ -50,7 +62,13 @@ def test_merge_lora_is_the_merge() -> None:
             [*TRAIN, "--training_method", "grpo"],
             "--training_method grpo: GRPO with rewards is not offered yet",
         ),
-        (["--mode", "inference"], "'speechless api start' serves a model"),
+        (["--mode", "inference", "--model_name_or_path", "m"], "--mode inference needs --prompt"),
+        ([*ASK, "--top_k", "50"], "--top_k: answers are drawn without it"),
+        ([*ASK, "--top_p", "0.5"], "--top_p goes with --do_sample"),
+        (
+            [*ASK, "--quantization", "4bit"],
+            "--quantization: 'speechless quant llamacpp' makes a quantized model",
+        ),
         (["--mode", "train"], "--mode train needs --model_name_or_path"),
         (["--mode", "merge_lora", "--model_name_or_path", "m"], "--mode merge_lora needs --lora_model_path"),
         ([*TRAIN, "--fp16"], "--fp16: float16 is not offered"),

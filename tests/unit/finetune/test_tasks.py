@@ -30,12 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_init_makes_a_task_that_list_finds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "--task_name", "mine"]) == 0
     assert sorted(path.name for path in (here / "mine").iterdir()) == [
-        "dataset",
-        "merge.sh",
-        "run_finetune.sh",
-        "run_moe.sh",
-        "run_pretrain.sh",
-        "task.env",
+        *("Makefile", "custom_training.py", "dataset", "merge.sh", "run_finetune.sh", "run_inference.sh"),
+        *("run_moe.sh", "run_pretrain.sh", "run_sglang_serve.sh", "task.env", "vllm_serve.sh"),
     ]
     assert os.access(here / "mine" / "run_finetune.sh", os.X_OK)
     assert "edit mine/task.env" in capsys.readouterr().out
@@ -248,11 +244,8 @@ def add(task: Path, lines: str) -> None:
         ("", ""),
         ("export WANDB_PROJECT=mine\n", ""),
         ("NUM_EXPERTS=16\n", ""),
-        ("VLLM_PORT=9\n", "x/task.env sets VLLM_PORT (of scripts that serve: 'speechless api start'"),
-        (
-            "LEARNING_RAT=1e-4\n",
-            "x/task.env sets LEARNING_RAT (did you mean LEARNING_RATE?): nothing reads it",
-        ),
+        ("VLLM_PORT=9\n", ""),
+        ("export LEARNING_RAT=1e-4\nRUN_NAME=a\nWANDB_PROJECT=$RUN_NAME\n", ""),
         ("MINE=1\n", "x/task.env sets MINE: nothing reads it"),
         ('DEEPSPEED=\nNEFTUNE=""\nOPTIM="${OPTIM:-}"\n# ROPE_THETA=1\nexport CUDA_VISIBLE_DEVICES=0\n', ""),
         ('EPOCHS=4\nNUM_TRAIN_EPOCHS="$EPOCHS"\nLORA_R=8\n', ""),
@@ -435,3 +428,17 @@ def test_older_forms_of_settings_reach_the_trainer(limit: str, here: Path) -> No
     )
     flags = parse((here / "x" / "argv").read_text().splitlines())
     assert (flags.save_total_limit, flags.hyperparameters.eval_steps, flags.eval_dataset_size) == (3, 7, 10)
+
+
+def test_a_name_that_was_mistyped_is_refused_with_the_one_that_was_meant(
+    spy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(spy, "LEARNING_RAT=1e-4\n")
+    line = (spy / "task.env").read_text().count("\n")
+    capsys.readouterr()
+    assert main(["run", "--task_name", "x"]) == 2
+    told = f"x/task.env: line {line}: LEARNING_RAT: nothing reads it; did you mean LEARNING_RATE?\n"
+    assert capsys.readouterr().err == f"speechless finetune: {told}"
+    assert not (spy / "argv").exists()
+    add(spy, 'MISC_PARAMS="--learning_rate $LEARNING_RAT"\n')  # it is of the user's own
+    assert main(["run", "--task_name", "x"]) == 0
