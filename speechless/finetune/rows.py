@@ -114,7 +114,7 @@ def _code() -> str:
     """SHA-256 of the modules that make the numbers: a checkout changes more often than its version."""
     here = Path(__file__).parent
     files = [
-        *sorted(here.glob("tokens.py")),
+        *(here / name for name in ("tokens.py", "packing.py")),
         *sorted(here.glob("recipes/*.py")),
         *sorted(here.parent.glob("data/**/*.py")),
         *sorted(here.parent.glob("data/prompt_types/*.jinja")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.metadata
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -59,7 +60,10 @@ class HuggingFace:
         check_files(ModelFiles(ModelKind.HUGGING_FACE, self.folder))
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging as told
 
+        if not (sys.stderr and sys.stderr.isatty()):
+            told.disable_progress_bar()  # nobody looks, and in a log a bar is many lines
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         try:
@@ -126,9 +130,16 @@ class HuggingFace:
                 f"{self.folder}: the tokenizer has no chat template",
                 "Use a model with one, or prompts for completion.",
             )
-        text: str = self.tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
+        import jinja2
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
+            what = f"{self.folder.name}: the chat template refuses the conversation: {error}"
+            hint = "order the messages as the template wants them"
+            raise StageError(FailureReason.MODEL_INVALID, what, hint) from error
         return text
 
     def encode(self, prompt: str, *, special: bool = True) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,16 @@ def test_what_cannot_be_is_told_in_a_line(
     said = capsys.readouterr().err
     assert told in said
     assert said.count("\n") == 1
+
+
+def test_what_a_template_refuses_is_told_in_its_words(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(model, folder)
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no system text, please') }}")
+    assert main(["--model", str(folder), "--prompt", "a", "--system", "b"]) == 1
+    assert capsys.readouterr().err == (
+        "speechless generate: own: the chat template refuses the conversation: no system text, please "
+        "(order the messages as the template wants them)\n"
+    )

@@ -3,18 +3,19 @@
 Which tokens of a row are learned is decided in `speechless.data.render`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from speechless.data import Placed
 from speechless.data.render import IGNORED, encoder_for
-from speechless.finetune import liger
+from speechless.finetune import liger, packing
 from speechless.finetune.custom import Tags, before, weighted
 from speechless.finetune.recipes import Columns
 
 COLUMNS = ("input_ids", "labels")
-PACKED = (*COLUMNS, "position_ids")
+PACKED = (*COLUMNS, packing.POSITIONS)
 METRICS: dict[str, str] = {}
+pack = packing.best_fit
 
 
 def encoder(tokenizer: Any) -> Callable[[Placed], Columns]:
@@ -42,32 +43,6 @@ def asked(columns: Columns) -> tuple[list[int], list[int]]:
     return ids[:begin], ids[begin:end]
 
 
-def pack(rows: Iterable[Columns], max_length: int) -> Iterator[Columns]:
-    """Rows in blocks of at most `max_length` tokens, each with positions of its own: best fit, the longest first.
-
-    Where positions begin again, Transformers lets no token see one before it. The first token of a row is predicted by
-    none, so it has no label.
-    """
-    blocks: list[list[Columns]] = []
-    room: list[int] = []
-    for row in sorted(rows, key=lambda row: -len(row["input_ids"])):
-        length = len(row["input_ids"])
-        fits = [place for place, left in enumerate(room) if left >= length]
-        if fits:
-            place = min(fits, key=lambda each: (room[each], each))
-            blocks[place].append(row)
-            room[place] -= length
-        else:
-            blocks.append([row])
-            room.append(max_length - length)
-    for block in blocks:
-        yield {
-            "input_ids": [token for row in block for token in row["input_ids"]],
-            "labels": [label for row in block for label in (IGNORED, *row["labels"][1:])],
-            "position_ids": [place for row in block for place in range(len(row["input_ids"]))],
-        }
-
-
 def model(job: Any, dtype: Any) -> Any:
     """The model of the folder, with rows for tokens that are new."""
     from speechless.finetune.models import add_tokens, load_model
@@ -79,24 +54,9 @@ def model(job: Any, dtype: Any) -> Any:
 
 def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
     """Rows are cut and labelled already: the trainer pads them."""
-    import torch
     from trl import SFTConfig, SFTTrainer
 
-    class Packed:
-        """Rows with positions: (1, tokens of all) where attention goes by them, else (rows, longest)."""
-
-        def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-            fill = {"input_ids": run.tokenizer.pad_token_id or 0, "labels": IGNORED, "position_ids": 0}
-            flat = run.model.config._attn_implementation == "flash_attention_2"
-            if flat:
-                return {name: torch.tensor([[n for row in rows for n in row[name]]]) for name in fill}
-            longest = max(len(row["input_ids"]) for row in rows)
-            return {
-                name: torch.tensor([row[name] + [value] * (longest - len(row[name])) for row in rows])
-                for name, value in fill.items()
-            }
-
-    packed = "position_ids" in run.rows.column_names
+    packed = packing.POSITIONS in run.rows.column_names
     arguments = SFTConfig(
         **shared,
         max_length=None,
@@ -115,7 +75,7 @@ def trainer(run: Any, shared: Mapping[str, Any], callbacks: list[Any]) -> Any:
         args=arguments,
         train_dataset=run.rows,
         eval_dataset=run.heldout,
-        data_collator=Packed() if packed else None,
+        data_collator=packing.Collator(run.tokenizer, run.model) if packed else None,
         processing_class=run.tokenizer,
         peft_config=run.adapters,
         callbacks=callbacks,
