@@ -1,4 +1,4 @@
-"""Getting the programs: Go modules built from their published sources, Debian's container runtime unpacked beside.
+"""Getting the programs: Go modules built from their published sources, Debian's runc and CNI plugins unpacked beside.
 
 Each lands in a folder of the cache whose name carries its version and a digest of what it is built from, with a
 manifest of sha256 sums written last. A folder whose files no longer match is thrown away and made again.
@@ -96,7 +96,14 @@ class Node:
         return paths.cache() / "bin" / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
 
 
-RUNTIME = Debian("runtime", ("containerd", "runc", "containernetworking-plugins"))
+RUNTIME = Debian("runtime", ("runc", "containernetworking-plugins"))
+_CONTAINERD = "github.com/containerd/containerd/v2"
+CONTAINERD = Module(
+    "containerd",
+    versions.CONTAINERD,
+    tuple(f"{_CONTAINERD}/cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")),
+    f"-X {_CONTAINERD}/version.Version=v{versions.CONTAINERD}",
+)
 KUBERNETES = Module(
     "kubernetes",
     versions.KUBERNETES,
@@ -119,7 +126,7 @@ ADDONS = Module(
     f"-X github.com/moby/buildkit/version.Version=v{versions.BUILDKIT}",
 )
 PAUSE = Module("pause", "1", (".",))
-MODULES = (PAUSE, ADDONS, KUBERNETES)
+MODULES = (PAUSE, CONTAINERD, ADDONS, KUBERNETES)
 """What every cluster needs."""
 
 KWOK = Module("kwok", versions.KWOK, ("sigs.k8s.io/kwok/cmd/kwok",))
@@ -161,13 +168,15 @@ class Binaries:
     buildctl: Path
     buildkitd: Path
     pause: Path
+    containerd: Path
+    """A folder with containerd, its shim and ctr."""
     runtime: Path
-    """Debian's containerd, runc and CNI plugins, unpacked: a root folder with usr/bin, usr/sbin, usr/lib/cni."""
+    """Debian's runc and CNI plugins, unpacked: a root folder with usr/bin, usr/sbin, usr/lib/cni."""
 
 
 def missing() -> list[str]:
     """What `ensure` would have to build or download."""
-    wanted = [(m.name, m.folder) for m in MODULES] + [("containerd, runc and CNI plugins", RUNTIME.folder)]
+    wanted = [(m.name, m.folder) for m in MODULES] + [("runc and CNI plugins", RUNTIME.folder)]
     return [name for name, folder in wanted if not (folder / "manifest.json").exists()]
 
 
@@ -203,6 +212,7 @@ def located() -> Binaries:
         buildctl=a / "buildctl",
         buildkitd=a / "buildkitd",
         pause=PAUSE.folder / "pause",
+        containerd=CONTAINERD.folder,
         runtime=RUNTIME.folder,
     )
 

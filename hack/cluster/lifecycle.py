@@ -85,7 +85,7 @@ def _user_tools(instance: Instance, programs: binaries.Binaries) -> None:
     instance.bin.mkdir(parents=True, exist_ok=True)
     tools = {"kubectl": programs.kubernetes, "helm": programs.helm, "buildctl": programs.buildctl}
     if instance.nodes:
-        tools["ctr"] = programs.runtime / "usr/bin/ctr"
+        tools["ctr"] = programs.containerd / "ctr"
     for name, target in tools.items():
         link = instance.bin / name
         if not link.is_symlink() or link.readlink() != target:

@@ -1,4 +1,4 @@
-"""containerd with runc: Debian's build, with the CNI bridge plugin."""
+"""containerd, with Debian's runc and CNI bridge plugin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ..run import succeeds
 from . import Component
 
 UNUSED = [
-    *(f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")),
+    *(f"io.containerd.snapshotter.v1.{name}" for name in ("blockfile", "btrfs", "devmapper", "erofs", "zfs")),
+    "io.containerd.nri.v1.nri",  # plug-ins that watch containers: there are none
     "io.containerd.internal.v1.opt",  # would write under /opt
     "io.containerd.tracing.processor.v1.otlp",
 ]
@@ -20,21 +21,23 @@ PAUSE_IMAGE = "localhost/speechless/pause:1"
 def component(instance: Instance, binaries: Binaries) -> Component:
     """Its root is the instance's; its state is in the instance's own /run."""
     root, config, cni = binaries.runtime, instance.dir / "containerd.toml", instance.dir / "cni"
-    toml = f"""version = 2
+    images, runtime = 'plugins."io.containerd.cri.v1.images"', 'plugins."io.containerd.cri.v1.runtime"'
+    toml = f"""version = 3
 root = "{instance.dir}/containerd"
 state = "/run/containerd"
 disabled_plugins = {json.dumps(UNUSED)}
 [grpc]
   address = "{instance.containerd_socket}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE_IMAGE}"
+[{images}.pinned_images]
+  sandbox = "{PAUSE_IMAGE}"
+[{runtime}]
   restrict_oom_score_adj = true  # without CAP_SYS_RESOURCE runc fails with "can't get final child's PID from pipe: EOF"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{root}/usr/lib/cni"
+  [{runtime}.cni]
+    bin_dirs = ["{root}/usr/lib/cni"]
     conf_dir = "{cni}"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  [{runtime}.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+    [{runtime}.containerd.runtimes.runc.options]
       SystemdCgroup = false
       BinaryName = "{root}/usr/sbin/runc"
 """
@@ -57,8 +60,8 @@ disabled_plugins = {json.dumps(UNUSED)}
     }
     return Component(
         name="containerd",
-        argv=[f"{root}/usr/bin/containerd", "--config", str(config)],
-        env={"PATH": f"{root}/usr/bin:{root}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        argv=[f"{binaries.containerd}/containerd", "--config", str(config)],
+        env={"PATH": f"{binaries.containerd}:{root}/usr/bin:{root}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin"},
         files={config: toml, cni / "10-pods.conflist": json.dumps(network, indent=1)},
         ready=lambda: succeeds([*ctr(instance, binaries), "version"]),
         node=True,
@@ -68,7 +71,7 @@ disabled_plugins = {json.dumps(UNUSED)}
 def ctr(instance: Instance, binaries: Binaries) -> list[str]:
     """The argv prefix of containerd's client, in the namespace that the kubelet's images are in."""
     return [
-        f"{binaries.runtime}/usr/bin/ctr",
+        f"{binaries.containerd}/ctr",
         "--address",
         str(instance.containerd_socket),
         "--namespace",

@@ -113,6 +113,12 @@ def test_exit_code_0_without_a_result_is_a_failure(
             "ContainerNotCreated",
             'secret "token" not found',
         ),
+        (
+            "CreateContainerError",
+            "mounts no images",
+            "ContainerNotCreated",
+            "needs containerd 2.1 or CRI-O 1.31",
+        ),
     ],
 )
 def test_a_container_that_cannot_start_is_told(
