@@ -4,6 +4,9 @@ Every tool moves the same folder in turn, in a process of its own, several round
 our share of the fastest. The places are versitygw, the CNCF registry and a small hub over a folder of this machine, so
 disk and cores are shared by client and server: it is the ratio that counts. A tool that is not on the PATH (s5cmd, aws,
 oras) or that this Python does not have (huggingface_hub) is left out, and the table says so.
+
+`--link N` puts client and server on a link of N megabits a second: a network namespace of its own, whose loopback a
+token bucket limits (tc-tbf(8)). It needs root.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pathlib import Path
 from benchmarks.store.places import OURS, PLACES, Place, Tool
 
 GOAL = 0.9
+INSIDE = "SPEECHLESS_BENCH_LINK"
 
 
 @dataclass
@@ -44,17 +48,35 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--small", type=int, default=50, help="small files beside them" + shown)
     made.add_argument("--place", choices=sorted(PLACES), default="bucket", help="what is measured" + shown)
     made.add_argument("--rounds", type=int, default=3, help="rounds of each tool" + shown)
+    made.add_argument("--link", type=int, metavar="MBIT", help="megabits a second between client and server")
     made.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if the goal is not reached."""
-    given = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    given = parser().parse_args(words)
+    if given.link:
+        limit(given.link, words)
     if given.folder:
         given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-store-", dir=given.folder) as folder:
         return measure(Path(folder), given)
+
+
+def limit(megabits: int, words: Sequence[str]) -> None:
+    """Go on in a network namespace whose loopback carries so many megabits a second; it goes with this process."""
+    if os.environ.get(INSIDE) != str(os.getpid()):
+        # exec keeps the pid: the variable tells this process from one that only inherited it.
+        os.environ[INSIDE] = str(os.getpid())
+        again = [sys.executable, "-m", "benchmarks.store", *words]
+        os.execvp("unshare", ["unshare", "--net", *again])
+    for line in (
+        "ip link set lo up",
+        f"tc qdisc add dev lo root tbf rate {megabits}mbit burst 1mb latency 100ms",
+    ):
+        subprocess.run(line.split(), check=True)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> int:
