@@ -15,7 +15,7 @@ from speechless.openmp import settle_threads
 
 EXTRAS = {
     "train": ("accelerate", "datasets", "huggingface_hub", "peft", "torch", "transformers", "trl"),
-    "eval": ("gguf", "jinja2", "numpy", "safetensors"),
+    "eval": ("gguf", "jinja2", "markdown_it", "numpy", "safetensors"),
     "quantize": ("google", "sentencepiece", "tqdm", "yaml"),
     "serve": ("prometheus_client", "starlette", "uvicorn", "xllamacpp"),
     "operator": ("aiohttp", "kopf", "kubernetes", "orjson", "uvloop"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -19,7 +20,7 @@ from speechless.errors import StageError
 from speechless.eval.humaneval import samples as files
 from speechless.eval.humaneval.kept import GENERATION, REPORT, SAMPLES, Kept, block_size, blocks
 from speechless.eval.humaneval.problems import Problem, read_problems
-from speechless.eval.humaneval.prompts import PromptMode, completion_of, stops
+from speechless.eval.humaneval.prompts import PromptMode, sample_of, stops
 from speechless.eval.humaneval.score import check_reference, count, metrics, score, total
 from speechless.eval.humaneval.suite import generate, tokens_needed
 from speechless.eval.report import TaskOutcomes, own_versions, sha256_of
@@ -249,9 +250,9 @@ def _rows(
     rows = []
     wanted = [problem for problem in problems for _ in range(settings.n_samples)]
     for problem, answer in zip(wanted, answers, strict=True):
-        completion = completion_of(answer.text, problem, settings.mode)
-        row = {"task_id": problem.task_id, "completion": completion, "all_code": problem.prompt + completion}
-        rows.append(row | {"finish_reason": answer.finish_reason})
+        row = sample_of(answer.text, problem, settings.mode)
+        program = row.get("solution") or problem.prompt + row["completion"]
+        rows.append(row | {"all_code": program, "finish_reason": answer.finish_reason})
     return rows
 
 
@@ -277,14 +278,12 @@ def score_samples(settings: Settings) -> None:
     """Write `humaneval_samples.jsonl_results.jsonl` and `humaneval_report.json`."""
     file, problems = settings.problems()
     by_id = {problem.task_id: problem for problem in problems}
+    every = read_problems(file)
     path = settings.out / SAMPLES
-    rows = [row for row in files.read_samples(path) if row["task_id"] in by_id]
-    if not rows:
-        raise StageError(
-            FailureReason.NOTHING_SCORED,
-            f"{path}: no samples of the problems that were asked for",
-            "Generate samples for these problems first.",
-        )
+    found = files.read_samples(path)
+    refuse_foreign(found, {problem.task_id for problem in every}, path)
+    rows = [row for row in found if row["task_id"] in by_id]
+    refuse_missing(rows, problems, path)
     limits, isolation = Limits(cpu_seconds=settings.timeout), pool.probe()
     with showing() as reporter:
         reporter.enter(ProgressPhase.WORKING, f"running the data's own {len(problems)} solutions")
@@ -310,7 +309,7 @@ def score_samples(settings: Settings) -> None:
     record = ScoreRecord(
         metrics=metrics("humaneval/", per_task, settings.ks),
         tasks=len(per_task),
-        tasks_in_data=len(read_problems(file)),
+        tasks_in_data=len(every),
         outcomes=total(per_task),
         per_task=per_task,
         data_name=file.name,
@@ -324,6 +323,27 @@ def score_samples(settings: Settings) -> None:
     )
     (settings.out / REPORT).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     print(f"results: {results}\nreport:  {settings.out / REPORT}")
+
+
+def refuse_foreign(rows: Sequence[Mapping[str, Any]], known: Collection[str], path: Path) -> None:
+    """DATASET_INVALID for samples of tasks that the data do not have: they were made from other data."""
+    foreign = [row["task_id"] for row in rows if row["task_id"] not in known]
+    if foreign:
+        named = ", ".join(dict.fromkeys(foreign[:3]))
+        what = f"{path.name}: {len(foreign)} samples are of tasks that the data do not have, such as {named}"
+        raise StageError(
+            FailureReason.DATASET_INVALID, what, "score samples with the data they were made from"
+        )
+
+
+def refuse_missing(rows: Sequence[Mapping[str, Any]], problems: Sequence[Problem], path: Path) -> None:
+    """NOTHING_SCORED where a problem has no sample: a score of the others would be of another benchmark."""
+    tried = {row["task_id"] for row in rows}
+    missing = [problem.task_id for problem in problems if problem.task_id not in tried]
+    if missing:
+        what = f"{path.name}: {len(missing)} of {len(problems)} problems have no sample, first {missing[0]}"
+        hint = "generate them (--do_gen), or score a range: --start_index and --end_index"
+        raise StageError(FailureReason.NOTHING_SCORED, what, hint)
 
 
 def show(settings: Settings) -> None:

@@ -29,7 +29,11 @@ class Problem(BaseModel):
 
     def program(self, completion: str) -> str:
         """What is run: it ends normally if the completion is right."""
-        return f"{self.prompt}{completion}\n{self.test}\ncheck({self.entry_point})"
+        return self.tested(f"{self.prompt}{completion}")
+
+    def tested(self, solution: str) -> str:
+        """The same for a whole program."""
+        return f"{solution}\n{self.test}\ncheck({self.entry_point})"
 
 
 def read_problems(path: Path) -> list[Problem]:
@@ -37,7 +41,8 @@ def read_problems(path: Path) -> list[Problem]:
     file = data_file(path, ("*.jsonl", "*.jsonl.gz"))
     raw = file.read_bytes()
     try:
-        lines = (gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw).decode().split("\n")
+        text = (gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw).decode("utf-8-sig")
+        lines = text.split("\n")
     except (OSError, EOFError, UnicodeDecodeError) as broken:
         raise StageError(FailureReason.DATASET_INVALID, f"{file.name}: cannot be read: {broken}") from broken
     problems: dict[str, Problem] = {}

@@ -8,6 +8,7 @@ recorded.
 import re
 from enum import StrEnum
 
+from speechless.eval import extract
 from speechless.eval.humaneval.problems import Problem
 from speechless.generate import Message
 
@@ -25,8 +26,6 @@ _ALPACA = (
 )
 _CHATLM = "<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n"
 _LLAMA2 = "[INST] {instruction} [/INST]"
-
-_FENCE = re.compile(r"```[ \t]*(?:python|py)?[^\S\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
 class PromptMode(StrEnum):
@@ -74,17 +73,20 @@ def completion_of(answer: str, problem: Problem, mode: PromptMode) -> str:
     """
     if mode is PromptMode.RAW:
         return answer
-    code = extract_code(answer, problem.entry_point)
+    code = extract.python(answer.removeprefix("\ufeff"), problem.entry_point)
     return "\n" + code if _defines(code, problem.entry_point) else code
 
 
-def extract_code(answer: str, entry_point: str) -> str:
-    """The first code block that defines the function, else the first one, else the answer itself.
+def sample_of(answer: str, problem: Problem, mode: PromptMode) -> dict[str, str]:
+    """A row of a file of samples: `task_id` and `completion`, as openai/human-eval has them.
 
-    A block that was cut off reaches to the answer's end.
+    `solution`, evalplus's key for a whole program, stands beside them where the prompt and the completion are none:
+    imports from `__future__` have to be at the beginning.
     """
-    blocks = [match[1] for match in _FENCE.finditer(answer)]
-    return next((block for block in blocks if _defines(block, entry_point)), blocks[0] if blocks else answer)
+    completion = completion_of(answer, problem, mode)
+    row = {"task_id": problem.task_id, "completion": completion}
+    imports, rest = ("", "") if mode is PromptMode.RAW else extract.future_imports(completion)
+    return row | ({"solution": imports + problem.prompt + rest} if imports else {})
 
 
 def _instruction(problem: Problem) -> str:
@@ -92,4 +94,4 @@ def _instruction(problem: Problem) -> str:
 
 
 def _defines(code: str, entry_point: str) -> bool:
-    return re.search(rf"^def\s+{re.escape(entry_point)}\b", code, re.MULTILINE) is not None
+    return re.search(rf"^(async\s+)?def\s+{re.escape(entry_point)}\b", code, re.MULTILINE) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,28 +16,35 @@ RESULTS_SUFFIX = "_results.jsonl"
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
-    """Rows with `task_id` and `completion`; `DATASET_INVALID` names the line at fault."""
+    """Rows with `task_id` and `completion`, or evalplus's `solution`; `DATASET_INVALID` names the line at fault.
+
+    A byte order mark is none of the text.
+    """
     if not path.is_file():
         raise StageError(FailureReason.INPUT_NOT_FOUND, f"{path}: no such file", "Generate samples first.")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         if not line.strip():
             continue
+        where = f"{path.name}:{number}"
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise StageError(
-                FailureReason.DATASET_INVALID, f"{path.name}:{number}: no JSON: {problem}"
-            ) from None
-        if not isinstance(row, dict) or not all(
-            isinstance(row.get(key), str) for key in ("task_id", "completion")
-        ):
-            raise StageError(
-                FailureReason.DATASET_INVALID,
-                f"{path.name}:{number}: a sample needs the texts task_id and completion",
-            )
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as problem:
+            what = f"{where}: not UTF-8: {problem.reason} at byte {problem.start}"
+            raise StageError(FailureReason.DATASET_INVALID, what, "write the samples as UTF-8") from None
+        except (ValueError, RecursionError) as problem:
+            raise StageError(FailureReason.DATASET_INVALID, f"{where}: no JSON: {problem}") from None
+        if not isinstance(row, dict) or not isinstance(row.get("task_id"), str) or not _runs(row):
+            what = f"{where}: a sample needs the texts task_id and completion (or solution, a whole program)"
+            raise StageError(FailureReason.DATASET_INVALID, what)
         rows.append(row)
     return rows
+
+
+def _runs(row: dict[str, Any]) -> bool:
+    """Whether it says what is run."""
+    told = [row[key] for key in ("solution", "completion") if row.get(key) is not None]
+    return bool(told) and all(isinstance(text, str) for text in told)
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:

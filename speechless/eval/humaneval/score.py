@@ -61,8 +61,14 @@ def score(
             f"samples of tasks that the data do not have: {', '.join(unknown[:5])}",
             "Score samples with the problems that they were generated from.",
         )
-    programs = [problems[sample["task_id"]].program(sample["completion"]) for sample in samples]
+    programs = [program_of(sample, problems[sample["task_id"]]) for sample in samples]
     return run_all(programs, limits, isolation, workers=workers, progress=progress, stopping=stopping)
+
+
+def program_of(sample: Mapping[str, Any], problem: Problem) -> str:
+    """What is run of a sample: its `solution`, where it has one, else the prompt with its `completion`."""
+    whole = sample.get("solution")
+    return problem.program(sample["completion"]) if whole is None else problem.tested(whole)
 
 
 def count(samples: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]) -> dict[str, TaskOutcomes]:

@@ -9,7 +9,7 @@ from speechless.contract import FailureReason, Metric, Suite
 from speechless.errors import StageError
 from speechless.eval.humaneval import samples as files
 from speechless.eval.humaneval.problems import Problem, data_file, read_problems
-from speechless.eval.humaneval.prompts import PromptMode, completion_of, conversation, render, stops
+from speechless.eval.humaneval.prompts import PromptMode, conversation, render, sample_of, stops
 from speechless.eval.humaneval.score import check_reference, count, metrics, score, total
 from speechless.eval.report import CodeLimits, CodeSuite, SuiteReport, sha256_of
 from speechless.eval.sandbox.model import Isolation, Limits
@@ -81,10 +81,7 @@ def run(
         stopping=stopping,
     )
     wanted = [problem for problem in problems for _ in range(suite.samples_per_task)]
-    rows = [
-        {"task_id": problem.task_id, "completion": completion_of(answer.text, problem, mode)}
-        for problem, answer in zip(wanted, answers, strict=True)
-    ]
+    rows = [sample_of(answer.text, problem, mode) for problem, answer in zip(wanted, answers, strict=True)]
     path = out / "samples.jsonl"
     files.write_rows(path, rows)
     outcomes = score(

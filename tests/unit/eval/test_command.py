@@ -64,3 +64,57 @@ def test_mistakes_are_one_line(
     errors = capsys.readouterr().err
     assert told in errors
     assert len(errors.splitlines()) == 1
+
+
+RIGHT = {"task_id": "t/0", "completion": "    return 1"}
+SECOND = {"task_id": "t/1", "solution": "def one():\n    return 1\n"}
+
+
+def scored(folder: Path, content: bytes) -> int:
+    (folder / "humaneval_samples.jsonl").write_bytes(content)
+    return main(
+        [
+            "humaneval",
+            "--model",
+            "x/model",
+            "--data",
+            "tasks.jsonl",
+            "--do_eval",
+            "--show_results",
+            "--k",
+            "1",
+        ]
+    )
+
+
+def lines(*rows: dict[str, str]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+def test_whole_programs_and_a_byte_order_mark_are_taken(
+    folder: Path, capsys: pytest.CaptureFixture[str], before: bytes
+) -> None:
+    assert scored(folder, before + lines(RIGHT, SECOND)) == 0
+    assert "humaneval/pass@1         1.0000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (lines(RIGHT), "1 of 2 problems have no sample, first t/1"),
+        (lines(), "2 of 2 problems have no sample, first t/0"),
+        (lines(RIGHT, SECOND, RIGHT | {"task_id": "t/9"}), "1 samples are of tasks that the data do not have, such"),
+        (b'{"task_id": "t/0", "completion": "caf\xe9"}\n', "humaneval_samples.jsonl:1: not UTF-8"),
+        (b"[" * 200_000 + b"\n", "humaneval_samples.jsonl:1: no JSON"),
+        (lines({"task_id": "t/0"}), "humaneval_samples.jsonl:1: a sample needs the texts task_id and completion"),
+    ],
+)  # fmt: skip
+def test_samples_that_would_give_the_score_of_another_benchmark_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], content: bytes, told: str
+) -> None:
+    assert scored(folder, content) == 1
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert "pass@1" not in captured.out
