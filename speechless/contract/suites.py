@@ -1,7 +1,8 @@
 """The kinds of suites that an evaluation can run: a table, and what follows from it.
 
-A new kind is a row here, its options in `evaluate.SuiteOptions`, and a module of speechless/eval. The
-CustomResourceDefinition, its rules and both ceilings of code execution are made from the row.
+A new kind is a row here, its options in `evaluate.SuiteOptions`, and a row with its module in
+`speechless/eval/suites.py`. The CustomResourceDefinition, its rules and both ceilings of code execution are made from
+the row.
 """
 
 from __future__ import annotations

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
-from speechless.contract import Metric, Suite
+from speechless.contract import Metric, Suite, SuiteType
 from speechless.eval.humaneval.problems import data_file
-from speechless.eval.report import PerplexitySuite, SuiteReport, sha256_of
+from speechless.eval.report import Detail as Base
+from speechless.eval.report import SuiteReport, sha256_of
+from speechless.eval.suites import Running
 from speechless.generate.perplexity import measure
 
 STEPS = 100
 """The suite's share of the evaluation's steps: how many windows there are is known only when it runs."""
 
 
-def run(
-    suite: Suite,
-    data: Path,
-    model: Path,
-    *,
-    progress: Callable[[int, tuple[Metric, ...]], None],
-    stopping: Callable[[], bool],
-) -> SuiteReport:
-    """Run one suite; `progress` gets steps of STEPS and the metrics so far."""
-    file = data_file(data, ("*.txt",))
+class Detail(Base):
+    """What was measured."""
+
+    kind: Literal["perplexity"] = "perplexity"
+    type: str = SuiteType.PERPLEXITY
+    tokens: int
+    """Scored ones."""
+    context: int
+    windows: int
+
+
+def load(_suite: Suite, data: Path) -> Path:
+    """The text file."""
+    return data_file(data, ("*.txt",))
+
+
+def steps(_suite: Suite, _file: Path) -> int:
+    """STEPS."""
+    return STEPS
+
+
+def context(_suite: Suite, _file: Path) -> None:
+    """It loads the model in a way of its own."""
+    return
+
+
+def run(suite: Suite, file: Path, how: Running) -> SuiteReport:
+    """Measure it over the text."""
     found = measure(
-        model,
+        how.model,
         file,
         most=suite.limit,
-        progress=lambda done, total: progress(done * STEPS // total, ()),
-        stopping=stopping,
+        progress=lambda done, total: how.progress(done * STEPS // total, ()),
+        stopping=how.stopping,
     )
     scores = (
         Metric(name=f"{suite.name}/perplexity", value=found.value),
@@ -37,12 +57,12 @@ def run(
         Metric(name=f"{suite.name}/tokens", value=found.tokens),
         Metric(name=f"{suite.name}/errors", value=0),
     )
-    progress(STEPS, scores)
+    how.progress(STEPS, scores)
     return SuiteReport(
         name=suite.name,
         data_name=file.name,
         data_sha256=sha256_of(file),
         generator="perplexity",
         metrics=scores,
-        detail=PerplexitySuite(tokens=found.tokens, context=found.context, windows=found.windows),
+        detail=Detail(tokens=found.tokens, context=found.context, windows=found.windows),
     )

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import platform
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
 
 from speechless import __version__
 from speechless.contract import Metric, SuiteType
+from speechless.eval.suites import detail_of
 from speechless.generate import ModelKind
 
 
@@ -21,6 +22,15 @@ class ReportModel(BaseModel):
     """The base of the report's parts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Detail(ReportModel):
+    """The base of what each kind of suite has to tell beside its metrics."""
+
+    kind: str
+    """The form of it; several kinds of suites may share one."""
+    type: str
+    """The kind of suite."""
 
 
 class TaskOutcomes(ReportModel):
@@ -44,11 +54,11 @@ class CodeLimits(ReportModel):
     memory_bytes: int
 
 
-class CodeSuite(ReportModel):
+class CodeSuite(Detail):
     """A suite whose samples are programs, run against tests."""
 
     kind: Literal["code"] = "code"
-    type: SuiteType = SuiteType.HUMANEVAL
+    type: str = SuiteType.HUMANEVAL
     prompt_mode: str
     stop: tuple[str, ...]
     samples_per_task: int
@@ -71,17 +81,6 @@ class CodeSuite(ReportModel):
     """The data's own solutions that were run first; all of them passed."""
 
 
-class PerplexitySuite(ReportModel):
-    """A suite that measures likelihood."""
-
-    kind: Literal["perplexity"] = "perplexity"
-    type: SuiteType = SuiteType.PERPLEXITY
-    tokens: int
-    """Scored ones."""
-    context: int
-    windows: int
-
-
 class SuiteReport(ReportModel):
     """One suite."""
 
@@ -92,7 +91,12 @@ class SuiteReport(ReportModel):
     generator: str
     """The back end."""
     metrics: tuple[Metric, ...]
-    detail: CodeSuite | PerplexitySuite = Field(discriminator="kind")
+    detail: SerializeAsAny[Detail]
+
+    @field_validator("detail", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return detail_of(value) if isinstance(value, dict) else value
 
 
 class Report(ReportModel):

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from speechless.contract import FailureReason, Metric, Suite, SuiteType
+from speechless.contract import FailureReason, Metric, Suite
 from speechless.contract import suites as kinds
 from speechless.errors import StageError
-from speechless.eval import perplexity
-from speechless.eval.humaneval import suite as humaneval
 from speechless.eval.report import Report, SuiteReport, own_versions
-from speechless.eval.sandbox import pool
-from speechless.generate import find_model, open_generator
+from speechless.eval.suites import Module, Running, module_of
+from speechless.generate import Generator, find_model, open_generator
 
-CODE, TEXT = SuiteType.HUMANEVAL, SuiteType.PERPLEXITY
+
+class _Job(NamedTuple):
+    """A suite that is about to run."""
+
+    suite: Suite
+    module: Module
+    loaded: Any
+    steps: int
+    context: int | None
+
+    @classmethod
+    def of(cls, suite: Suite, data: Path) -> _Job:
+        """With its data read."""
+        module = module_of(suite.type)
+        assert module is not None
+        loaded = module.load(suite, data)
+        return cls(suite, module, loaded, module.steps(suite, loaded), module.context(suite, loaded))
 
 
 def evaluate(
@@ -35,40 +50,25 @@ def evaluate(
     """
     _check(suites, data, allow_code_execution)
     files = find_model(model)
-    code = [suite for suite in suites if suite.type == CODE]
-    loaded = {suite.name: humaneval.load(suite, data[suite.name])[1] for suite in code}
-    sizes = {
-        suite.name: 2 * len(loaded[suite.name]) * suite.samples_per_task
-        if suite.name in loaded
-        else perplexity.STEPS
-        for suite in suites
-    }
-    steps = _Steps(sum(sizes.values()), progress)
+    jobs = [_Job.of(suite, data[suite.name]) for suite in suites]
+    steps = _Steps(sum(job.steps for job in jobs), progress)
     reports: dict[str, SuiteReport] = {}
     versions = own_versions()
-    if code:
-        isolation = pool.probe()
-        context = max(humaneval.tokens_needed(loaded[suite.name], suite.max_tokens) for suite in code)
-        with open_generator(model, context_length=context) as generator:
+
+    def run(job: _Job, generator: Generator | None) -> None:
+        how = Running(model, generator, out / job.suite.name, steps.follow, stopping)
+        reports[job.suite.name] = job.module.run(job.suite, job.loaded, how)
+        steps.advance(job.steps)
+
+    contexts = [job.context for job in jobs if job.context is not None]
+    if contexts:
+        with open_generator(model, context_length=max(contexts)) as generator:
             versions |= generator.versions
-            for suite in code:
-                reports[suite.name] = humaneval.run(
-                    suite,
-                    data[suite.name],
-                    out / suite.name,
-                    generator,
-                    isolation,
-                    progress=steps.follow,
-                    stopping=stopping,
-                )
-                steps.advance(sizes[suite.name])
-    # After the code suites: the model is loaded anew, and there may be room for one only.
-    for suite in suites:
-        if suite.name not in reports:
-            reports[suite.name] = perplexity.run(
-                suite, data[suite.name], model, progress=steps.follow, stopping=stopping
-            )
-            steps.advance(sizes[suite.name])
+            for job in (job for job in jobs if job.context is not None):
+                run(job, generator)
+    # After the others: these load the model in their own way, and there may be room for one only.
+    for job in (job for job in jobs if job.context is None):
+        run(job, None)
     ordered = tuple(reports[suite.name] for suite in suites)
     out.mkdir(parents=True, exist_ok=True)
     Report(model_kind=files.kind, suites=ordered, versions=dict(sorted(versions.items()))).write(
@@ -88,7 +88,7 @@ def _check(suites: Sequence[Suite], data: Mapping[str, Path], allow_code_executi
     for suite in suites:
         if suite.name not in data:
             raise StageError(FailureReason.INVALID_SPEC, f"suites.{suite.name}: no data were given")
-        if suite.type not in (CODE, TEXT):
+        if module_of(suite.type) is None:
             raise StageError(
                 FailureReason.INVALID_SPEC, f"suites.{suite.name}: this version does not run {suite.type}"
             )

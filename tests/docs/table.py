@@ -164,8 +164,8 @@ ROWS = (
     Row(r"\.venv/bin/pytest tests/unit", Step("unit")),
     Row(r"python -m speechless\.stage evaluate --spec spec\.json .*", Cannot("the suite is an example")),
     Row(
-        r"python: (\( SuiteKind|class ExactMatchSuite|STEPS = 100|MODEL_SUITES = ).*",
-        Cannot("an example, of which the page says where it was tried"),
+        r"python: (\( SuiteKind|from typing import Literal .*class Detail).*",
+        Ran("tests/unit/eval/test_extending.py::test_the_suite_of_the_page_runs_and_its_report_is_read"),
     ),
     # What a test looks like.
     Row(r"python: def test_.*", Cannot("an example: it compiles")),

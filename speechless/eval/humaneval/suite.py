@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from speechless.contract import FailureReason, Metric, Suite
 from speechless.errors import StageError
@@ -12,18 +13,43 @@ from speechless.eval.humaneval.problems import Problem, data_file, read_problems
 from speechless.eval.humaneval.prompts import PromptMode, conversation, render, sample_of, stops
 from speechless.eval.humaneval.score import check_reference, count, metrics, score, total
 from speechless.eval.report import CodeLimits, CodeSuite, SuiteReport, sha256_of
-from speechless.eval.sandbox.model import Isolation, Limits
+from speechless.eval.sandbox import pool
+from speechless.eval.sandbox.model import Limits
+from speechless.eval.suites import Running
 from speechless.generate import Completion, Generator, Sampling
 
 TEMPLATE_TOKENS = 1024
 """Room for what a chat template or an instruction puts around a problem."""
 
 
-def load(suite: Suite, data: Path) -> tuple[Path, list[Problem], int]:
-    """The data file, the problems that the suite takes, and how many there are in the file."""
+Detail = CodeSuite
+
+
+class Loaded(NamedTuple):
+    """The data of a suite."""
+
+    file: Path
+    problems: list[Problem]
+    """Those that the suite takes."""
+    in_data: int
+    """How many there are in the file."""
+
+
+def load(suite: Suite, data: Path) -> Loaded:
+    """Read the problems. StageError(DATASET_INVALID) names the line at fault."""
     file = data_file(data, ("*.jsonl", "*.jsonl.gz"))
     problems = read_problems(file)
-    return file, problems[: suite.limit], len(problems)
+    return Loaded(file, problems[: suite.limit], len(problems))
+
+
+def steps(suite: Suite, loaded: Loaded) -> int:
+    """A sample that is generated is one, and one that is scored."""
+    return 2 * len(loaded.problems) * suite.samples_per_task
+
+
+def context(suite: Suite, loaded: Loaded) -> int:
+    """Room for every prompt with its completion."""
+    return tokens_needed(loaded.problems, suite.max_tokens)
 
 
 def tokens_needed(problems: Sequence[Problem], max_tokens: int) -> int:
@@ -53,19 +79,11 @@ def generate(
     )
 
 
-def run(
-    suite: Suite,
-    data: Path,
-    out: Path,
-    generator: Generator,
-    isolation: Isolation,
-    *,
-    progress: Callable[[int, tuple[Metric, ...]], None],
-    stopping: Callable[[], bool],
-) -> SuiteReport:
-    """Run one suite; `progress` gets steps (a sample generated or scored is one) and the metrics so far."""
-    file, problems, in_data = load(suite, data)
-    limits = Limits(cpu_seconds=suite.timeout_seconds)
+def run(suite: Suite, loaded: Loaded, how: Running) -> SuiteReport:
+    """Generate, write the samples, score, write the results."""
+    generator, problems = how.generator, loaded.problems
+    assert generator is not None
+    isolation, limits = pool.probe(), Limits(cpu_seconds=suite.timeout_seconds)
     reference = check_reference(problems, limits, isolation)
     mode = PromptMode.RAW
     sampling = Sampling(
@@ -77,20 +95,20 @@ def run(
         mode,
         sampling,
         suite.samples_per_task,
-        progress=lambda done: progress(done, ()),
-        stopping=stopping,
+        progress=lambda done: how.progress(done, ()),
+        stopping=how.stopping,
     )
     wanted = [problem for problem in problems for _ in range(suite.samples_per_task)]
     rows = [sample_of(answer.text, problem, mode) for problem, answer in zip(wanted, answers, strict=True)]
-    path = out / "samples.jsonl"
+    path = how.out / "samples.jsonl"
     files.write_rows(path, rows)
     outcomes = score(
         rows,
         {problem.task_id: problem for problem in problems},
         limits,
         isolation,
-        progress=lambda done: progress(len(rows) + done, ()),
-        stopping=stopping,
+        progress=lambda done: how.progress(len(rows) + done, ()),
+        stopping=how.stopping,
     )
     files.write_results(path, rows, outcomes)
     per_task = count(rows, outcomes)
@@ -103,11 +121,11 @@ def run(
         )
     scores = metrics(f"{suite.name}/", per_task, suite.k)
     scores = (*scores, Metric(name=f"{suite.name}/errors", value=empty))
-    progress(2 * len(rows), scores)
+    how.progress(2 * len(rows), scores)
     return SuiteReport(
         name=suite.name,
-        data_name=file.name,
-        data_sha256=sha256_of(file),
+        data_name=loaded.file.name,
+        data_sha256=sha256_of(loaded.file),
         generator=generator.name,
         metrics=scores,
         detail=CodeSuite(
@@ -118,7 +136,7 @@ def run(
             max_tokens=suite.max_tokens,
             seed=suite.seed,
             tasks=len(problems),
-            tasks_in_data=in_data,
+            tasks_in_data=loaded.in_data,
             samples=len(rows),
             limits=CodeLimits(
                 cpu_seconds=limits.cpu_seconds,
