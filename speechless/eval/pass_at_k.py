@@ -13,8 +13,14 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     return 1.0 - prod(1.0 - k / i for i in range(samples - passed + 1, samples + 1))
 
 
-def mean_pass_at_k(counts: Sequence[tuple[int, int]], k: int) -> float | None:
-    """The mean over tasks, each (samples, passed); None where a task has fewer than k samples: no number is better."""
+def of_tasks(counts: Sequence[tuple[int, int]], k: int) -> list[float] | None:
+    """pass@k of each task, by its (samples, passed); None where one has fewer than k samples: no number is better."""
     if not counts or any(samples < k for samples, _ in counts):
         return None
-    return sum(pass_at_k(samples, passed, k) for samples, passed in counts) / len(counts)
+    return [pass_at_k(samples, passed, k) for samples, passed in counts]
+
+
+def mean_pass_at_k(counts: Sequence[tuple[int, int]], k: int) -> float | None:
+    """The mean of `of_tasks`; None as there."""
+    found = of_tasks(counts, k)
+    return None if found is None else sum(found) / len(found)

@@ -91,6 +91,8 @@ class SuiteReport(ReportModel):
     generator: str
     """The back end."""
     metrics: tuple[Metric, ...]
+    intervals: dict[str, tuple[float, float]] = {}
+    """The 95 % interval of a score, by the metric's name."""
     detail: SerializeAsAny[Detail]
 
     @field_validator("detail", mode="before")

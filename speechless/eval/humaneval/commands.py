@@ -21,7 +21,7 @@ from speechless.eval.humaneval import samples as files
 from speechless.eval.humaneval.kept import GENERATION, REPORT, SAMPLES, Kept, block_size, blocks
 from speechless.eval.humaneval.problems import Problem, read_problems
 from speechless.eval.humaneval.prompts import PromptMode, sample_of, stops
-from speechless.eval.humaneval.score import check_reference, count, metrics, score, total
+from speechless.eval.humaneval.score import check_reference, count, intervals, metrics, score, total
 from speechless.eval.humaneval.suite import generate, tokens_needed
 from speechless.eval.report import TaskOutcomes, own_versions, sha256_of
 from speechless.eval.sandbox import pool
@@ -148,6 +148,8 @@ class ScoreRecord(Document):
 
     metrics: tuple[Metric, ...]
     """pass@k for each k, the number of samples, and of those that timed out."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """The 95 % interval of each pass@k: Wilson's where every problem passed or failed, else a bootstrap's."""
     tasks: int
     """Problems that were scored."""
     tasks_in_data: int
@@ -308,6 +310,7 @@ def score_samples(settings: Settings) -> None:
     generation = settings.out / GENERATION
     record = ScoreRecord(
         metrics=metrics("humaneval/", per_task, settings.ks),
+        intervals=intervals("humaneval/", per_task, settings.ks),
         tasks=len(per_task),
         tasks_in_data=len(every),
         outcomes=total(per_task),
@@ -350,7 +353,11 @@ def show(settings: Settings) -> None:
     """Print the report's numbers."""
     record = read_report(settings)
     for metric in record.metrics:
-        print(f"{metric.name:<24} {metric.value:.4f}")
+        sure = record.intervals.get(metric.name)
+        print(
+            f"{metric.name:<24} {metric.value:.4f}"
+            + (f"  (95 %: {sure[0]:.4f} to {sure[1]:.4f})" if sure else "")
+        )
     print(f"{'tasks':<24} {record.tasks} of {record.tasks_in_data}")
 
 

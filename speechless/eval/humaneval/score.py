@@ -8,8 +8,9 @@ from typing import Any
 
 from speechless.contract import FailureReason, Metric
 from speechless.errors import StageError
+from speechless.eval import interval
 from speechless.eval.humaneval.problems import Problem
-from speechless.eval.pass_at_k import mean_pass_at_k
+from speechless.eval.pass_at_k import mean_pass_at_k, of_tasks
 from speechless.eval.report import TaskOutcomes
 from speechless.eval.sandbox.model import Isolation, Limits, Outcome
 from speechless.eval.sandbox.pool import run_all
@@ -96,3 +97,12 @@ def metrics(prefix: str, per_task: Mapping[str, TaskOutcomes], ks: Sequence[int]
     everything = total(per_task)
     scores |= {"samples": everything.samples, "timeouts": everything.timed_out}
     return tuple(Metric(name=f"{prefix}{name}", value=value) for name, value in scores.items())
+
+
+def intervals(
+    prefix: str, per_task: Mapping[str, TaskOutcomes], ks: Sequence[int]
+) -> dict[str, tuple[float, float]]:
+    """How sure each `<prefix>pass@k` is: its 95 % interval (`interval.of_mean`)."""
+    counts = [(task.samples, task.passed) for task in per_task.values()]
+    values = {k: found for k in ks if (found := of_tasks(counts, k)) is not None}
+    return {f"{prefix}pass@{k}": interval.of_mean(found) for k, found in values.items()}

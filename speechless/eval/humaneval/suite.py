@@ -11,7 +11,7 @@ from speechless.errors import StageError
 from speechless.eval.humaneval import samples as files
 from speechless.eval.humaneval.problems import Problem, data_file, read_problems
 from speechless.eval.humaneval.prompts import PromptMode, conversation, render, sample_of, stops
-from speechless.eval.humaneval.score import check_reference, count, metrics, score, total
+from speechless.eval.humaneval.score import check_reference, count, intervals, metrics, score, total
 from speechless.eval.report import CodeLimits, CodeSuite, SuiteReport, sha256_of
 from speechless.eval.sandbox import pool
 from speechless.eval.sandbox.model import Limits
@@ -128,6 +128,7 @@ def run(suite: Suite, loaded: Loaded, how: Running) -> SuiteReport:
         data_sha256=sha256_of(loaded.file),
         generator=generator.name,
         metrics=scores,
+        intervals=intervals(f"{suite.name}/", per_task, suite.k),
         detail=CodeSuite(
             prompt_mode=mode.value,
             stop=sampling.stop,

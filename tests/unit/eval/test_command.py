@@ -36,8 +36,8 @@ def test_samples_of_a_range_are_scored_and_shown(folder: Path, capsys: pytest.Ca
     words = ["humaneval", "--model", "x/model/", "--data", "tasks.jsonl", "--end_index", "1"]
     assert main([*words, "--do_eval", "--show_result", "--k", "1,2,100"]) == 0
     shown = capsys.readouterr().out
-    assert "humaneval/pass@1         0.5000" in shown
-    assert "humaneval/pass@2         1.0000" in shown
+    assert "humaneval/pass@1         0.5000  (95 %: 0.0546 to 0.9454)" in shown
+    assert "humaneval/pass@2         1.0000  (95 %: 0.2065 to 1.0000)" in shown
     assert "pass@100" not in shown
     assert "1 of 2" in shown
     results = (folder / "humaneval_samples.jsonl_results.jsonl").read_text().splitlines()
