@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if the goal is not reached."""
     words = list(sys.argv[1:] if argv is None else argv)
     given = parser().parse_args(words)
-    if given.link:
+    if given.link is not None:
+        if given.link < 1:
+            parser().error(f"--link {given.link}: at least 1 megabit a second")
         limit(given.link, words)
     if given.folder:
         given.folder.mkdir(parents=True, exist_ok=True)

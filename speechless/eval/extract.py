@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 PYTHON = frozenset({"python", "python3", "py", "py3", "python2", "ipython"})
@@ -27,38 +26,34 @@ def blocks(answer: str) -> list[Block]:
     """
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").parse(answer)
+    reader = MarkdownIt("commonmark")
+    reader.core.ruler.enableOnly(
+        ["normalize", "block"]
+    )  # links and emphasis within lines are nobody's business
+    tokens = reader.parse(answer)
     return [Block(_language(token.info), token.content) for token in tokens if token.type == "fence"]
 
 
-def code(answer: str, languages: Collection[str], answers: Callable[[str], bool]) -> str:
-    """The program in an answer: its blocks of these languages (or of none) as far as the first that `answers`.
+def python(answer: str, entry_point: str) -> str:
+    """The Python in an answer: the first block that defines a function, with the helpers that stand in other blocks.
 
-    Helpers that stand in blocks of their own before it belong to it. Where no such block answers, it is the first block
-    of any name that does; else the first of these languages; else the answer itself.
+    Another block counts where it only imports and defines, and not the function again: a usage example or a second
+    attempt does not. Where no block of Python defines it, it is the first block of any name that does; else the first
+    of Python; else the answer itself.
     """
     found = blocks(answer)
-    wanted = [block.text for block in found if not block.language or block.language in languages]
-    place = next((place for place, text in enumerate(wanted) if answers(text)), None)
-    if place is not None:
-        return "\n".join(text.rstrip("\n") for text in wanted[: place + 1])
-    others = (block.text for block in found if answers(block.text))
-    return next(others, wanted[0] if wanted else answer).rstrip("\n")
-
-
-def python(answer: str, entry_point: str) -> str:
-    """The Python in an answer that defines a function, with the helpers that stand in other blocks.
-
-    Blocks behind the function's own count where they only import and define, and not the function again: a usage
-    example or a second attempt does not. Of blocks before it the same holds.
-    """
-    defines = re.compile(rf"^(async\s+)?def\s+{re.escape(entry_point)}\b", re.MULTILINE)
-    found = [block.text for block in blocks(answer) if not block.language or block.language in PYTHON]
-    main = next((place for place, text in enumerate(found) if defines.search(text)), None)
+    mine = [block.text for block in found if not block.language or block.language in PYTHON]
+    main = next((place for place, text in enumerate(mine) if defines(text, entry_point)), None)
     if main is None:
-        return code(answer, PYTHON, lambda text: defines.search(text) is not None)
-    helps = (text for place, text in enumerate(found) if place == main or _only_defines(text, entry_point))
+        others = (block.text for block in found if defines(block.text, entry_point))
+        return next(others, mine[0] if mine else answer).rstrip("\n")
+    helps = (text for place, text in enumerate(mine) if place == main or _only_defines(text, entry_point))
     return "\n".join(text.rstrip("\n") for text in helps)
+
+
+def defines(source: str, entry_point: str) -> bool:
+    """Whether a function of this name begins at the beginning of a line."""
+    return re.search(rf"^(async\s+)?def\s+{re.escape(entry_point)}\b", source, re.MULTILINE) is not None
 
 
 def future_imports(source: str) -> tuple[str, str]:

@@ -82,18 +82,22 @@ _DRAWS = ("temperature", "top_p")
 """Flags that have a meaning with --do_sample alone."""
 
 
+_OF_MODE = {
+    "train": (*(_TRAIN.keys() - {"model_name_or_path"}), *_SWITCHES, "training_method", "adaptation_method"),
+    "merge_lora": ("lora_model_path", "merged_model_path"),
+    "inference": (*_INFERENCE, "do_sample"),
+}
+"""Flags that have a meaning in one mode alone."""
+
+
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog=PROG, description="LightLLM's command line: train (sft), merge_lora and inference.")
     parser.add_argument(
         "--mode", required=True, choices=("train", "merge_lora", "inference"), help="what to do"
     )
-    parser.add_argument(
-        "--training_method", choices=("sft", "ppo", "grpo"), default="sft", help="how to train"
-    )
-    parser.add_argument(
-        "--adaptation_method", choices=("lora", "full"), default="lora", help="what is trained"
-    )
+    parser.add_argument("--training_method", choices=("sft", "ppo", "grpo"), help="train: how (default: sft)")
+    parser.add_argument("--adaptation_method", choices=("lora", "full"), help="train: what (default: lora)")
     for name, flag in _TRAIN.items():
         told = f"--{flag.becomes} of the trainer" if flag.becomes else f"refused: {flag.refused}"
         parser.add_argument(f"--{name}", help=told + (f" (default: {flag.default})" if flag.default else ""))
@@ -125,6 +129,10 @@ def translate(argv: Sequence[str]) -> tuple[list[str], Callable[[Sequence[str]],
 
     parser = build_parser()
     given = parser.parse(argv)
+    for mode, names in _OF_MODE.items():
+        for name in names:
+            if mode != given.mode and getattr(given, name) not in (None, False):
+                parser.error(f"--{name} goes with --mode {mode}: leave it out")
     needed = {"train": "train_file", "merge_lora": "lora_model_path", "inference": "prompt"}[given.mode]
     for name in ("model_name_or_path", needed):
         if getattr(given, name) is None:
@@ -160,7 +168,7 @@ def _inference(parser: Parser, given: Namespace) -> list[str]:
 
 
 def _train(parser: Parser, given: Namespace) -> list[str]:
-    if given.training_method != "sft":
+    if given.training_method not in (None, "sft"):
         parser.error(f"--training_method {given.training_method}: {given.training_method.upper()} {_RL}")
     full = given.adaptation_method == "full"
     words = ["--full_finetune"] if full else []

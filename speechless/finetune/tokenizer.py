@@ -45,6 +45,7 @@ def settled(wanted: Tokenizer, rows: Collection[PromptType | None]) -> Words:
     """
     named = wanted.prompt_type
     if named is None and wanted.chat_template is None:
+        rows = {None if one is PromptType.CHAT_TEMPLATE else one for one in rows}
         if len(rows) > 1:
             words = ", ".join(sorted(one.value if one else "none" for one in rows))
             log.warning(
@@ -54,7 +55,7 @@ def settled(wanted: Tokenizer, rows: Collection[PromptType | None]) -> Words:
             )
             return Words(wanted, by_row=True)
         (named,) = rows or (None,)
-        if named not in (None, PromptType.CHAT_TEMPLATE):
+        if named is not None:
             log.info("all rows name the prompt type %s: the result's chat template is that one", named)
     named = None if named is PromptType.CHAT_TEMPLATE else named
     return Words(wanted.model_copy(update={"prompt_type": named}), by_row=False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from speechless.arguments import Parser, number, whole
 from speechless.contract import FailureReason
@@ -18,13 +16,14 @@ from speechless.generate.files import NEEDS, find_model
 from speechless.models import read_info
 from speechless.output import Document, results
 from speechless.store import models
+from speechless.store.words import Here
 
 
 class Answer(Document):
     """What the command prints."""
 
     model: str
-    """As it was named."""
+    """Its path, or the name or URI that others find it by."""
     backend: str
     """What generated: hf (Transformers) or llama-server."""
     text: str
@@ -58,7 +57,12 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--temperature", type=number(0, 2), default=0.0, help="0: the likeliest tokens, always"
     )
-    parser.add_argument("--top_p", type=number(0, 1, above=True), default=1.0, help="nucleus sampling")
+    parser.add_argument(
+        "--top_p",
+        type=number(0, 1, above=True),
+        default=1.0,
+        help="nucleus sampling; without effect at temperature 0",
+    )
     parser.add_argument(
         "--seed", type=whole(0), default=42, help="of the draws; without effect at temperature 0"
     )
@@ -87,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with results(given.output) as out:
             place = models.existing_model(given.model)
-            answer = generate(place.path, prompt, sampling, system=given.system, raw=given.raw)
-            answer = answer.model_copy(update={"model": str(given.model)})
+            answer = generate(place, prompt, sampling, system=given.system, raw=given.raw)
             out.show(answer, answer.text)
             return 0
     except StageError as problem:
@@ -97,25 +100,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def generate(
-    model: Path, prompt: str, sampling: Sampling, *, system: str | None = None, raw: bool = False
-) -> Answer:
+def generate(place: Here, prompt: str, sampling: Sampling, *, system: str | None, raw: bool) -> Answer:
     """What a model says to a prompt.
 
     StageError(MODEL_INVALID) for a system text where the model has no chat template, and as of `open_generator`.
     """
-    files = find_model(model)
+    files = find_model(place.path)
     info = read_info(files.path, NEEDS[files.kind][0])
     chats = not raw and bool(info and info.chat_template)
     if system is not None and not chats:
-        what = f"{model}: the model has no chat template, so there is no place for a system text"
+        what = f"{place.said}: the model has no chat template, so there is no place for a system text"
         raise StageError(FailureReason.MODEL_INVALID, what, "write it into the prompt")
     asked: list[Message] = [{"role": "system", "content": system}] if system is not None else []
     asked.append({"role": "user", "content": prompt})
-    with open_generator(model) as generator:
+    with open_generator(place.path) as generator:
         (made,) = generator.chat([asked], sampling) if chats else generator.complete([prompt], sampling)
         return Answer(
-            model=str(model),
+            model=place.said,
             backend=generator.name,
             text=made.text,
             finish_reason=made.finish_reason,
@@ -135,5 +136,4 @@ def _standard_input(parser: Parser) -> str:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     run("generate", main)

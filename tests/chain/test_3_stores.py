@@ -237,7 +237,7 @@ def image(cluster: Cluster, quantized: Path, tmp_path: Path) -> str:
 
 
 def test_a_model_in_an_image_is_mounted_and_served(image: str, make: Make, kube: Kube) -> None:
-    """The node mounts the image: nothing of it is copied into the pod, and nothing can be written to it."""
+    """The node mounts the image, and the service reads its model there."""
     make("InferenceService", "coder", "of-image", model={"uri": f"image://{image}/models"}, gate=None)
     await_served(kube, "of-image")
     (pod,) = kube.list("Pod", NAMESPACE, labels="speechless.dev/name=of-image,speechless.dev/revision")

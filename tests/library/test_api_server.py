@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,12 +41,12 @@ class Server:
 @pytest.fixture(scope="module")
 def start(
     model: Path, f16: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Server]]:
+) -> Iterator[Callable[..., Server]]:
     """Start a server and wait until it answers; all are ended at the end."""
     running: list[subprocess.Popen[bytes]] = []
     folder = tmp_path_factory.mktemp("api")
 
-    def go(kind: str) -> Server:
+    def go(kind: str, folder_of_model: Path = model) -> Server:
         environment = {**os.environ, "SPEECHLESS_API_KEY": KEY, "PYTHONPATH": os.pathsep.join(sys.path)}
         if kind == "llama-server":
             needs_llama_server()
@@ -54,7 +55,7 @@ def start(
             environment |= {"SPEECHLESS_LLAMA_BIN": "", "PATH": str(folder)}
         port = free_port()
         argv = [sys.executable, "-m", "speechless.api.server", "start", "--model_name", "tiny"]
-        argv += ["--model", str(model if kind == "transformers" else f16)]
+        argv += ["--model", str(folder_of_model if kind == "transformers" else f16)]
         argv += ["--backbone", "transformers" if kind == "transformers" else "llamacpp"]
         argv += ["--host", "127.0.0.1", "--port", str(port), "--parallel", "2"]
         argv += ["--drain_seconds", "600"]  # on a busy machine an answer takes longer than the default waits
@@ -225,6 +226,17 @@ def test_metrics_count_tokens(server: Server) -> None:
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert status == 200
     assert float(values[name]) >= 3
+
+
+def test_what_a_chat_template_refuses_is_the_clients_mistake_in_its_words(
+    model: Path, tmp_path: Path, start: Callable[..., Server]
+) -> None:
+    shutil.copytree(model, tmp_path / "own")
+    (tmp_path / "own" / "chat_template.jinja").write_text("{{ raise_exception('roles must alternate') }}")
+    server = start("transformers", tmp_path / "own")
+    with pytest.raises(openai.BadRequestError, match="roles must alternate") as refused:
+        server.client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "a"}])
+    assert refused.value.param == "messages"
 
 
 @pytest.mark.parametrize("kind", ["transformers", "llama-server", "wheel"])

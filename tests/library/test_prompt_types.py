@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from speechless.data import Conversation, Message, Role, prompt_types
 from speechless.data.render import Renderer, turn_ends
 from speechless.data.tokenizer import load_tokenizer
 from speechless.errors import StageError
+from speechless.eval.humaneval.problems import Problem
+from speechless.eval.humaneval.prompts import PromptMode, conversation, render
 from speechless.finetune.finetune import main
 from speechless.finetune.tokenizer import prepare, settled
 from speechless.generate.llamacpp.server import free_port
@@ -24,6 +25,7 @@ from speechless.generate.llamacpp.tools import find_server, stop_process
 from tests.library.chat_fixtures import EOS, learned, talk, tokenizer
 from tests.library.needs import needs_llama_server
 from tests.library.training import write
+from tests.support.wait import wait_for
 
 pytest_plugins = ("tests.library.model_fixtures",)
 NAMED = [name for name in PromptType if name is not PromptType.CHAT_TEMPLATE]
@@ -100,6 +102,18 @@ def test_a_question_is_open_for_the_answer_that_was_learned(name: PromptType) ->
     assert TEXTS[name][len(asked) :].lstrip().startswith("return 1")
 
 
+@pytest.mark.parametrize("mode", [PromptMode.ALPACA, PromptMode.CHATLM, PromptMode.LLAMA2])
+def test_an_evaluation_asks_as_a_training_under_the_same_name_does(mode: PromptMode) -> None:
+    problem = Problem(task_id="t/0", prompt="def one():\n", entry_point="one", test="")
+    asked = tokenizer("plain").apply_chat_template(
+        conversation(problem),
+        chat_template=prompt_types.source(PromptType(mode.value), begins=False),
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert render(problem, mode) == asked
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_calls_of_tools_are_shown_or_refused(name: PromptType) -> None:
     made = tokenizer(FORM.get(name, "plain"))
@@ -149,7 +163,7 @@ def test_llama_cpp_makes_the_same_prompt(name: PromptType, model: Path, f16: Pat
         {"role": "user", "content": "max x"},
     ]
     try:
-        _wait(port)
+        wait_for(lambda: _healthy(port), "llama-server", timeout=60)
         for messages in (talk_, talk_[1:]):
             made = _post(port, "/apply-template", {"messages": messages})["prompt"]
             wanted = own.apply_chat_template(
@@ -160,15 +174,12 @@ def test_llama_cpp_makes_the_same_prompt(name: PromptType, model: Path, f16: Pat
         stop_process(process)
 
 
-def _wait(port: int) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
-            return
-        except OSError:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+def _healthy(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
+    except OSError:
+        return False
+    return True
 
 
 def _post(port: int, route: str, body: dict[str, Any]) -> Any:
@@ -250,7 +261,10 @@ def test_of_several_types_none_is_the_models(caplog: pytest.LogCaptureFixture) -
     assert mixed == (Tokenizer(), True)
     assert "the rows name several prompt types (alpaca, none, raw)" in caplog.text
     assert settled(Tokenizer(), {None}) == settled(Tokenizer(), ()) == (Tokenizer(), False)
+    caplog.clear()
     assert settled(Tokenizer(), {PromptType.CHAT_TEMPLATE}) == (Tokenizer(), False)
+    assert settled(Tokenizer(), {PromptType.CHAT_TEMPLATE, None}) == (Tokenizer(), False)
+    assert not caplog.text, "both are the model's own"
     told = Tokenizer(prompt_type=PromptType.RAW, eos_token="</s>")
     assert settled(told, {None, PromptType.ALPACA}) == (told, False)
     assert settled(Tokenizer(), {PromptType.RAW}) == (Tokenizer(prompt_type=PromptType.RAW), False)

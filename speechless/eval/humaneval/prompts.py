@@ -5,7 +5,6 @@ others ask an instruction-tuned model for a whole function. Scores of different 
 recorded.
 """
 
-import re
 from enum import StrEnum
 
 from speechless.eval import extract
@@ -24,12 +23,15 @@ _ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
     "### Instruction:\n{instruction}\n\n### Response:\n"
 )
-_CHATLM = "<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n"
+_CHATLM = (
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n"
+)
 _LLAMA2 = "[INST] {instruction} [/INST]"
 
 
 class PromptMode(StrEnum):
-    """The command line's `--prompt_type`."""
+    """The command line's `--prompt_type`; a training under the same name has the same words."""
 
     RAW = "raw"
     CHAT_TEMPLATE = "chat_template"
@@ -74,7 +76,7 @@ def completion_of(answer: str, problem: Problem, mode: PromptMode) -> str:
     if mode is PromptMode.RAW:
         return answer
     code = extract.python(answer.removeprefix("\ufeff"), problem.entry_point)
-    return "\n" + code if _defines(code, problem.entry_point) else code
+    return "\n" + code if extract.defines(code, problem.entry_point) else code
 
 
 def sample_of(answer: str, problem: Problem, mode: PromptMode) -> dict[str, str]:
@@ -91,7 +93,3 @@ def sample_of(answer: str, problem: Problem, mode: PromptMode) -> dict[str, str]
 
 def _instruction(problem: Problem) -> str:
     return INSTRUCTION.format(prompt=problem.prompt.rstrip("\n"))
-
-
-def _defines(code: str, entry_point: str) -> bool:
-    return re.search(rf"^(async\s+)?def\s+{re.escape(entry_point)}\b", code, re.MULTILINE) is not None

@@ -63,6 +63,10 @@ def test_merge_lora_is_the_merge() -> None:
             "--training_method grpo: GRPO with rewards is not offered yet",
         ),
         (["--mode", "inference", "--model_name_or_path", "m"], "--mode inference needs --prompt"),
+        ([*ASK, "--train_file", "rows.json"], "--train_file goes with --mode train: leave it out"),
+        ([*ASK, "--training_method", "ppo"], "--training_method goes with --mode train: leave it out"),
+        ([*TRAIN, "--prompt", "hi"], "--prompt goes with --mode inference: leave it out"),
+        ([*TRAIN, "--lora_model_path", "a"], "--lora_model_path goes with --mode merge_lora: leave it out"),
         ([*ASK, "--top_k", "50"], "--top_k: answers are drawn without it"),
         ([*ASK, "--top_p", "0.5"], "--top_p goes with --do_sample"),
         (
